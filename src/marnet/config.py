@@ -1,0 +1,288 @@
+"""The configuration: what can be set, its defaults, and how it is read and written.
+
+Only builders (`build_model`, `fit`, the loaders of data) and the command line see these classes; everything else takes
+plain arguments. A value comes from, in rising priority: the default here, the `--config` file, a flag or `--set a.b=c`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from marnet.errors import ConfigError, suggest
+
+Augmentation = Literal["none", "light", "strong"]
+FusionKind = Literal["gated-logits", "gated-features", "concat"]
+Method = Literal["image-only", "match", "reconstruct", "marnet"]
+Parametrisation = Literal["x0", "v", "epsilon"]
+Positives = Literal["text", "identity"]
+Sampler = Literal["ddim", "ddpm"]
+Schedule = Literal["cosine", "linear"]
+
+# Which of the two modules each method uses; `alignment.enabled` and `reconstruction.enabled` override it.
+METHODS: dict[str, tuple[bool, bool]] = {
+    "image-only": (False, False),
+    "match": (True, False),
+    "reconstruct": (False, True),
+    "marnet": (True, True),
+}
+
+
+class Section(BaseModel):
+    """A group of settings; a misspelt key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ColumnNames(Section):
+    """Names of a manifest's columns."""
+
+    image: str = "image"
+    text: str = "text"
+    label: str = "label"
+    split: str = "split"
+
+
+class DataConfig(Section):
+    """Where the images and texts come from and how they reach the model."""
+
+    source: str = Field("", description="a manifest file, grocery-store:PATH or synthetic[:key=value,...]")
+    columns: ColumnNames = ColumnNames()
+    image_size: int = Field(224, ge=8, description="side of the square the model sees, in pixels")
+    augmentation: Augmentation = "light"
+    val_share: float = Field(0.15, gt=0, lt=1, description="share of rows for val where the manifest has no split")
+    test_share: float = Field(0.15, ge=0, lt=1, description="share of rows for test where the manifest has no split")
+    split_seed: int = 0
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    max_pixels: int = Field(100_000_000, gt=0, description="images with more pixels are refused before decoding")
+    cache: bool = Field(True, description="keep decoded, resized images in a memory-mapped file")
+    workers: int = Field(0, ge=0, description="processes that load batches; 0 loads in the training process")
+
+
+class BackboneConfig(Section):
+    """The image backbone."""
+
+    name: str = "timm:resnet18"
+    pretrained: bool = False
+    weights: Path | None = Field(None, description="a local weights file to use instead of downloading")
+
+
+class TextConfig(Section):
+    """The text encoder: what a text becomes, `(D_s,)`."""
+
+    name: Literal["bow", "tags"] = "bow"
+    trainable: bool = Field(False, description="learn a projection of the text features with the model")
+    dimensions: int | None = Field(128, ge=1, description="reduce to this many dimensions by SVD; null keeps all")
+    max_vocabulary: int = Field(4096, ge=1, description="keep at most this many of the most frequent words or tags")
+
+
+class AlignmentConfig(Section):
+    """EMA, the embedding matching alignment (SPEC 3)."""
+
+    enabled: bool | None = Field(None, description="null: as the method says")
+    width: int = Field(128, ge=1, description="d, the width of the shared space")
+    temperature: float = Field(0.07, ge=0.01, description="tau at the start; it is learned and stays >= 0.01")
+    positives: Positives = Field("text", description="which pairs in a batch match: equal texts, or only a row itself")
+
+
+class ReconstructionConfig(Section):
+    """CDR, the cross-modal diffusion reconstruction (SPEC 4)."""
+
+    enabled: bool | None = Field(None, description="null: as the method says")
+    width: int = Field(256, ge=2, description="hidden width of the denoiser")
+    depth: int = Field(2, ge=1, description="residual blocks of the denoiser")
+    timesteps: int = Field(1000, ge=2, description="T, the steps of the forward process")
+    schedule: Schedule = "cosine"
+    prediction: Parametrisation = "x0"
+    sampler: Sampler = "ddim"
+    steps: int = Field(4, ge=1, description="K, the steps of the reverse process")
+    guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 is none")
+    condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of training rows denoised without the image")
+    condition_noise: float = Field(0.1, ge=0, description="standard deviation of noise on the condition in training")
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        if self.steps > self.timesteps:
+            raise ValueError(f"steps ({self.steps}) must not exceed timesteps ({self.timesteps})")
+        return self
+
+
+class FusionConfig(Section):
+    """How the branches become one prediction (SPEC 5)."""
+
+    kind: FusionKind = "gated-logits"
+
+
+class LossConfig(Section):
+    """Weights of the loss terms; 0 switches a term off (SPEC 5)."""
+
+    classification: float = Field(1.0, ge=0, description="cross-entropy of the fused prediction")
+    matching: float = Field(0.2, ge=0, description="a: contrastive matching of image and text")
+    reconstruction: float = Field(0.3, ge=0, description="b: mean squared error of the denoised semantics")
+    semantic: float = Field(0.3, ge=0, description="c: cross-entropy of the head on x_CDR")
+    visual: float = Field(0.5, ge=0, description="cross-entropy of the head on x_v (ours)")
+    alignment: float = Field(0.3, ge=0, description="cross-entropy of the head on x_EMA (ours)")
+    text: float = Field(0.3, ge=0, description="cross-entropy of the head on x_s, where the text encoder learns (ours)")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+
+
+class TrainingConfig(Section):
+    """The optimisation."""
+
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_epochs: float = Field(2.0, ge=0)
+    min_lr_share: float = Field(0.01, ge=0, le=1, description="final learning rate over the peak")
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null does not clip")
+    patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better val top-1")
+    precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = "32"
+    devices: str = Field("auto", description="auto, a count, or cpu, cpu:2, cuda:1, mps")
+    seed: int = Field(0, ge=0)
+
+
+class Config(Section):
+    """Everything one training run needs, with every default written out."""
+
+    method: Method = "marnet"
+    data: DataConfig = DataConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    text: TextConfig = TextConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    fusion: FusionConfig = FusionConfig()
+    losses: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_method(cls, values: Any) -> Any:
+        """Write out which modules the method switches on, so that a resolved config reads without this file."""
+        if not isinstance(values, Mapping):
+            return values
+        resolved = dict(values)
+        switches = METHODS.get(str(resolved.get("method", "marnet")), (None, None))
+        for name, enabled in zip(("alignment", "reconstruction"), switches, strict=True):
+            section = resolved.get(name, {})
+            section = section.model_dump() if isinstance(section, BaseModel) else section
+            if isinstance(section, Mapping) and section.get("enabled") is None:
+                resolved[name] = {**section, "enabled": enabled}
+        return resolved
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether any module of this configuration learns from text."""
+        return bool(self.alignment.enabled or self.reconstruction.enabled)
+
+
+def make_config(
+    values: Mapping[str, Any] | None = None, *, file: Path | str | None = None, sets: Sequence[str] = ()
+) -> Config:
+    """Build a `Config` from a YAML `file`, then nested `values`, then `sets` of the form `"a.b=c"`; later ones win.
+
+    Raises:
+        ConfigError: a key is unknown, a value does not fit, or the file cannot be read.
+    """
+    merged: dict[str, Any] = _read_yaml(Path(file)) if file is not None else {}
+    merged = _merge(merged, values or {})
+    for assignment in sets:
+        merged = _merge(merged, _parse_assignment(assignment))
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def read_config(path: Path | str) -> Config:
+    """Read a configuration file written by `write_config` or by hand."""
+    return make_config(file=path)
+
+
+def write_config(config: Config, path: Path | str) -> None:
+    """Write every setting, defaults included, as YAML."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def cache_directory() -> Path:
+    """Where marnet keeps what it can make again: `$MARNET_CACHE`, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("MARNET_CACHE") or platformdirs.user_cache_dir("marnet"))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"Configuration file {path} does not exist. Check the path given to --config.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Configuration file {path} is not readable YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"Configuration file {path} holds a {type(content).__name__}; needed a mapping of sections such as "
+            f"'training: {{epochs: 40}}'."
+        )
+    return content
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _parse_assignment(assignment: str) -> dict[str, Any]:
+    dotted, separator, text = assignment.partition("=")
+    keys = dotted.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(f"--set {assignment!r} is not of the form section.key=value, such as training.epochs=40.")
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, str):  # YAML reads 1e-3 as a string
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    for key in reversed(keys):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for each problem: the dotted key, what was found, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(problem["loc"][:-1])
+            name = str(problem["loc"][-1])
+            lines.append(f"{key}: unknown key.{suggest(name, known)} Known keys here: {', '.join(known)}.")
+        else:
+            found = problem["input"]
+            hint = suggest(found, _choices(problem)) if isinstance(found, str) else ""
+            lines.append(f"{key}: found {found!r}; {problem['msg'][:1].lower()}{problem['msg'][1:]}.{hint}")
+    return "The configuration cannot be used:\n  " + "\n  ".join(lines)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(section.model_fields)
+
+
+def _choices(problem: Any) -> list[str]:
+    """The allowed words of a `Literal` field, read from pydantic's own account of what it expected."""
+    return [word.strip("'") for word in str(problem.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")]
