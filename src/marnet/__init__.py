@@ -1,1 +1,74 @@
-"""MARNet"""
+"""MARNet: image classifiers that learn from text at training time and need none at prediction time.
+
+The names below are loaded on first use, so that `import marnet` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marnet.config import Config, make_config
+    from marnet.data.manifest import Manifest, Record, read_manifest
+    from marnet.data.transforms import ImageSpec
+    from marnet.encoders.visual import Backbone
+    from marnet.errors import MarnetError
+    from marnet.evaluation.evaluate import evaluate
+    from marnet.inference import Prediction, Predictor, load
+    from marnet.losses import LossTerms, training_loss
+    from marnet.metrics import Metrics, classification_metrics
+    from marnet.model import MARNet, MARNetOutput, PredictionOutput, build_model, wrap
+    from marnet.training.fit import FitResult, fit
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "marnet.config": ("Config", "make_config"),
+    "marnet.data.manifest": ("Manifest", "Record", "read_manifest"),
+    "marnet.data.transforms": ("ImageSpec",),
+    "marnet.encoders.visual": ("Backbone",),
+    "marnet.errors": ("MarnetError",),
+    "marnet.evaluation.evaluate": ("evaluate",),
+    "marnet.inference": ("Prediction", "Predictor", "load"),
+    "marnet.losses": ("LossTerms", "training_loss"),
+    "marnet.metrics": ("Metrics", "classification_metrics"),
+    "marnet.model": ("MARNet", "MARNetOutput", "PredictionOutput", "build_model", "wrap"),
+    "marnet.training.fit": ("FitResult", "fit"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Backbone",
+    "Config",
+    "FitResult",
+    "ImageSpec",
+    "LossTerms",
+    "MARNet",
+    "MARNetOutput",
+    "Manifest",
+    "MarnetError",
+    "Metrics",
+    "Prediction",
+    "PredictionOutput",
+    "Predictor",
+    "Record",
+    "__version__",
+    "build_model",
+    "classification_metrics",
+    "evaluate",
+    "fit",
+    "load",
+    "make_config",
+    "read_manifest",
+    "training_loss",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'marnet' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

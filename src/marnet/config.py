@@ -4,6 +4,7 @@ Only builders (`build_model`, `fit`, the loaders of data) and the command line s
 plain arguments. A value comes from, in rising priority: the default here, the `--config` file, a flag or `--set a.b=c`.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ class TextConfig(Section):
 
 
 class AlignmentConfig(Section):
-    """EMA, the embedding matching alignment (SPEC 3)."""
+    """EMA, the embedding matching alignment (docs/method.md)."""
 
     enabled: bool | None = Field(None, description="null: as the method says")
     width: int = Field(128, ge=1, description="d, the width of the shared space")
@@ -89,7 +90,7 @@ class AlignmentConfig(Section):
 
 
 class ReconstructionConfig(Section):
-    """CDR, the cross-modal diffusion reconstruction (SPEC 4)."""
+    """CDR, the cross-modal diffusion reconstruction (docs/method.md)."""
 
     enabled: bool | None = Field(None, description="null: as the method says")
     width: int = Field(256, ge=2, description="hidden width of the denoiser")
@@ -111,13 +112,13 @@ class ReconstructionConfig(Section):
 
 
 class FusionConfig(Section):
-    """How the branches become one prediction (SPEC 5)."""
+    """How the branches become one prediction (docs/method.md)."""
 
     kind: FusionKind = "gated-logits"
 
 
 class LossConfig(Section):
-    """Weights of the loss terms; 0 switches a term off (SPEC 5)."""
+    """Weights of the loss terms; 0 switches a term off (docs/method.md)."""
 
     classification: float = Field(1.0, ge=0, description="cross-entropy of the fused prediction")
     matching: float = Field(0.2, ge=0, description="a: contrastive matching of image and text")
@@ -127,6 +128,11 @@ class LossConfig(Section):
     alignment: float = Field(0.3, ge=0, description="cross-entropy of the head on x_EMA (ours)")
     text: float = Field(0.3, ge=0, description="cross-entropy of the head on x_s, where the text encoder learns (ours)")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term by name."""
+        return {name: value for name, value in self if name != "label_smoothing"}
 
 
 class TrainingConfig(Section):
@@ -204,7 +210,8 @@ def read_config(path: Path | str) -> Config:
 
 def write_config(config: Config, path: Path | str) -> None:
     """Write every setting, defaults included, as YAML."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    # The end mark lets a reader tell a whole file from one that was cut short.
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, explicit_end=True)
     Path(path).write_text(text, encoding="utf-8")
 
 
@@ -250,14 +257,12 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
     except yaml.YAMLError:
         value = text
     if isinstance(value, str):  # YAML reads 1e-3 as a string
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
-    for key in reversed(keys):
-        value = {key: value}
-    assert isinstance(value, dict)
-    return value
+    nested: dict[str, Any] = {keys[-1]: value}
+    for key in reversed(keys[:-1]):
+        nested = {key: nested}
+    return nested
 
 
 def _explain(error: ValidationError) -> str:
@@ -285,4 +290,6 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
 
 def _choices(problem: Any) -> list[str]:
     """The allowed words of a `Literal` field, read from pydantic's own account of what it expected."""
-    return [word.strip("'") for word in str(problem.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")]
+    return [
+        word.strip("'") for word in str(problem.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
+    ]

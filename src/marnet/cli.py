@@ -1,0 +1,222 @@
+"""The command line. Each command parses, calls one function of the library, and prints.
+
+Results go to stdout; progress, notes and errors to stderr. Heavy imports stand inside the commands, so that
+`marnet --help` answers at once.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from marnet import __version__
+from marnet.config import Config, make_config
+from marnet.errors import ConfigError, MarnetError
+
+app = typer.Typer(
+    help="Image classifiers that learn from text at training time and need none at prediction time.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Run = Annotated[Path, typer.Argument(help="A run directory written by 'marnet train'.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+
+
+def main() -> None:
+    """Run the command line; print errors that the user can mend without a traceback, and exit with code 1."""
+    _log_to_stderr()
+    try:
+        app()
+    except MarnetError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="The run directory to write.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Option(help="FILE (CSV, JSONL, Parquet), grocery-store:PATH or synthetic[:key=value,...].")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="timm:NAME  [default: timm:resnet18]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="image-only, match, reconstruct or marnet  [default: marnet]")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels  [default: 224]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 40]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 64]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW  [default: 0.001]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes weights, order and noise  [default: 0]")] = None,
+    precision: Annotated[str | None, typer.Option(help="32, 16-mixed, bf16-mixed or 64  [default: 32]")] = None,
+    devices: Annotated[str | None, typer.Option(help="auto, a count, cpu, cpu:2, cuda:1  [default: auto]")] = None,
+    on_bad_image: Annotated[
+        str | None, typer.Option(help="stop before training, or skip broken images  [default: stop]")
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Start from the backbone's published weights.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="A YAML configuration; flags win over it.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out already holds.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out after its last epoch.")] = False,
+) -> None:
+    """Train a classifier and write a run directory."""
+    flags: dict[str, Any] = {
+        "method": method,
+        "data": {"source": data, "image_size": image_size, "on_bad_image": on_bad_image},
+        "backbone": {"name": backbone, "pretrained": pretrained or None},
+        "training": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": seed,
+            "precision": precision,
+            "devices": devices,
+        },
+    }
+    resolved = _resume_config(out, flags, config, sets or []) if resume else _new_config(flags, config, sets or [])
+
+    from marnet.training import fit
+
+    result = fit(resolved, out, overwrite=overwrite, resume=resume)
+    _print_metrics(result.metrics._asdict(), f"{resolved.method} on val, best epoch")
+    typer.echo(f"Run directory: {result.run}")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "val",
+    data: Annotated[str | None, typer.Option(help="Another source; labels are matched by name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the figures of a run on a split."""
+    from marnet.evaluation.evaluate import evaluate as judge
+
+    metrics = judge(run, split=split, source=data)._asdict()
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=2))
+    else:
+        _print_metrics(metrics, f"{run} on {split}")
+
+
+@app.command()
+def predict(
+    run: Run,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="Classes to print for each image.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Print the most probable classes of images; one that cannot be read is reported and does not stop the others."""
+    from marnet.errors import ImageError
+    from marnet.inference import load
+
+    predictor = load(run)
+    rows, failures = [], 0
+    for image in images:
+        try:
+            rows += predictor.predict([image], top=top)
+        except ImageError as error:
+            failures += 1
+            typer.echo(f"Error: {error}", err=True)
+    if as_json:
+        content = [
+            {
+                "image": row.image,
+                "predictions": [
+                    {"label": label, "probability": probability}
+                    for label, probability in zip(row.labels, row.probabilities, strict=True)
+                ],
+            }
+            for row in rows
+        ]
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        for row in rows:
+            typer.echo(row.image)
+            for label, probability in zip(row.labels, row.probabilities, strict=True):
+                typer.echo(f"  {100 * probability:5.1f} %  {label}")
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to write the two runs and report.html.")] = Path("marnet-demo"),
+    seed: Annotated[int, typer.Option(help="Fixes data, weights, order and noise.")] = 0,
+) -> None:
+    """Train image-only and marnet on procedural dishes, compare them, and write report.html. About two minutes."""
+    from marnet.evaluation.demo import run_demo
+
+    result = run_demo(out, seed=seed)
+    typer.echo(result.table)
+    typer.echo(result.verdict)
+    typer.echo(f"Report: {result.report}")
+
+
+def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> Config:
+    config = make_config(_given(flags), file=file, sets=sets)
+    if not config.data.source:
+        raise ConfigError(
+            "No data was named. Needed --data SOURCE: a manifest file with the columns image, text, label and split, "
+            "grocery-store:PATH, or synthetic."
+        )
+    return config
+
+
+def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: list[str]) -> Config:
+    """The run's own configuration; only what does not change the model or the data may differ."""
+    from marnet.checkpoint import CONFIG, read_run_config
+
+    read_run_config(out)
+    given = _given(flags)
+    allowed = {"epochs", "precision", "devices"}
+    refused = [key for section in given.values() if isinstance(section, dict) for key in section if key not in allowed]
+    refused += [key for key, value in given.items() if not isinstance(value, dict)]
+    if file is not None:
+        refused.append("config")
+    if refused:
+        raise ConfigError(
+            f"--resume continues {out} with its own settings; found --{', --'.join(name.replace('_', '-') for name in refused)} "
+            f"beside it. Leave that out (only --epochs, --precision, --devices and --set may be given), or start a new run."
+        )
+    return make_config(given, file=out / CONFIG, sets=sets)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were typed; the others leave the value to the file or the default."""
+    pruned = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
+    return {key: value for key, value in pruned.items() if value not in (None, {})}
+
+
+def _print_metrics(metrics: dict[str, float], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in metrics:
+        table.add_column(name, justify="right")
+    table.add_row(*(str(value) if isinstance(value, int) else f"{value:.4f}" for value in metrics.values()))
+    Console().print(table)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("marnet")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

@@ -1,0 +1,1 @@
+"""Image backbones and text encoders behind one interface each."""

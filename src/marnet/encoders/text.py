@@ -1,0 +1,178 @@
+"""Text encoders: training texts `(B,)` to semantic vectors x_s `(B, D_s)`.
+
+A text encoder is any `nn.Module` that has an int `width` and maps a list of B strings to `(B, width)`. Only
+`MARNet.training_outputs` calls it; prediction never does.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from torch import Tensor, nn
+
+from marnet.errors import EncoderError
+
+TextKind = Literal["bow", "tags"]
+
+
+class TextEncoder(Protocol):
+    """What MARNet needs of a text encoder; it must also be an `nn.Module`."""
+
+    width: int
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """x_s `(B, width)` of B texts."""
+
+
+def has_text(text: str) -> bool:
+    """Whether a row has a text at all; white space alone is none."""
+    return bool(text.strip())
+
+
+def split_tags(text: str) -> list[str]:
+    """The tags of a comma list, in lower case, without the space around them and without empty ones."""
+    return [tag for part in text.lower().split(",") if (tag := " ".join(part.split()))]
+
+
+class UniqueTextTable(nn.Module):
+    """Remembers the vector of every text it has seen, so that a fixed text is encoded once and not once a step.
+
+    Args:
+        encode: maps n texts to a float array `(n, width)`; called with unseen texts only.
+        width: the width of those vectors.
+    """
+
+    table: Tensor
+
+    def __init__(self, encode: Callable[[Sequence[str]], np.ndarray[Any, Any]], width: int) -> None:
+        super().__init__()
+        self._encode = encode
+        self._rows: dict[str, int] = {}
+        self.register_buffer("table", torch.zeros(0, width), persistent=False)  # (unique texts, width)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Vectors `(B, width)` of B texts."""
+        unseen = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        if unseen:
+            vectors = torch.as_tensor(self._encode(unseen), dtype=torch.float32, device=self.table.device)
+            first = len(self._rows)
+            self._rows.update((text, first + i) for i, text in enumerate(unseen))
+            self.table = torch.cat([self.table, vectors])
+        rows = torch.tensor([self._rows[text] for text in texts], dtype=torch.long, device=self.table.device)
+        return self.table[rows]
+
+
+class WordEncoder(nn.Module):
+    """Texts as weighted words ("bow": TF-IDF) or as a multi-hot vector of tags ("tags").
+
+    Args:
+        kind: "bow" or "tags".
+        vocabulary: the words or tags, in the order of the columns.
+        idf: inverse document frequencies `(V,)` for "bow"; None for "tags".
+        components: projection `(V, D)` from an SVD; None keeps all V columns.
+        projection_width: learn a two-layer projection to this width; None leaves the encoder frozen.
+
+    Source: ours; the paper names no text network in what is public.
+    """
+
+    idf: Tensor | None
+    components: Tensor | None
+
+    def __init__(
+        self,
+        kind: TextKind,
+        vocabulary: Sequence[str],
+        *,
+        idf: np.ndarray[Any, Any] | None = None,
+        components: np.ndarray[Any, Any] | None = None,
+        projection_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.kind = kind
+        self.vocabulary = tuple(vocabulary)
+        self.register_buffer("idf", _as_tensor(idf))  # (V,)
+        self.register_buffer("components", _as_tensor(components))  # (V, D)
+        self._vectoriser = _make_vectoriser(kind, vocabulary=self.vocabulary)
+        if idf is not None:
+            self._vectoriser.idf_ = np.asarray(idf, dtype=np.float64)
+        fixed = components.shape[1] if components is not None else len(self.vocabulary)
+        self.table = UniqueTextTable(self._encode, fixed)
+        self.width = projection_width or fixed
+        self.projection = nn.Identity() if projection_width is None else _projection(fixed, projection_width)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the encoder has weights to learn."""
+        return not isinstance(self.projection, nn.Identity)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """x_s `(B, D_s)` of B texts."""
+        return self.projection(self.table(texts))  # type: ignore[no-any-return]
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        weights = self._vectoriser.transform(texts)  # sparse (n, V)
+        return np.asarray(weights.toarray() if self.components is None else weights @ self.components.cpu().numpy())
+
+
+def fit_word_encoder(
+    kind: TextKind,
+    texts: Sequence[str],
+    *,
+    dimensions: int | None = 128,
+    max_vocabulary: int = 4096,
+    trainable: bool = False,
+) -> WordEncoder:
+    """Learn the vocabulary, the weights and (for "bow") the SVD from the training texts; blanks are left out.
+
+    Args:
+        kind: "bow" or "tags".
+        texts: training texts, repeats allowed; each unique one counts once.
+        dimensions: for "bow", reduce to at most this many by SVD; for a trainable encoder, its output width.
+        max_vocabulary: keep this many of the most frequent words or tags.
+        trainable: add a projection that is learned with the model.
+
+    Raises:
+        EncoderError: no text holds a word or a tag.
+    """
+    unique = sorted({text for text in texts if has_text(text)})
+    vectoriser = _make_vectoriser(kind, max_features=max_vocabulary)
+    try:
+        weights = vectoriser.fit_transform(unique)  # sparse (n, V)
+    except ValueError as error:  # scikit-learn's "empty vocabulary"
+        needed = "a word of two letters or more" if kind == "bow" else "a comma-separated tag"
+        raise EncoderError(
+            f"The text encoder {kind!r} found nothing to learn in {len(unique)} different training texts ({error}); "
+            f"needed at least one with {needed}. Check the text column, or train with --method image-only."
+        ) from None
+    vocabulary = [str(word) for word in vectoriser.get_feature_names_out()]
+    components = None
+    rank = min(len(unique), len(vocabulary)) - 1
+    if kind == "bow" and dimensions is not None and rank >= 2:
+        svd = TruncatedSVD(min(dimensions, rank), random_state=0).fit(weights)
+        components = svd.components_.T
+    return WordEncoder(
+        kind,
+        vocabulary,
+        idf=vectoriser.idf_ if kind == "bow" else None,
+        components=components,
+        projection_width=(dimensions or 128) if trainable else None,
+    )
+
+
+def _make_vectoriser(
+    kind: TextKind, *, vocabulary: Sequence[str] | None = None, max_features: int | None = None
+) -> Any:
+    if kind == "tags":
+        return CountVectorizer(analyzer=split_tags, binary=True, vocabulary=vocabulary, max_features=max_features)
+    return TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary, max_features=max_features)
+
+
+def _as_tensor(array: np.ndarray[Any, Any] | None) -> Tensor | None:
+    return None if array is None else torch.tensor(array, dtype=torch.float32)
+
+
+def _projection(width_in: int, width_out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width_in, width_out), nn.GELU(), nn.Linear(width_out, width_out))

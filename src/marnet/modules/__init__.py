@@ -1,0 +1,1 @@
+"""The three modules of MARNet: alignment (EMA), reconstruction (CDR) and fusion."""

@@ -1,0 +1,61 @@
+"""EMA, the embedding matching alignment: image and text in one space (docs/method.md)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MINIMUM_TEMPERATURE = 0.01
+
+
+class AlignedPair(NamedTuple):
+    """Unit vectors of images and texts in the shared space, and the scale of their similarities."""
+
+    z_v: Tensor  # (B, d)
+    z_s: Tensor  # (B, d)
+    scale: Tensor  # (), 1 / tau
+
+
+class EmbeddingMatchingAlignment(nn.Module):
+    """Project image and text features to unit vectors of one space (equations 3 and 4).
+
+    Args:
+        visual_width: D_v, the width of the image features.
+        semantic_width: D_s, the width of the text features.
+        width: d, the width of the shared space.
+        temperature: tau at the start; learned, never below 0.01 (the bound is ours).
+
+    Raises:
+        ValueError: `temperature` is below 0.01.
+    """
+
+    def __init__(self, visual_width: int, semantic_width: int, *, width: int = 128, temperature: float = 0.07) -> None:
+        super().__init__()
+        if temperature < MINIMUM_TEMPERATURE:
+            raise ValueError(f"temperature is {temperature}; needed {MINIMUM_TEMPERATURE} or more.")
+        self.width = width
+        self.project_visual = nn.Linear(visual_width, width, bias=False)
+        self.project_semantic = nn.Linear(semantic_width, width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    def scale(self) -> Tensor:
+        """1 / tau, `()`, at most 100."""
+        return self.log_scale.clamp(max=-math.log(MINIMUM_TEMPERATURE)).exp()
+
+    def embed_visual(self, x_v: Tensor) -> Tensor:
+        """Unit vectors z_v `(B, d)` of image features `(B, D_v)`."""
+        return functional.normalize(self.project_visual(x_v), dim=-1)
+
+    def embed_semantic(self, x_s: Tensor) -> Tensor:
+        """Unit vectors z_s `(B, d)` of text features `(B, D_s)`."""
+        return functional.normalize(self.project_semantic(x_s), dim=-1)
+
+    def features(self, x_v: Tensor) -> Tensor:
+        """x_EMA `(B, d)`: z_v with unit variance per coordinate, ready for a linear head (the scaling is ours)."""
+        return self.embed_visual(x_v) * math.sqrt(self.width)
+
+    def forward(self, x_v: Tensor, x_s: Tensor) -> AlignedPair:
+        """Align image features `(B, D_v)` with text features `(B, D_s)`."""
+        return AlignedPair(self.embed_visual(x_v), self.embed_semantic(x_s), self.scale())

@@ -1,0 +1,217 @@
+"""CDR, the cross-modal diffusion reconstruction: the text's semantics from the image (docs/method.md)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marnet.config import Parametrisation, Sampler, Schedule
+from marnet.modules import diffusion
+
+
+class ReconstructionOutput(NamedTuple):
+    """What CDR learns from at one training step."""
+
+    prediction: Tensor  # (B, d_0), the denoiser's output
+    target: Tensor  # (B, d_0), what it should have been
+    x0: Tensor  # (B, d_0), the clean semantics
+
+
+class Denoiser(nn.Module):
+    """A residual MLP over vectors, conditioned on time and image by adaptive layer norm (adaLN-zero).
+
+    Every block's gate and the last layer start at zero, so that the network starts as the constant 0, the mean of the
+    centred semantics. The architecture is ours; the paper gives none.
+    """
+
+    def __init__(self, width: int, condition_width: int, *, hidden: int = 256, depth: int = 2) -> None:
+        super().__init__()
+        self.time = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.condition = nn.Linear(condition_width, hidden)
+        self.inlet = nn.Linear(width, hidden)
+        self.blocks = nn.ModuleList(_Block(hidden) for _ in range(depth))
+        self.modulate_outlet = nn.Linear(hidden, 2 * hidden)
+        self.outlet = nn.Linear(hidden, width)
+        for layer in (self.modulate_outlet, self.outlet):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.hidden = hidden
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Output `(B, d_0)` for noisy semantics `(B, d_0)`, times `(B,)` int64 and conditions `(B, D_c)`."""
+        c = functional.silu(self.time(time_embedding(t, self.hidden)) + self.condition(condition))  # (B, hidden)
+        h = self.inlet(x_t)
+        for block in self.blocks:
+            h = block(h, c)
+        shift, scale = self.modulate_outlet(c).chunk(2, dim=-1)
+        return self.outlet(_plain_norm(h) * (1 + scale) + shift)  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.modulate = nn.Linear(hidden, 3 * hidden)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        shift, scale, gate = self.modulate(c).chunk(3, dim=-1)
+        return h + gate * self.mlp(_plain_norm(h) * (1 + scale) + shift)  # type: ignore[no-any-return]
+
+
+class CrossModalDiffusionReconstruction(nn.Module):
+    """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10).
+
+    The diffused variable is x_0 = sqrt(d_0) unit(x_s) minus its mean over the training texts, so that coordinates have
+    about unit variance (both are ours). `centre` holds that mean; set it with `fit_centre` before training.
+
+    Args:
+        visual_width: D_v, the width of the image features that guide.
+        semantic_width: d_0 = D_s, the width of the semantics.
+        hidden, depth: size of the denoiser.
+        timesteps: T of the forward process.
+        schedule: "cosine" or "linear".
+        prediction: what the denoiser outputs: "x0", "v" or "epsilon" (which needs some ten steps or more).
+        sampler: "ddim" or "ddpm".
+        steps: K, steps of the reverse process.
+        guidance_scale: w of classifier-free guidance; 1 runs the denoiser once a step, any other value twice.
+        condition_dropout: share of training rows whose condition is replaced by a learned "no image".
+        condition_noise: standard deviation of the noise on the normalised condition in training (ours).
+    """
+
+    centre: Tensor
+    alpha_bar: Tensor
+    start: Tensor
+
+    def __init__(
+        self,
+        visual_width: int,
+        semantic_width: int,
+        *,
+        hidden: int = 256,
+        depth: int = 2,
+        timesteps: int = 1000,
+        schedule: Schedule = "cosine",
+        prediction: Parametrisation = "x0",
+        sampler: Sampler = "ddim",
+        steps: int = 4,
+        guidance_scale: float = 1.0,
+        condition_dropout: float = 0.1,
+        condition_noise: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.width = semantic_width
+        self.timesteps = timesteps
+        self.prediction = prediction
+        self.sampler = sampler
+        self.steps = steps
+        self.guidance_scale = guidance_scale
+        self.condition_dropout = condition_dropout
+        self.condition_noise = condition_noise
+        self.normalise = nn.LayerNorm(visual_width)
+        self.no_image = nn.Parameter(torch.zeros(visual_width))
+        self.denoiser = Denoiser(semantic_width, visual_width, hidden=hidden, depth=depth)
+        self.register_buffer("alpha_bar", diffusion.make_alpha_bar(schedule, timesteps), persistent=False)  # (T,)
+        self.register_buffer("centre", torch.zeros(semantic_width))
+        self.register_buffer("start", torch.zeros(semantic_width))
+        # |x_0| is sqrt(d_0) and the centre's length at most that, so no coordinate of their difference is larger:
+        self.bound = 2 * math.sqrt(semantic_width)
+
+    def fit_centre(self, x_s: Tensor) -> None:
+        """Set the centre to the mean of the training texts' semantics, x_s `(N, D_s)`."""
+        self.centre.copy_(self._scale(x_s).mean(0))
+
+    def clean(self, x_s: Tensor) -> Tensor:
+        """x_0 `(B, d_0)` of text features `(B, D_s)`; no gradient flows to the text encoder, which would collapse."""
+        return self._scale(x_s.detach()) - self.centre
+
+    def forward(
+        self, x_v: Tensor, x_s: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
+    ) -> ReconstructionOutput:
+        """One denoising task a row: image features `(B, D_v)`, text features `(B, D_s)`.
+
+        `t` `(B,)` int64 and `noise` `(B, d_0)` are drawn from torch's generator unless given.
+        """
+        x0 = self.clean(x_s)
+        if t is None:
+            t = torch.randint(self.timesteps, (len(x0),), device=x0.device)
+        if noise is None:
+            noise = torch.randn_like(x0)
+        alpha_bar = self.alpha_bar[t, None]  # (B, 1)
+        output = self.denoiser(diffusion.add_noise(x0, noise, alpha_bar), t, self._training_condition(x_v))
+        return ReconstructionOutput(output, diffusion.training_target(self.prediction, x0, noise, alpha_bar), x0)
+
+    def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
+        """x_CDR `(B, d_0)`: the reverse process guided by image features `(B, D_v)` (equation 10).
+
+        Args:
+            x_v: image features.
+            noise: x_T `(B, d_0)`; for DDPM optionally `(1 + K, B, d_0)`, x_T and one draw a step. None: the stored
+                start vector, and for DDPM the mean of each step, so that the result is a function of the image.
+            steps: K for this call; None: the module's own.
+
+        Raises:
+            ValueError: the shape of `noise` fits neither form.
+        """
+        count = steps or self.steps
+        x, draws = self._start(x_v, noise, count)
+        condition = self.normalise(x_v)
+        times = diffusion.sampling_timesteps(self.timesteps, count)
+        clean = torch.ones((), dtype=self.alpha_bar.dtype, device=x.device)
+        for i, t in enumerate(times):
+            alpha_bar = self.alpha_bar[t]
+            alpha_bar_next = self.alpha_bar[times[i + 1]] if i + 1 < count else clean
+            output = self._guided(x, torch.full((len(x),), t, device=x.device), condition)
+            denoised = diffusion.interpret(self.prediction, output, x, alpha_bar, bound=self.bound)
+            if self.sampler == "ddim":
+                x = diffusion.ddim_step(denoised, alpha_bar_next)
+            else:
+                draw = draws[i] if draws is not None and i + 1 < count else None
+                x = diffusion.ddpm_step(x, denoised.x0, alpha_bar, alpha_bar_next, draw)
+        return x
+
+    def _start(self, x_v: Tensor, noise: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
+        one = (len(x_v), self.width)
+        if noise is None:
+            return self.start.to(x_v.dtype).expand(one), None
+        if tuple(noise.shape) == one:
+            return noise, None
+        if self.sampler == "ddpm" and tuple(noise.shape) == (1 + count, *one):
+            return noise[0], noise[1:]
+        forms = f"{one}" + (f" or {(1 + count, *one)}" if self.sampler == "ddpm" else "")
+        raise ValueError(f"noise has the shape {tuple(noise.shape)}; needed {forms} for {len(x_v)} images.")
+
+    def _guided(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        with_image = self.denoiser(x, t, condition)
+        if self.guidance_scale == 1:
+            return with_image  # type: ignore[no-any-return]
+        without = self.denoiser(x, t, self.no_image.expand_as(condition))
+        return without + self.guidance_scale * (with_image - without)  # type: ignore[no-any-return]
+
+    def _training_condition(self, x_v: Tensor) -> Tensor:
+        condition: Tensor = self.normalise(x_v)
+        if not self.training:
+            return condition
+        if self.condition_noise:
+            condition = condition + self.condition_noise * torch.randn_like(condition)
+        dropped = torch.rand(len(condition), 1, device=condition.device) < self.condition_dropout
+        return torch.where(dropped, self.no_image, condition)
+
+    def _scale(self, x_s: Tensor) -> Tensor:
+        return functional.normalize(x_s, dim=-1) * math.sqrt(self.width)
+
+
+def time_embedding(t: Tensor, width: int, *, longest_period: float = 10_000.0) -> Tensor:
+    """Sinusoids `(B, width)` of times `(B,)`, geometric in frequency (Vaswani et al. 2017)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(longest_period) * torch.arange(half, device=t.device) / half)  # (half,)
+    angles = t[:, None].float() * frequencies
+    return functional.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, width - 2 * half))
+
+
+def _plain_norm(h: Tensor) -> Tensor:
+    """Layer norm without parameters; adaLN supplies them."""
+    return functional.layer_norm(h, h.shape[-1:])

@@ -1,0 +1,248 @@
+"""The bridge to Lightning, and the only file that knows it: devices, precision, the loop, progress and resuming.
+
+The model stays a plain `nn.Module`; `examples/plain_torch_loop.py` trains it without this file.
+"""
+
+import csv
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from marnet.checkpoint import HISTORY, RESUME_POINT, save_weights
+from marnet.config import LossConfig, Positives, TrainingConfig
+from marnet.data.dataset import Batch
+from marnet.errors import ConfigError, NonFiniteLossError
+from marnet.losses import classification_loss, training_loss
+from marnet.metrics import percent
+from marnet.model import MARNet
+
+logger = logging.getLogger("marnet")
+
+Loader = DataLoader[Any]
+
+
+def train_with_lightning(
+    model: MARNet,
+    train: Loader,
+    val: Loader,
+    *,
+    run: Path,
+    settings: TrainingConfig,
+    losses: LossConfig,
+    positives: Positives,
+    resume: bool,
+) -> int:
+    """Train `model` in place; write weights, history, logs and the resume point into `run`.
+
+    Returns:
+        The number of epochs that were trained in all, those before a resume included.
+
+    Raises:
+        NonFiniteLossError: a loss became NaN or infinite; the best weights so far stay in `run`.
+        ConfigError: the devices or the precision are not to be had on this machine.
+    """
+    callbacks: list[Callback] = [
+        _BestWeights(run),
+        _History(run / HISTORY),
+        ModelCheckpoint(run / RESUME_POINT.parent, save_last=True, save_top_k=0, enable_version_counter=False),
+        RichProgressBar(console_kwargs={"stderr": True}),
+    ]
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping("val/top1", mode="max", patience=settings.patience))
+    trainer = _make_trainer(settings, run, callbacks)
+    module = _TrainingModule(model, settings=settings, losses=losses, positives=positives)
+    checkpoint = run / RESUME_POINT if resume else None
+    trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
+    return int(trainer.current_epoch)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, and the loaders' processes."""
+    lightning.seed_everything(seed, workers=True, verbose=False)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one of several training processes that writes files."""
+    return int(rank_zero_only.rank or 0) == 0
+
+
+class _TrainingModule(lightning.LightningModule):
+    """One optimisation step and one validation step of a MARNet."""
+
+    def __init__(self, model: MARNet, *, settings: TrainingConfig, losses: LossConfig, positives: Positives) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.losses = losses
+        self.positives = positives
+        self.top1 = MulticlassAccuracy(model.num_classes, average="micro")
+        self.nll = MeanMetric()
+
+    def on_train_epoch_start(self) -> None:
+        # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
+        torch.manual_seed((self.settings.seed + 1) * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        outputs = self.model.training_outputs(batch.images, batch.texts)
+        loss = training_loss(
+            outputs,
+            batch.labels,
+            batch.texts,
+            positives=self.positives,
+            weights=self.losses.weights,
+            label_smoothing=self.losses.label_smoothing,
+        )
+        if not bool(torch.isfinite(loss.total)):
+            self._refuse(loss.terms, batch_idx)
+        size = len(batch.labels)
+        self.log("train/loss", loss.total, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
+        for name, term in loss.terms.items():
+            self.log(f"train/{name}", term, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
+        return loss.total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.model(batch.images)
+        if not bool(torch.isfinite(logits).all()):
+            self._refuse({"validation prediction": logits.sum()}, batch_idx)
+        self.top1(logits, batch.labels)
+        self.nll(classification_loss(logits, batch.labels), len(batch.labels))
+        self.log("val/top1", self.top1, prog_bar=True, on_epoch=True)
+        self.log("val/nll", self.nll, on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(self.model, self.settings.weight_decay), lr=self.settings.lr, betas=(0.9, 0.999)
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.settings.warmup_epochs * steps / self.settings.epochs)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, warmup, steps, self.settings.min_lr_share)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _refuse(self, terms: dict[str, Tensor], step: int) -> None:
+        broken = [name for name, term in terms.items() if not bool(torch.isfinite(term))] or ["total"]
+        raise NonFiniteLossError(
+            f"The loss term {', '.join(repr(name) for name in broken)} became NaN or infinite in epoch "
+            f"{self.current_epoch + 1}, step {step + 1}; training stopped. The best weights of the epochs before are "
+            f"kept. Try a lower --lr, --precision 32, or a smaller weight with --set losses.{broken[0]}=..."
+        )
+
+
+def warmup_cosine(step: int, warmup: int, steps: int, floor: float) -> float:
+    """Factor on the learning rate: linear up over `warmup` steps, then a half cosine down to `floor` at `steps`."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases, norms, scales and other parameters of fewer than two dimensions are not decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callback]) -> lightning.Trainer:
+    accelerator, _, count = settings.devices.partition(":")
+    if accelerator.isdigit():
+        accelerator, count = "auto", accelerator
+    if count and not count.isdigit():
+        raise ConfigError(
+            f"--devices {settings.devices!r} is not known; needed auto, a count, cpu, cpu:2, cuda:1 or mps."
+        )
+    devices: int | str = int(count) if count else ("auto" if accelerator in ("auto", "cuda") else 1)
+    several = isinstance(devices, int) and devices > 1
+    try:
+        return lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            # Rows without text leave some weights without a gradient in a step.
+            strategy="ddp_find_unused_parameters_true" if several else "auto",
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.gradient_clip,
+            callbacks=list(callbacks),
+            logger=TensorBoardLogger(run, name=None, version="tensorboard"),
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            enable_model_summary=False,
+        )
+    except (ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise ConfigError(
+            f"This machine cannot train with --devices {settings.devices} --precision {settings.precision}: {error}"
+        ) from error
+
+
+class _BestWeights(Callback):
+    """Keep the weights of the epoch with the best val top-1; of equals, the one with the lower nll."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.best = (-math.inf, -math.inf)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        found = trainer.callback_metrics
+        score = (float(found["val/top1"]), -float(found["val/nll"]))
+        if score > self.best:
+            self.best = score
+            if trainer.is_global_zero and isinstance(pl_module, _TrainingModule):
+                save_weights(self.run, pl_module.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": list(self.best)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        top1, nll = state_dict["best"]
+        self.best = (top1, nll)
+
+
+class _History(Callback):
+    """One CSV row an epoch; a resumed run goes on below the rows that it does not repeat."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        epoch = trainer.current_epoch + 1
+        figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        wanted = {name.removesuffix("_epoch"): value for name, value in figures.items() if not name.endswith("_step")}
+        row = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"], **wanted}
+        rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
+        columns = list(dict.fromkeys(name for each in rows for name in each))
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        logger.info(
+            "epoch %d of %d: loss %.3f, val top-1 %s",
+            epoch,
+            trainer.max_epochs,
+            wanted["train/loss"],
+            percent(wanted["val/top1"]),
+        )
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of history.csv, `[]` if there are none yet."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
