@@ -16,6 +16,7 @@ RUN/
 ```
 """
 
+import csv
 import json
 import platform
 import shutil
@@ -174,6 +175,14 @@ def read_json(path: Path) -> Any:
         raise RunDirectoryError(f"{path} is missing from the run directory. Restore it, or train again.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunDirectoryError(f"{path} is damaged ({error}). Restore it, or train again.") from None
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of history.csv, `[]` if there are none yet."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def describe_environment(seed: int) -> dict[str, Any]:

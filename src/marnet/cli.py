@@ -8,13 +8,15 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marnet import __version__
-from marnet.config import Config, make_config
 from marnet.errors import ConfigError, MarnetError
+
+if TYPE_CHECKING:
+    from marnet.config import Config
 
 app = typer.Typer(
     help="Image classifiers that learn from text at training time and need none at prediction time.",
@@ -160,15 +162,27 @@ def demo(
     seed: Annotated[int, typer.Option(help="Fixes data, weights, order and noise.")] = 0,
 ) -> None:
     """Train image-only and marnet on procedural dishes, compare them, and write report.html. About two minutes."""
+    from rich.console import Console
+    from rich.table import Table
+
     from marnet.evaluation.demo import run_demo
+    from marnet.metrics import percent
 
     result = run_demo(out, seed=seed)
-    typer.echo(result.table)
+    table = Table(title="Top-1 on dishes that neither has seen; one nuisance turned up a column")
+    table.add_column("method")
+    for condition in result.conditions:
+        table.add_column(condition, justify="right")
+    for method, values in result.top1.items():
+        table.add_row(method, *(percent(value) for value in values))
+    Console().print(table)
     typer.echo(result.verdict)
     typer.echo(f"Report: {result.report}")
 
 
-def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> Config:
+def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> "Config":
+    from marnet.config import make_config
+
     config = make_config(_given(flags), file=file, sets=sets)
     if not config.data.source:
         raise ConfigError(
@@ -178,9 +192,10 @@ def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> Co
     return config
 
 
-def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: list[str]) -> Config:
+def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: list[str]) -> "Config":
     """The run's own configuration; only what does not change the model or the data may differ."""
     from marnet.checkpoint import CONFIG, read_run_config
+    from marnet.config import make_config
 
     read_run_config(out)
     given = _given(flags)

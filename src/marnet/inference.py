@@ -120,12 +120,12 @@ class Predictor:
         )
 
     def _prepare(self, image: str | Path | Image.Image) -> Tensor:
-        picture = (
-            to_rgb(image)
-            if isinstance(image, Image.Image)
-            else read_image(image, max_pixels=self.config.data.max_pixels)
-        )
-        return eval_transform(self.spec)(fit_square(picture, cache_size(self.spec)))
+        size = cache_size(self.spec)
+        if isinstance(image, Image.Image):
+            picture = to_rgb(image)
+        else:
+            picture = read_image(image, max_pixels=self.config.data.max_pixels, min_side=size)
+        return eval_transform(self.spec)(fit_square(picture, size))
 
 
 def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:

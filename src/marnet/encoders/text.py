@@ -9,8 +9,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor, nn
 
 from marnet.errors import EncoderError
@@ -137,6 +135,8 @@ def fit_word_encoder(
     Raises:
         EncoderError: no text holds a word or a tag.
     """
+    from sklearn.decomposition import TruncatedSVD
+
     unique = sorted({text for text in texts if has_text(text)})
     vectoriser = _make_vectoriser(kind, max_features=max_vocabulary)
     try:
@@ -165,6 +165,9 @@ def fit_word_encoder(
 def _make_vectoriser(
     kind: TextKind, *, vocabulary: Sequence[str] | None = None, max_features: int | None = None
 ) -> Any:
+    # Imported here and not above: it takes seconds, and prediction has no use for it.
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
     if kind == "tags":
         return CountVectorizer(analyzer=split_tags, binary=True, vocabulary=vocabulary, max_features=max_features)
     return TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary, max_features=max_features)

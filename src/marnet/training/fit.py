@@ -82,7 +82,7 @@ def fit(
     train, val = _open_train_and_val(config, manifest, spec)
     texts = [record.text for record in train.records]
     model = model_factory(config, num_classes=len(manifest.classes), texts=texts, backbone=backbone.module)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     if is_first_process():
         start_run_directory(run, config, manifest.classes, spec, resume=resume)
         write_manifest(manifest, run / MANIFEST)

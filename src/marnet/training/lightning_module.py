@@ -6,6 +6,7 @@ The model stays a plain `nn.Module`; `examples/plain_torch_loop.py` trains it wi
 import csv
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from marnet.checkpoint import HISTORY, RESUME_POINT, save_weights
+from marnet.checkpoint import HISTORY, RESUME_POINT, read_history, save_weights
 from marnet.config import LossConfig, Positives, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.errors import ConfigError, NonFiniteLossError
@@ -57,8 +58,9 @@ def train_with_lightning(
         _BestWeights(run),
         _History(run / HISTORY),
         ModelCheckpoint(run / RESUME_POINT.parent, save_last=True, save_top_k=0, enable_version_counter=False),
-        RichProgressBar(console_kwargs={"stderr": True}),
     ]
+    if sys.stderr.isatty():
+        callbacks.append(_ProgressBar(console_kwargs={"stderr": True}))
     if settings.patience is not None:
         callbacks.append(EarlyStopping("val/top1", mode="max", patience=settings.patience))
     trainer = _make_trainer(settings, run, callbacks)
@@ -75,7 +77,7 @@ def seed_everything(seed: int) -> None:
 
 def is_first_process() -> bool:
     """Whether this is the one of several training processes that writes files."""
-    return int(rank_zero_only.rank or 0) == 0
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 class _TrainingModule(lightning.LightningModule):
@@ -107,9 +109,9 @@ class _TrainingModule(lightning.LightningModule):
         if not bool(torch.isfinite(loss.total)):
             self._refuse(loss.terms, batch_idx)
         size = len(batch.labels)
-        self.log("train/loss", loss.total, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
-        for name, term in loss.terms.items():
-            self.log(f"train/{name}", term, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
+        terms = {"loss": loss.total, **loss.terms}
+        for name, term in terms.items():
+            self.log(f"train/{name}", term.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
         return loss.total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -182,6 +184,7 @@ def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callb
             num_sanity_val_steps=0,
             log_every_n_steps=10,
             enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
         )
     except (ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise ConfigError(
@@ -212,6 +215,14 @@ class _BestWeights(Callback):
         self.best = (top1, nll)
 
 
+class _ProgressBar(RichProgressBar):
+    """Lightning's bar, with the figures under their plain names."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Any:
+        shown = super().get_metrics(trainer, pl_module)
+        return {name.removeprefix("train/"): value for name, value in shown.items() if name != "v_num"}
+
+
 class _History(Callback):
     """One CSV row an epoch; a resumed run goes on below the rows that it does not repeat."""
 
@@ -223,8 +234,7 @@ class _History(Callback):
             return
         epoch = trainer.current_epoch + 1
         figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        wanted = {name.removesuffix("_epoch"): value for name, value in figures.items() if not name.endswith("_step")}
-        row = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"], **wanted}
+        row = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"], **figures}
         rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
         columns = list(dict.fromkeys(name for each in rows for name in each))
         with self.path.open("w", newline="", encoding="utf-8") as file:
@@ -235,14 +245,6 @@ class _History(Callback):
             "epoch %d of %d: loss %.3f, val top-1 %s",
             epoch,
             trainer.max_epochs,
-            wanted["train/loss"],
-            percent(wanted["val/top1"]),
+            figures["train/loss"],
+            percent(figures["val/top1"]),
         )
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of history.csv, `[]` if there are none yet."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -10,7 +10,6 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 VARIANTS = 4
 TURNS = 12
-_OVERSAMPLING = 4  # sprites are painted this many times larger, then reduced
 _LIGHT_DIRECTION = (0.5, 0.8)  # where shadows fall, in canvas axes: right and down
 
 Colour = tuple[int, int, int]
@@ -38,15 +37,15 @@ class Brush:
         box = self._at([(x - radius, y - radius), (x + radius, y + radius)])
         self._draw.ellipse(box, outline=colour, width=max(1, round(width * self._half)))
 
-    def arc(self, x: float, y: float, radius: float, degrees: tuple[float, float], width: float, colour: Colour) -> None:
+    def arc(self, x: float, y: float, radius: float, degrees: Point, colour: Colour, *, width: float) -> None:
         """Draw a part of a circle's line."""
         box = self._at([(x - radius, y - radius), (x + radius, y + radius)])
         self._draw.arc(box, *degrees, fill=colour, width=max(1, round(width * self._half)))
 
-    def oval(self, x: float, y: float, rx: float, ry: float, angle: float, colour: Colour) -> None:
+    def oval(self, x: float, y: float, radii: Point, angle: float, colour: Colour) -> None:
         """Fill an ellipse turned by `angle` radians."""
         cos, sin = math.cos(angle), math.sin(angle)
-        circle = [(math.cos(a) * rx, math.sin(a) * ry) for a in (i * math.tau / 24 for i in range(24))]
+        circle = [(math.cos(a) * radii[0], math.sin(a) * radii[1]) for a in (i * math.tau / 24 for i in range(24))]
         self.polygon([(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in circle], colour)
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
@@ -86,11 +85,12 @@ def sprite(painting: Painting, variant: int, turn: int, side: int) -> Image.Imag
     `variant` (below `VARIANTS`) changes shape and size, `turn` (below `TURNS`) rotates.
     """
     radius = max(1.0, painting.radius / 100 * side * (0.88 + 0.08 * variant))
-    turned = painted(painting.paint, variant, round(2 * radius * _OVERSAMPLING)).rotate(
+    oversampling = 4 if painting.radius < 10 else 2  # painted this many times larger, then reduced
+    turned = painted(painting.paint, variant, round(2 * radius * oversampling)).rotate(
         360 * turn / TURNS, Image.Resampling.BILINEAR, expand=True
     )
     margin = max(1, round(side / 64))
-    width = max(1, round(turned.width / _OVERSAMPLING))
+    width = max(1, round(turned.width / oversampling))
     canvas = Image.new("RGBA", (width + 2 * margin, width + 2 * margin))
     canvas.paste(turned.resize((width, width), Image.Resampling.BOX), (margin, margin))
     return with_shadow(canvas, reach=side / 110)

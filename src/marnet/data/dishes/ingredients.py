@@ -17,9 +17,9 @@ def _tomato(brush: Brush, rng: Random) -> None:
     brush.disc(0, 0, 0.88, (228, 58, 42))
     count = rng.choice((4, 5, 6))
     for angle, (x, y) in _spokes(count, rng.random()):
-        brush.oval(0.5 * x, 0.5 * y, 0.26, 0.17 + 0.6 / count, angle, (196, 40, 26))
+        brush.oval(0.5 * x, 0.5 * y, (0.26, 0.17 + 0.6 / count), angle, (196, 40, 26))
         for side in (-0.12, 0.12):
-            brush.oval(0.52 * x - side * y, 0.52 * y + side * x, 0.1, 0.06, angle, (246, 206, 110))
+            brush.oval(0.52 * x - side * y, 0.52 * y + side * x, (0.1, 0.06), angle, (246, 206, 110))
     brush.disc(0, 0, 0.14, (244, 140, 110))
 
 
@@ -68,7 +68,9 @@ def _carrot(brush: Brush, rng: Random) -> None:
 
 def _cube(brush: Brush, rng: Random, top: Colour, *, grain: Colour | None) -> None:
     lean = rng.uniform(-0.06, 0.06)
-    brush.polygon([(-0.86, -0.62), (0.72, -0.74), (0.9, -0.4), (0.86, 0.72), (-0.66, 0.86), (-0.9, 0.5)], shade(top, 0.55))
+    brush.polygon(
+        [(-0.86, -0.62), (0.72, -0.74), (0.9, -0.4), (0.86, 0.72), (-0.66, 0.86), (-0.9, 0.5)], shade(top, 0.55)
+    )
     brush.polygon([(-0.8, -0.56), (0.66, -0.68), (0.72 + lean, 0.44), (-0.72, 0.56 + lean)], top)
     brush.polygon([(-0.72, 0.6 + lean), (0.72 + lean, 0.48), (0.8, 0.66), (-0.62, 0.8)], shade(top, 0.74))
     brush.polygon([(-0.66, -0.44), (-0.1, -0.5), (-0.14, -0.36), (-0.64, -0.3)], shade(top, 1.14))
@@ -96,7 +98,8 @@ def _sweet_potato(brush: Brush, rng: Random) -> None:
 def _broccoli(brush: Brush, rng: Random) -> None:
     brush.polygon([(-0.2, 0.1), (0.2, 0.1), (0.26, 0.98), (-0.26, 0.98)], (112, 152, 66))
     brush.polygon([(-0.1, 0.1), (0.1, 0.1), (0.12, 0.94), (-0.14, 0.94)], (166, 196, 106))
-    for x, y, radius in ((-0.56, -0.02, 0.4), (0.56, -0.02, 0.4), (-0.34, -0.5, 0.42), (0.34, -0.5, 0.42), (0, -0.16, 0.46)):
+    florets = ((-0.56, -0.02, 0.4), (0.56, -0.02, 0.4), (-0.34, -0.5, 0.42), (0.34, -0.5, 0.42), (0, -0.16, 0.46))
+    for x, y, radius in florets:
         brush.disc(x, y, radius, (28, 84, 30))
         brush.disc(x - 0.03, y - 0.05, radius * 0.84, (50, 122, 42))
         for _ in range(9):
@@ -135,7 +138,7 @@ def _cucumber(brush: Brush, rng: Random) -> None:
     brush.disc(0, 0, 0.84, (156, 208, 116))
     brush.disc(0, 0, 0.74, (218, 240, 180))
     for angle, (x, y) in _spokes(rng.choice((6, 7, 8)), rng.random()):
-        brush.oval(0.42 * x, 0.42 * y, 0.16, 0.07, angle, (148, 192, 104))
+        brush.oval(0.42 * x, 0.42 * y, (0.16, 0.07), angle, (148, 192, 104))
     brush.disc(0, 0, 0.12, (190, 222, 146))
 
 
@@ -143,14 +146,15 @@ def _olives(brush: Brush, rng: Random) -> None:
     brush.ring(0, 0, 0.96, 0.56, (28, 22, 34))
     brush.ring(0, 0, 0.86, 0.3, (66, 54, 74))
     start = rng.uniform(170, 200)
-    brush.arc(0, 0, 0.8, (start, start + 80), 0.16, (168, 158, 178))
+    brush.arc(0, 0, 0.8, (start, start + 80), (168, 158, 178), width=0.16)
 
 
 def _red_onion(brush: Brush, rng: Random) -> None:
     bend = rng.uniform(10, 40)
-    for radius, colour in ((0.96, (128, 28, 98)), (0.84, (240, 214, 232)), (0.66, (176, 66, 142)), (0.56, (246, 226, 240))):
-        brush.arc(0, 0.22, radius, (180 - bend, 360 + bend), 0.16, colour)
-    brush.arc(0, 0.22, 0.38, (180 - bend, 360 + bend), 0.12, (160, 52, 128))
+    layers = ((0.96, (128, 28, 98)), (0.84, (240, 214, 232)), (0.66, (176, 66, 142)), (0.56, (246, 226, 240)))
+    for radius, colour in layers:
+        brush.arc(0, 0.22, radius, (180 - bend, 360 + bend), colour, width=0.16)
+    brush.arc(0, 0.22, 0.38, (180 - bend, 360 + bend), (160, 52, 128), width=0.12)
 
 
 def _chicken(brush: Brush, rng: Random) -> None:
@@ -165,12 +169,12 @@ def _chicken(brush: Brush, rng: Random) -> None:
 
 
 def _cashews(brush: Brush, rng: Random) -> None:
-    brush.arc(0, 0.24, 0.94, (185, 355), 0.6, (186, 150, 100))
+    brush.arc(0, 0.24, 0.94, (185, 355), (186, 150, 100), width=0.6)
     for side in (-1, 1):
         brush.disc(side * 0.62, 0.2, 0.32, (186, 150, 100))
         brush.disc(side * 0.63, 0.16, 0.24, (238, 216, 170))
-    brush.arc(0, 0.22, 0.86, (185, 355), 0.42, (238, 216, 170))
-    brush.arc(0, 0.22, 0.8, (205 + 10 * rng.random(), 275), 0.12, (250, 238, 206))
+    brush.arc(0, 0.22, 0.86, (185, 355), (238, 216, 170), width=0.42)
+    brush.arc(0, 0.22, 0.8, (205 + 10 * rng.random(), 275), (250, 238, 206), width=0.12)
 
 
 def _garlic(brush: Brush, rng: Random) -> None:
@@ -191,13 +195,22 @@ def _bean_sprouts(brush: Brush, rng: Random) -> None:
     points = [(-0.7, 0.0), (-0.3, -bow * 0.7), (0.15, -bow * 0.8), (0.55, -bow * 0.2), (0.9, bow * 0.8)]
     brush.line(points, 0.22, (186, 184, 150))
     brush.line(points, 0.13, (250, 248, 232))
-    brush.oval(-0.74, 0.06, 0.24, 0.16, 0.6, (190, 178, 84))
-    brush.oval(-0.76, 0.04, 0.17, 0.1, 0.6, (240, 230, 140))
+    brush.oval(-0.74, 0.06, (0.24, 0.16), 0.6, (190, 178, 84))
+    brush.oval(-0.76, 0.04, (0.17, 0.1), 0.6, (240, 230, 140))
 
 
 def _basil(brush: Brush, rng: Random) -> None:
     green = rng.choice(((44, 118, 44), (54, 132, 50)))
-    outline = [(-0.98, 0.0), (-0.5, -0.46), (0.1, -0.52), (0.6, -0.3), (0.98, 0.0), (0.6, 0.3), (0.1, 0.52), (-0.5, 0.46)]
+    outline = [
+        (-0.98, 0.0),
+        (-0.5, -0.46),
+        (0.1, -0.52),
+        (0.6, -0.3),
+        (0.98, 0.0),
+        (0.6, 0.3),
+        (0.1, 0.52),
+        (-0.5, 0.46),
+    ]
     brush.polygon(outline, shade(green, 0.62))
     brush.polygon([(0.88 * x, 0.86 * y) for x, y in outline], green)
     brush.line([(-0.8, 0), (0.8, 0)], 0.07, shade(green, 1.7))
@@ -230,20 +243,20 @@ def _lime(brush: Brush, rng: Random) -> None:
     brush.disc(0, 0, 0.84, (240, 248, 210))
     start = rng.random()
     for angle, (x, y) in _spokes(8, start):
-        brush.oval(0.45 * x, 0.45 * y, 0.3, 0.15, angle, (178, 218, 76))
+        brush.oval(0.45 * x, 0.45 * y, (0.3, 0.15), angle, (178, 218, 76))
     brush.disc(0, 0, 0.1, (240, 248, 210))
 
 
 def _sesame(brush: Brush, rng: Random) -> None:
-    brush.oval(0, 0, 0.92, 0.6, 0, (190, 160, 104))
-    brush.oval(-0.05, -0.06, 0.72, 0.4 + 0.05 * rng.random(), 0, (252, 240, 204))
+    brush.oval(0, 0, (0.92, 0.6), 0, (190, 160, 104))
+    brush.oval(-0.05, -0.06, (0.72, 0.4 + 0.05 * rng.random()), 0, (252, 240, 204))
 
 
 def _spring_onion(brush: Brush, rng: Random) -> None:
     green = rng.choice(((70, 156, 52), (104, 184, 78)))
     brush.ring(0, 0, 0.95, 0.5, shade(green, 0.65))
     brush.ring(0, 0, 0.85, 0.3, green)
-    brush.arc(0, 0, 0.78, (190, 280), 0.16, shade(green, 1.5))
+    brush.arc(0, 0, 0.78, (190, 280), shade(green, 1.5), width=0.16)
 
 
 class Piece(NamedTuple):
@@ -254,31 +267,31 @@ class Piece(NamedTuple):
 
 
 PIECES: dict[str, Piece] = {
-    "bean sprouts": Piece(Painting(_bean_sprouts, 5.6), (4, 7, 11)),
-    "beef": Piece(Painting(_beef, 5.0), (3, 5, 7)),
-    "broccoli": Piece(Painting(_broccoli, 6.6), (2, 3, 5)),
-    "carrot": Piece(Painting(_carrot, 5.0), (3, 4, 7)),
-    "cashews": Piece(Painting(_cashews, 4.2), (4, 6, 9)),
-    "chicken": Piece(Painting(_chicken, 6.4), (3, 4, 6)),
-    "corn": Piece(Painting(_corn, 2.1), (9, 16, 26)),
-    "cucumber": Piece(Painting(_cucumber, 5.6), (2, 4, 6)),
-    "egg": Piece(Painting(_egg, 7.4), (1, 2, 3)),
-    "garlic": Piece(Painting(_garlic, 1.8), (6, 10, 16)),
-    "ginger": Piece(Painting(_ginger, 3.8), (5, 8, 13)),
-    "mushrooms": Piece(Painting(_mushrooms, 6.0), (3, 4, 6)),
-    "nori": Piece(Painting(_nori, 6.4), (2, 4, 6)),
-    "olives": Piece(Painting(_olives, 3.3), (4, 6, 9)),
-    "peas": Piece(Painting(_peas, 2.3), (8, 14, 22)),
-    "prawns": Piece(Painting(_prawns, 6.4), (2, 3, 5)),
-    "red onion": Piece(Painting(_red_onion, 5.6), (2, 4, 6)),
-    "sweet potato": Piece(Painting(_sweet_potato, 4.6), (3, 5, 7)),
-    "tofu": Piece(Painting(_tofu, 5.0), (3, 5, 7)),
-    "tomato": Piece(Painting(_tomato, 6.6), (2, 3, 5)),
-    "basil": Piece(Painting(_basil, 4.6), (1, 2, 4)),
-    "black pepper": Piece(Painting(_black_pepper, 0.9), (10, 18, 28)),
-    "chilli": Piece(Painting(_chilli, 2.5), (3, 5, 8)),
-    "coriander": Piece(Painting(_coriander, 3.8), (2, 3, 5)),
-    "lime": Piece(Painting(_lime, 5.6), (1, 1, 2)),
-    "sesame": Piece(Painting(_sesame, 1.2), (10, 18, 28)),
-    "spring onion": Piece(Painting(_spring_onion, 1.9), (6, 10, 16)),
+    "bean sprouts": Piece(Painting(_bean_sprouts, 6.4), (4, 7, 11)),
+    "beef": Piece(Painting(_beef, 5.8), (3, 5, 7)),
+    "broccoli": Piece(Painting(_broccoli, 7.6), (2, 3, 5)),
+    "carrot": Piece(Painting(_carrot, 5.8), (3, 4, 7)),
+    "cashews": Piece(Painting(_cashews, 5.5), (4, 6, 9)),
+    "chicken": Piece(Painting(_chicken, 7.4), (3, 4, 6)),
+    "corn": Piece(Painting(_corn, 2.7), (9, 16, 26)),
+    "cucumber": Piece(Painting(_cucumber, 6.4), (2, 4, 6)),
+    "egg": Piece(Painting(_egg, 8.5), (1, 2, 3)),
+    "garlic": Piece(Painting(_garlic, 2.3), (6, 10, 16)),
+    "ginger": Piece(Painting(_ginger, 4.9), (5, 8, 13)),
+    "mushrooms": Piece(Painting(_mushrooms, 6.9), (3, 4, 6)),
+    "nori": Piece(Painting(_nori, 7.4), (2, 4, 6)),
+    "olives": Piece(Painting(_olives, 4.3), (4, 6, 9)),
+    "peas": Piece(Painting(_peas, 3.0), (8, 14, 22)),
+    "prawns": Piece(Painting(_prawns, 7.4), (2, 3, 5)),
+    "red onion": Piece(Painting(_red_onion, 6.4), (2, 4, 6)),
+    "sweet potato": Piece(Painting(_sweet_potato, 6.0), (3, 5, 7)),
+    "tofu": Piece(Painting(_tofu, 5.8), (3, 5, 7)),
+    "tomato": Piece(Painting(_tomato, 7.6), (2, 3, 5)),
+    "basil": Piece(Painting(_basil, 6.0), (1, 2, 4)),
+    "black pepper": Piece(Painting(_black_pepper, 1.2), (10, 18, 28)),
+    "chilli": Piece(Painting(_chilli, 3.2), (3, 5, 8)),
+    "coriander": Piece(Painting(_coriander, 4.9), (2, 3, 5)),
+    "lime": Piece(Painting(_lime, 6.4), (1, 1, 2)),
+    "sesame": Piece(Painting(_sesame, 1.6), (10, 18, 28)),
+    "spring onion": Piece(Painting(_spring_onion, 2.5), (6, 10, 16)),
 }

@@ -55,8 +55,50 @@ BASES: dict[str, tuple[str, ...]] = {
 }
 VESSELS = ("bowl", "plate")
 _COVERED_BY = {"broth": "in", "curry": "in"}  # elsewhere an ingredient hides "under" the base
-_FIRST_SYLLABLES = "bal cor dal fen gan hal jor kel lum mar nov pel quil ros sol tav ul ver wil zan".split()
-_LAST_SYLLABLES = "adra amba ano aretta avi elio emba enta essa ibo igo imora ira otti ola ondo orra ula uno uri".split()
+_FIRST_SYLLABLES = (
+    "bal",
+    "cor",
+    "dal",
+    "fen",
+    "gan",
+    "hal",
+    "jor",
+    "kel",
+    "lum",
+    "mar",
+    "nov",
+    "pel",
+    "quil",
+    "ros",
+    "sol",
+    "tav",
+    "ul",
+    "ver",
+    "wil",
+    "zan",
+)
+_LAST_SYLLABLES = (
+    "adra",
+    "amba",
+    "ano",
+    "aretta",
+    "avi",
+    "elio",
+    "emba",
+    "enta",
+    "essa",
+    "ibo",
+    "igo",
+    "imora",
+    "ira",
+    "otti",
+    "ola",
+    "ondo",
+    "orra",
+    "ula",
+    "uno",
+    "uri",
+)
 MAX_CLASSES = len(_FIRST_SYLLABLES) * len(_LAST_SYLLABLES)
 
 
@@ -108,9 +150,9 @@ def draw_recipe(keys: frozenset[str], rng: Random) -> Recipe:
     base = rng.choice(sorted(BASES))
     portions = []
     for name in sorted(keys):
-        hidden_share = 0.45 if name in HARD_TO_SEE else 0.2
-        portions.append(Portion(name, rng.choices((0, 1, 2), (3, 5, 2))[0], rng.random() < hidden_share))
-    for name in rng.sample(sorted(GARNISHES), rng.choices((0, 1, 2, 3), (2, 4, 3, 1))[0]):
+        hidden_share = 0.35 if name in HARD_TO_SEE else 0.12
+        portions.append(Portion(name, rng.choices((0, 1, 2), (2, 5, 3))[0], rng.random() < hidden_share))
+    for name in rng.sample(sorted(GARNISHES), rng.choices((0, 1, 2, 3), (3, 5, 3, 1))[0]):
         portions.append(Portion(name, rng.choices((0, 1, 2), (4, 4, 1))[0], False))
     return Recipe(rng.choice(VESSELS), base, tuple(portions))
 

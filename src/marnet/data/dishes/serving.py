@@ -6,6 +6,7 @@ The canvas is `EXTENT` times as wide as the picture, so that a camera that moves
 import math
 from functools import lru_cache
 from random import Random
+from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageDraw
 
@@ -15,7 +16,6 @@ from marnet.data.dishes.recipes import Portion, Recipe
 from marnet.data.dishes.tableware import GLAZES, LIQUIDS, TABLES, WELL, filling, table, vessel
 
 EXTENT = 1.5
-
 
 
 def paste(canvas: Image.Image, image: Image.Image, x: float, y: float) -> None:
@@ -37,44 +37,48 @@ def serve(canvas: Image.Image, recipe: Recipe, rng: Random, side: int) -> None:
     paste(canvas, vessel(recipe.vessel, rng.randrange(GLAZES), side), centre, centre)
     base = filling(recipe.base, rng.randrange(3), rng.randrange(6), round(2 * well))
     paste(canvas, base, centre, centre)
-    reach = well * (0.8 if recipe.base in LIQUIDS else 0.76)
-    order = sorted(recipe.portions, key=lambda portion: PIECES[portion.ingredient].painting.radius, reverse=True)
-    # What the base covers is drawn first, so that nothing covered lies on top of something that is not.
-    taken: list[tuple[float, float, float]] = []
-    for portion in sorted(order, key=lambda portion: not portion.hidden):
-        _place(canvas, portion, recipe.base, base, rng, side, reach, taken)
+    serving = _Serving(canvas, base, recipe.base in LIQUIDS, rng, side, 0.78 * well, [])
+    portions = sorted(recipe.portions, key=lambda portion: PIECES[portion.ingredient].painting.radius, reverse=True)
+    # What the base covers is drawn first, so that the base never lies on what is meant to be seen.
+    for portion in sorted(portions, key=lambda portion: not portion.hidden):
+        _place(serving, portion)
 
 
-def _place(
-    canvas: Image.Image,
-    portion: Portion,
-    base_name: str,
-    base: Image.Image,
-    rng: Random,
-    side: int,
-    reach: float,
-    taken: list[tuple[float, float, float]],
-) -> None:
-    piece = PIECES[portion.ingredient]
-    centre, radius = canvas.width / 2, piece.painting.radius / 100 * side
-    limit = reach - 0.3 * radius
-    heap_angle, heap_far = rng.random() * math.tau, limit * math.sqrt(rng.random()) * 0.8
-    heap = (heap_far * math.cos(heap_angle), heap_far * math.sin(heap_angle))
-    spread = limit if rng.random() < 0.5 else 0.5 * limit  # all over the dish, or together in one place
-    tries = 6 if radius > 0.03 * side else 1
+class _Serving(NamedTuple):
+    """What all pieces of one dish share; lengths are pixels of the canvas."""
+
+    canvas: Image.Image
+    base: Image.Image
+    liquid: bool
+    rng: Random
+    side: int
+    reach: float  # how far from the middle food may lie
+    taken: list[tuple[float, float, float]]  # x, y and radius of the larger pieces so far
+
+
+def _place(serving: _Serving, portion: Portion) -> None:
+    rng, piece = serving.rng, PIECES[portion.ingredient]
+    centre, radius = serving.canvas.width / 2, piece.painting.radius / 100 * serving.side
+    limit = serving.reach - 0.3 * radius
+    together = rng.random() < 0.5
+    heap = _spot(rng, (0.0, 0.0), 0.8 * limit, limit)
     for _ in range(piece.counts[portion.amount]):
-        x, y = max(
-            (_spot(rng, heap if spread < limit else (0.0, 0.0), spread, limit) for _ in range(tries)),
-            key=lambda spot: min((math.dist(spot, other[:2]) - other[2] - radius for other in taken), default=0.0)
-            if tries > 1
-            else 0.0,
-        )
-        if tries > 1:
-            taken.append((x, y, radius))
-        image = sprite(piece.painting, rng.randrange(VARIANTS), rng.randrange(TURNS), side)
-        paste(canvas, image, centre + x, centre + y)
+        candidates = 6 if radius > 0.03 * serving.side else 1  # only larger pieces look for a free place
+        spots = [
+            _spot(rng, heap, 0.5 * limit, limit) if together else _spot(rng, (0.0, 0.0), limit, limit)
+            for _ in range(candidates)
+        ]
+        x, y = max(spots, key=lambda spot: _room(serving.taken, spot)) if candidates > 1 else spots[0]
+        if candidates > 1:
+            serving.taken.append((x, y, radius))
+        image = sprite(piece.painting, rng.randrange(VARIANTS), rng.randrange(TURNS), serving.side)
+        paste(serving.canvas, image, centre + x, centre + y)
         if portion.hidden:
-            _cover(canvas, base, base_name, rng, centre, (x, y), radius)
+            _cover(serving, (centre + x, centre + y), radius)
+
+
+def _room(taken: list[tuple[float, float, float]], spot: tuple[float, float]) -> float:
+    return min((math.dist(spot, other[:2]) - other[2] for other in taken), default=0.0)
 
 
 def _spot(rng: Random, heap: tuple[float, float], spread: float, limit: float) -> tuple[float, float]:
@@ -84,23 +88,15 @@ def _spot(rng: Random, heap: tuple[float, float], spread: float, limit: float) -
     return (x / excess, y / excess) if excess > 1 else (x, y)
 
 
-def _cover(
-    canvas: Image.Image,
-    base: Image.Image,
-    base_name: str,
-    rng: Random,
-    centre: float,
-    spot: tuple[float, float],
-    radius: float,
-) -> None:
-    """Lay the base over one piece: liquid over nearly all of it, anything else over a part."""
-    liquid = base_name in LIQUIDS
-    size = max(3, round(2.6 * radius))
-    mask = _cover_mask(size, rng.randrange(4), liquid)
+def _cover(serving: _Serving, spot: tuple[float, float], radius: float) -> None:
+    """Lay the base over one piece: a liquid over all of it, anything else over a part."""
+    canvas, base, rng = serving.canvas, serving.base, serving.rng
+    size = max(3, round((2.6 if serving.liquid else 2.2) * radius))
+    mask = _cover_mask(size, rng.randrange(4), serving.liquid)
     angle = rng.random() * math.tau
-    away = 0.0 if liquid else 0.45 * radius
-    left = round(centre + spot[0] + away * math.cos(angle) - size / 2)
-    top = round(centre + spot[1] + away * math.sin(angle) - size / 2)
+    away = 0.0 if serving.liquid else 0.55 * radius
+    left = round(spot[0] + away * math.cos(angle) - size / 2)
+    top = round(spot[1] + away * math.sin(angle) - size / 2)
     inset = (canvas.width - base.width) // 2
     patch = base.crop((left - inset, top - inset, left - inset + size, top - inset + size))
     canvas.paste(patch, (left, top), ImageChops.multiply(mask, patch.getchannel("A")))

@@ -3,6 +3,7 @@
 Radii are shares of the picture's side.
 """
 
+import math
 from functools import lru_cache
 from random import Random
 
@@ -12,8 +13,8 @@ from PIL import Image
 from marnet.data.dishes.brush import Brush, Colour, blob, painted, shade, with_shadow
 
 LIQUIDS = ("broth", "curry")
-_OUTER = 0.43  # radius of bowl and plate
-WELL = {"bowl": 0.375, "plate": 0.335}  # radius that food may fill
+_OUTER = 0.455  # radius of bowl and plate
+WELL = {"bowl": 0.4, "plate": 0.375}  # radius that food may fill
 _GLAZES: tuple[Colour, ...] = (
     (246, 244, 238),
     (232, 226, 210),
@@ -51,7 +52,7 @@ def vessel(kind: str, glaze: int, side: int) -> Image.Image:
         brush.ring(0, 0, full - 0.05, 0.02, shade(colour, 0.62))
     elif glaze % 3 == 0 and kind == "plate":
         brush.ring(0, 0, full - 0.04, 0.035, ((70, 104, 160), (196, 160, 70), (150, 60, 50))[glaze // 3])
-    brush.arc(0, 0, full - 0.07, (195, 255), 0.025, shade(colour, 1.16))
+    brush.arc(0, 0, full - 0.07, (195, 255), shade(colour, 1.16), width=0.025)
     brush.disc(0, 0, well + 0.02, shade(colour, 0.72 if kind == "bowl" else 0.86))
     brush.disc(0.012, 0.018, well + 0.005, shade(colour, 0.86 if kind == "bowl" else 0.97))
     return with_shadow(brush.image.resize((size, size), Image.Resampling.BOX), reach=side / 45)
@@ -78,8 +79,8 @@ def _rice(brush: Brush, rng: Random) -> None:
         x, y = _inside(rng, 0.9)
         light = rng.uniform(0.9, 1.02)
         angle = rng.random() * math.tau
-        brush.oval(x + 0.008, y + 0.012, 0.055, 0.026, angle, (196, 186, 164))
-        brush.oval(x, y, 0.052, 0.022, angle, shade((250, 246, 232), light))
+        brush.oval(x + 0.008, y + 0.012, (0.055, 0.026), angle, (196, 186, 164))
+        brush.oval(x, y, (0.052, 0.022), angle, shade((250, 246, 232), light))
 
 
 def _couscous(brush: Brush, rng: Random) -> None:
@@ -90,13 +91,13 @@ def _couscous(brush: Brush, rng: Random) -> None:
 
 
 def _noodles(brush: Brush, rng: Random) -> None:
-    brush.polygon(blob(rng, 0.88, wobble=0.05), (190, 150, 82))
-    for _ in range(85):
-        x, y = _inside(rng, 0.52)
+    brush.polygon(blob(rng, 0.86, wobble=0.02, corners=48), (190, 150, 82))
+    for _ in range(100):
+        x, y = _inside(rng, 0.56)
         radius, start, turn = rng.uniform(0.18, 0.42), rng.random() * 360, rng.uniform(110, 250)
         tone = shade((246, 218, 150), rng.uniform(0.9, 1.05))
-        brush.arc(x, y, radius + 0.012, (start, start + turn), 0.068, (176, 136, 70))
-        brush.arc(x, y, radius, (start, start + turn), 0.042, tone)
+        brush.arc(x, y, radius + 0.012, (start, start + turn), (176, 136, 70), width=0.068)
+        brush.arc(x, y, radius, (start, start + turn), tone, width=0.042)
 
 
 def _leaves(brush: Brush, rng: Random) -> None:
@@ -120,7 +121,7 @@ def _broth(brush: Brush, rng: Random) -> None:
         radius = rng.uniform(0.02, 0.07)
         brush.disc(x, y, radius, shade(tone, 1.2))
         brush.disc(x + 0.004, y + 0.006, radius * 0.8, shade(tone, 1.08))
-    brush.arc(0, 0, 0.93, (200, 250), 0.025, shade(tone, 1.5))
+    brush.arc(0, 0, 0.93, (200, 250), shade(tone, 1.5), width=0.025)
 
 
 def _curry(brush: Brush, rng: Random) -> None:
@@ -158,7 +159,9 @@ def table(index: int, side: int) -> Image.Image:
         light = light + rng.uniform(-0.07, 0.07, 7)[planks]
         light[(np.arange(side) * 7 % side) < 7, :] -= 0.3
     elif kind == "linen":
-        light = 0.5 * (rng.normal(0, 0.07, (side, 1)) + rng.normal(0, 0.07, (1, side))) + rng.normal(0, 0.02, (side, side))
+        light = 0.5 * (rng.normal(0, 0.07, (side, 1)) + rng.normal(0, 0.07, (1, side))) + rng.normal(
+            0, 0.02, (side, side)
+        )
     else:
         light = np.zeros((side, side))
         for cells, strength in ((4, 0.06), (12, 0.04), (48, 0.03)):

@@ -1,0 +1,5 @@
+"""`python -m marnet` is the command `marnet`."""
+
+from marnet.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""From a data source to batches: manifests, decoded images, augmentation."""

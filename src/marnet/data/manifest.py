@@ -1,0 +1,281 @@
+"""The manifest: which image has which text and label and belongs to which split."""
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from marnet.data.splits import SPLITS, normalise_split, stratified_split
+from marnet.data.tables import Table, read_table, write_table
+from marnet.errors import DataError, suggest
+
+# Written by `write_manifest` where the classes are not in natural order, so that a run keeps its numbering.
+LABEL_INDEX = "label_index"
+_logger = logging.getLogger("marnet")
+
+
+class Record(NamedTuple):
+    """One row: an image with its text, label and split."""
+
+    image: str  # absolute path
+    text: str  # "" for none
+    label: str
+    split: str  # "train", "val" or "test"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a data source.
+
+    Args:
+        records: all rows.
+        classes: the C class names; their order numbers the labels.
+        source: where the rows come from, for messages.
+        notes: what a user should know about how the source was read.
+    """
+
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def splits(self) -> dict[str, int]:
+        """The number of rows of each split that has any."""
+        counts = Counter(record.split for record in self.records)
+        return {name: counts[name] for name in SPLITS if counts[name]}
+
+    def split(self, name: str) -> tuple[Record, ...]:
+        """The rows of one split.
+
+        Raises:
+            DataError: there are none.
+        """
+        rows = tuple(record for record in self.records if record.split == name)
+        if not rows:
+            near = "" if name in SPLITS else suggest(name, SPLITS)
+            found = _count_splits(record.split for record in self.records)
+            raise DataError(f"{self.source} has no rows in split {name!r}; found {found}.{near}")
+        return rows
+
+
+def read_manifest(
+    path: Path | str,
+    *,
+    image: str = "image",
+    text: str = "text",
+    label: str = "label",
+    split: str = "split",
+    val_share: float = 0.15,
+    test_share: float = 0.15,
+    split_seed: int = 0,
+) -> Manifest:
+    """Read a CSV, JSONL or Parquet file with one row for each image.
+
+    Args:
+        path: the file, UTF-8.
+        image: name of the column of image files, absolute or relative to the manifest.
+        text: name of the column of texts; cells may be blank, and the column "text" may be absent.
+        label: name of the column of class names.
+        split: name of the column of splits; where "split" is absent, a seeded stratified split is made.
+        val_share: share of val in a split made here.
+        test_share: share of test in a split made here.
+        split_seed: seed of a split made here.
+
+    Raises:
+        DataError: the file, a column, a label or a split cannot be used; the message names file and lines.
+    """
+    path = Path(path)
+    columns = {"image": image, "text": text, "label": label, "split": split}
+    table = read_table(path, [*columns.values(), LABEL_INDEX])
+    for role, name in columns.items():
+        if name not in table.columns and (role in ("image", "label") or name != role):
+            raise _unknown_column(path, role, name, table)
+    notes = []
+    if text not in table.columns:
+        notes.append(f"{path} has no column {text!r}: all texts are blank.")
+    labels = _filled(path, table, label)
+    folder = path.absolute().parent
+    images = [os.path.normpath(folder / name) for name in _filled(path, table, image)]
+    if any(table.columns.get(split, ())):
+        splits = _read_splits(path, table, split)
+        notes += _shared_images(path, images, splits)
+    else:
+        splits = stratified_split(images, labels, val_share=val_share, test_share=test_share, seed=split_seed)
+        notes.append(f"{path} names no splits: made a stratified one with seed {split_seed}, {_count_splits(splits)}.")
+    texts = table.columns.get(text) or [""] * len(images)
+    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, strict=True))
+    return Manifest(records, _read_classes(path, table, labels), str(path), tuple(notes))
+
+
+def write_manifest(manifest: Manifest, path: Path | str) -> None:
+    """Write a manifest as CSV, JSONL or Parquet; `read_manifest` gives back the same records and classes.
+
+    Images at or below the file's folder are named relative to it, so that folder and file can move together.
+
+    Raises:
+        DataError: the suffix is unknown or the file cannot be written.
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    columns = {
+        "image": [_relative(record.image, folder) for record in manifest.records],
+        "text": [record.text for record in manifest.records],
+        "label": [record.label for record in manifest.records],
+        "split": [record.split for record in manifest.records],
+    }
+    if manifest.classes != natural_order(columns["label"]):
+        columns[LABEL_INDEX] = [str(index) for index in label_indices(manifest.records, manifest.classes)]
+    write_table(path, columns)
+
+
+def natural_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Unique names, sorted with numbers in them by value: "dish 2" before "dish 10"."""
+
+    def key(name: str) -> tuple[list[str | int], str]:
+        # Splitting at a group of digits alternates text and number, so like is compared with like.
+        parts = re.split(r"(\d+)", name)
+        return [int(part) if position % 2 else part for position, part in enumerate(parts)], name
+
+    return tuple(sorted(set(names), key=key))
+
+
+def label_indices(records: Sequence[Record], classes: Sequence[str]) -> np.ndarray:
+    """The position of each label in `classes`, `(N,)` int64.
+
+    Raises:
+        DataError: a label is not among the classes.
+    """
+    numbers = {name: index for index, name in enumerate(classes)}
+    unknown = Counter(record.label for record in records if record.label not in numbers)
+    if unknown:
+        raise DataError(
+            f"Found labels that are not among the {len(classes)} classes: {_some(unknown)}; "
+            f"needed labels such as {', '.join(repr(name) for name in classes[:3])}."
+        )
+    return np.array([numbers[record.label] for record in records], np.int64)
+
+
+def check_trainable(manifest: Manifest) -> None:
+    """Refuse a manifest that no classifier can learn from and be judged on.
+
+    Raises:
+        DataError: train or val is empty, train has one class only, or a class has no training image.
+    """
+    rows = {name: Counter(record.label for record in manifest.records if record.split == name) for name in SPLITS}
+    for name in ("train", "val"):
+        if not rows[name]:
+            found = _count_splits(record.split for record in manifest.records)
+            raise DataError(
+                f"{manifest.source} has no rows in split {name!r}; found {found}. Training needs train and val: give "
+                f"some rows that split, or leave the split column out and let a stratified split be made."
+            )
+    if len(rows["train"]) < 2:
+        only, count = rows["train"].most_common(1)[0]
+        raise DataError(
+            f"{manifest.source} has one class only in split 'train': {only!r} ({count} images); needed two or more to "
+            f"tell apart. Check the label column."
+        )
+    unlearned = [name for name in manifest.classes if name not in rows["train"]]
+    if unlearned:
+        listed = ", ".join(f"{name!r} ({_count_label(rows, name)})" for name in unlearned)
+        raise DataError(
+            f"{manifest.source} has labels without a training image: {listed}. Move images of these classes to train, "
+            f"or remove their rows."
+        )
+    single = [name for name in manifest.classes if rows["train"][name] == 1]
+    if single:
+        _logger.warning(
+            "%s has classes with a single training image, of which little can be learned: %s.",
+            manifest.source,
+            ", ".join(repr(name) for name in single),
+        )
+
+
+def _unknown_column(path: Path, role: str, name: str, table: Table) -> DataError:
+    found = list(table.columns)
+    hint = ""
+    if len(found) == 1 and (separator := next((mark for mark in ";\t|" if mark in found[0]), "")):
+        hint = f" The columns seem to be separated by {separator!r}; save the file with commas."
+    return DataError(
+        f"Manifest {path} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)}{hint} "
+        f"Name the column of the {role}s with --set data.columns.{role}=NAME."
+    )
+
+
+def _filled(path: Path, table: Table, name: str) -> list[str]:
+    cells = table.columns[name]
+    blank = [row for row, cell in enumerate(cells) if not cell]
+    if blank:
+        raise DataError(
+            f"Manifest {path} has a blank {name!r} in {table.where(blank)}; needed one in every row. Fill it in, or "
+            f"remove {'that row' if len(blank) == 1 else 'those rows'}."
+        )
+    return cells
+
+
+def _read_splits(path: Path, table: Table, name: str) -> list[str]:
+    splits = []
+    for row, found in enumerate(_filled(path, table, name)):
+        known = normalise_split(found)
+        if known is None:
+            raise DataError(
+                f"Manifest {path}, {table.where([row])}: unknown split {found!r}; needed {', '.join(SPLITS)}."
+                f"{suggest(found, SPLITS)}"
+            )
+        splits.append(known)
+    return splits
+
+
+def _shared_images(path: Path, images: Sequence[str], splits: Sequence[str]) -> list[str]:
+    where: dict[str, set[str]] = defaultdict(set)
+    for image, split in zip(images, splits, strict=True):
+        where[image].add(split)
+    shared = [image for image, names in where.items() if len(names) > 1]
+    if not shared:
+        return []
+    return [
+        f"{path} has {len(shared)} images in more than one split, so figures on val and test flatter: {shared[0]}"
+        f"{' ...' if len(shared) > 1 else '.'}"
+    ]
+
+
+def _read_classes(path: Path, table: Table, labels: Sequence[str]) -> tuple[str, ...]:
+    if LABEL_INDEX not in table.columns:
+        return natural_order(labels)
+    pairs = set(zip(labels, table.columns[LABEL_INDEX], strict=True))
+    by_index = {index: name for name, index in pairs}
+    if (
+        len({name for name, _ in pairs}) != len(pairs)
+        or len(by_index) != len(pairs)
+        or not all(map(str.isdecimal, by_index))
+    ):
+        raise DataError(
+            f"Manifest {path}: the column {LABEL_INDEX!r} must number the labels, one whole number for each; found "
+            f"otherwise. Remove or rename the column."
+        )
+    return tuple(by_index[index] for index in sorted(by_index, key=int))
+
+
+def _relative(image: str, folder: Path) -> str:
+    path = Path(image)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else image
+
+
+def _count_splits(splits: Iterable[str]) -> str:
+    counts = Counter(splits)
+    return ", ".join(f"{name} {counts[name]}" for name in SPLITS if counts[name]) or "no rows at all"
+
+
+def _count_label(rows: dict[str, Counter[str]], label: str) -> str:
+    return ", ".join(f"{split} {counts[label]}" for split, counts in rows.items() if counts[label]) or "no rows"
+
+
+def _some(counts: Counter[str]) -> str:
+    shown = ", ".join(f"{name!r} ({count} rows)" for name, count in sorted(counts.items())[:5])
+    return shown + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")

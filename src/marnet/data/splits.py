@@ -1,0 +1,65 @@
+"""The names of splits, and the seeded stratified split of rows that have none."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from random import Random
+
+from marnet.errors import DataError
+
+SPLITS = ("train", "val", "test")
+_OTHER_NAMES = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
+
+
+def normalise_split(name: str) -> str | None:
+    """One of `SPLITS` for it or another common name of it in any case; None if the name is unknown."""
+    name = name.strip().lower()
+    name = _OTHER_NAMES.get(name, name)
+    return name if name in SPLITS else None
+
+
+def stratified_split(
+    images: Sequence[str], labels: Sequence[str], *, val_share: float, test_share: float, seed: int
+) -> list[str]:
+    """Assign each of N rows to a split, class by class; the order of the rows does not matter.
+
+    A class with few images gives its first to train, its second to val and its third to test. Rows of one image stay
+    together.
+
+    Raises:
+        DataError: the shares leave nothing for train.
+    """
+    if val_share < 0 or test_share < 0 or val_share + test_share >= 1:
+        raise DataError(
+            f"Found data.val_share {val_share} and data.test_share {test_share}; needed shares of 0 or more whose sum "
+            f"is less than 1, so that something is left for train."
+        )
+    by_class: dict[str, set[str]] = defaultdict(set)
+    for image, label in zip(images, labels, strict=True):
+        by_class[label].add(image)
+    chosen: dict[tuple[str, str], str] = {}
+    for label, members in by_class.items():
+        # A generator for each class, so that adding one leaves the split of the others as it was.
+        shuffled = sorted(members)
+        Random(f"{seed} {label}").shuffle(shuffled)
+        val, test = _counts(len(shuffled), val_share, test_share)
+        for position, image in enumerate(shuffled):
+            chosen[label, image] = "val" if position < val else "test" if position < val + test else "train"
+    return [chosen[label, image] for image, label in zip(images, labels, strict=True)]
+
+
+def _counts(n: int, val_share: float, test_share: float) -> tuple[int, int]:
+    """How many of a class's `n` images go to val and test."""
+    val = max(1, round(n * val_share)) if val_share and n >= 2 else 0
+    test = max(1, round(n * test_share)) if test_share and n >= 3 else 0
+    while val + test >= n:  # train needs one
+        if val > test:
+            val -= 1
+        else:
+            test -= 1
+    return val, test

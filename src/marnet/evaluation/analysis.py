@@ -1,0 +1,173 @@
+"""What the features and the predictions of a trained model show: t-SNE, neighbourhoods and case studies.
+
+Pure functions of tensors; they know neither run directories nor files.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn import functional
+
+CaseKind = Literal["repaired", "broken", "changed"]
+
+# Said where cases are shown, so that a reader knows that nobody picked them.
+CASE_RULE = (
+    "Chosen by rule: half are the images whose wrong basic prediction CDR repaired, with the largest gain in the "
+    "confidence of the true class; half are those whose right basic prediction CDR broke, with the largest loss. Where "
+    "one side runs short, the images with the largest change of that confidence fill the places."
+)
+
+
+class Case(NamedTuple):
+    """One image as the basic module (x_v) and CDR (x_CDR) predict it; labels are class indices."""
+
+    row: int  # of the image in the split
+    kind: CaseKind
+    basic_label: int
+    basic_confidence: float  # probability of basic_label
+    cdr_label: int
+    cdr_confidence: float  # probability of cdr_label
+    true_label: int
+
+
+class Guess(NamedTuple):
+    """A class and the probability that a prediction gives it."""
+
+    label: int
+    confidence: float
+    rank: int  # 1 for the most probable class
+
+
+def embed_2d(features: Tensor, *, seed: int) -> np.ndarray:
+    """Lay features `(N, D)` out in the plane `(N, 2)` by t-SNE (Figure 3 of the paper; the settings are ours).
+
+    Rows are scaled to unit length, so that distance means cosine distance as in `neighbourhood_score`. The layout
+    starts from the principal components; the perplexity is 30, or (N - 1) / 3 where that is less. Fewer than four
+    points get their principal components. The same features and seed give the same layout, with any number of threads.
+
+    Raises:
+        ValueError: `features` is not `(N, D)` with N, D >= 1, or holds NaN or infinite values.
+    """
+    rows = _unit_rows(features).numpy()
+    count, width = rows.shape
+    # Too few points for neighbourhoods, or all the same: t-SNE would divide by zero.
+    if count < 4 or np.allclose(rows, rows[0]):
+        centred = rows - rows.mean(axis=0)
+        directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
+        plane = np.zeros((count, 2))
+        plane[:, : len(directions)] = centred @ directions.T
+        return plane
+    if width > 50:  # as the authors of t-SNE advise: faster, and less noise in the distances
+        rows = PCA(min(50, count), svd_solver="full").fit_transform(rows)
+    rows = np.pad(rows, ((0, 0), (0, max(0, 2 - rows.shape[1]))))
+    tsne = TSNE(perplexity=min(30.0, (count - 1) / 3), init="pca", learning_rate="auto", random_state=seed)
+    # Threads add up the gradient in a random order, and t-SNE amplifies the rounding.
+    with threadpool_limits(limits=1):
+        return np.asarray(tsne.fit_transform(rows), dtype=np.float64)
+
+
+def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
+    """Mean share of an image's `k` nearest neighbours that have its label, between 0 and 1 (ours).
+
+    Neighbours are the other images with the largest cosine similarity, of equals the first. With N <= k, all others
+    count.
+
+    Args:
+        features: `(N, D)`, as the model gives them, not the plane of `embed_2d`.
+        labels: `(N,)` int64.
+        k: neighbours per image, 1 or more.
+
+    Raises:
+        ValueError: the shapes disagree, there are fewer than two images, k < 1, or a feature is NaN or infinite.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}; needed 1 or more neighbours.")
+    unit = _unit_rows(features)
+    if len(unit) < 2 or tuple(labels.shape) != (len(unit),):
+        raise ValueError(
+            f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit; "
+            f"needed (N, D) and (N,), N >= 2."
+        )
+    labels = labels.cpu()
+    shares = []
+    for first in range(0, len(unit), 1024):  # in blocks: N x N similarities of a large split would not fit
+        block = unit[first : first + 1024]
+        similarities = block @ unit.T  # (b, N)
+        own = torch.arange(len(block))
+        similarities[own, own + first] = -torch.inf
+        nearest = similarities.argsort(dim=1, descending=True, stable=True)[:, : min(k, len(unit) - 1)]  # (b, k)
+        shares.append((labels[nearest] == labels[first : first + 1024, None]).double().mean(1))
+    return float(torch.cat(shares).mean())
+
+
+def choose_cases(basic: Tensor, final: Tensor, labels: Tensor, n: int = 6) -> list[Case]:
+    """Choose up to `n` case studies by rule, failures as well as successes (Figure 4 of the paper; the rule is ours).
+
+    Let the gain of an image be the confidence of its true class under `final` less that under `basic`.
+
+    1. `ceil(n / 2)` places go to the repaired images (basic wrong, final right), the largest gain first.
+    2. `floor(n / 2)` places go to the broken ones (basic right, final wrong), the largest loss first.
+    3. Places left over go to the remaining images with the largest change in either direction; those that are neither
+       repaired nor broken are called "changed".
+
+    Of equals, the first image comes first. The cases are returned as repaired, broken, changed.
+
+    Args:
+        basic: probabilities `(N, C)` of the basic module, from x_v.
+        final: probabilities `(N, C)` to compare with it, from x_CDR.
+        labels: `(N,)` int64.
+        n: the number of cases.
+
+    Raises:
+        ValueError: the shapes disagree.
+    """
+    if basic.ndim != 2 or basic.shape != final.shape or tuple(labels.shape) != (len(basic),):
+        raise ValueError(
+            f"basic {tuple(basic.shape)}, final {tuple(final.shape)} and labels {tuple(labels.shape)} do not fit; "
+            f"needed (N, C), (N, C) and (N,)."
+        )
+    rows = torch.arange(len(labels), device=labels.device)
+    gain = final[rows, labels].double() - basic[rows, labels].double()  # (N,)
+    right_before, right_after = basic.argmax(1) == labels, final.argmax(1) == labels
+    by_gain = gain.argsort(descending=True, stable=True).tolist()
+    by_loss = gain.argsort(stable=True).tolist()
+    by_change = gain.abs().argsort(descending=True, stable=True).tolist()
+
+    repaired = [i for i in by_gain if right_after[i] and not right_before[i]]
+    broken = [i for i in by_loss if right_before[i] and not right_after[i]]
+    chosen = repaired[: (n + 1) // 2] + broken[: n // 2]
+    chosen += [i for i in by_change if i not in set(chosen)][: max(0, n - len(chosen))]
+
+    kinds: dict[int, CaseKind] = {**dict.fromkeys(repaired, "repaired"), **dict.fromkeys(broken, "broken")}
+    cases = [_make_case(i, kinds.get(i, "changed"), basic[i], final[i], int(labels[i])) for i in chosen]
+    order: tuple[CaseKind, ...] = ("repaired", "broken", "changed")
+    return sorted(cases, key=lambda case: order.index(case.kind))
+
+
+def top_guesses(probabilities: Tensor, true_label: int, k: int = 3) -> list[Guess]:
+    """The `k` most probable classes of one image `(C,)`, then the true class if it is not among them.
+
+    Of equals, the class with the lower index comes first.
+    """
+    order = probabilities.argsort(descending=True, stable=True).tolist()
+    guesses = [Guess(label, float(probabilities[label]), rank) for rank, label in enumerate(order, start=1)]
+    return [guess for guess in guesses if guess.rank <= k or guess.label == true_label]
+
+
+def _make_case(row: int, kind: CaseKind, basic: Tensor, final: Tensor, true_label: int) -> Case:
+    before, after = int(basic.argmax()), int(final.argmax())
+    return Case(row, kind, before, float(basic[before]), after, float(final[after]), true_label)
+
+
+def _unit_rows(features: Tensor) -> Tensor:
+    """Rows `(N, D)` of unit length in float64 on the CPU; a row of zeros stays one."""
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features has the shape {tuple(features.shape)}; needed (N, D), N and D >= 1.")
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features holds NaN or infinite values; needed finite numbers.")
+    return functional.normalize(features.detach().cpu().double(), dim=1)

@@ -1,0 +1,151 @@
+"""The command line: what is printed where, and how mistakes are answered."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from marnet.cli import main
+from marnet.data.manifest import read_manifest
+
+FLAGS = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "16", "--devices", "cpu"]
+
+
+def call(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command in this process: its exit code, stdout and stderr."""
+    previous = sys.argv
+    sys.argv = ["marnet", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    finally:
+        sys.argv = previous
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+def test_train_evaluate_predict(manifest_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    code, out, _ = call(
+        "train", "--data", manifest_file, "--method", "marnet", "--epochs", "2", "--lr", "2e-3", "--seed", "4",
+        "--set", "losses.matching=0.1", "--set", "training.warmup_epochs=0", *FLAGS, "--out", run, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    assert "marnet on val, best epoch" in out
+    config = (run / "config.yaml").read_text()
+    assert "matching: 0.1" in config
+    assert "seed: 4" in config
+
+    code, out, _ = call("evaluate", run, "--split", "val", "--json", capsys=capsys)
+    assert code == 0
+    figures = json.loads(out)
+    assert set(figures) == {"top1", "top5", "macro_f1", "nll", "ece", "n"}
+    assert 0 <= figures["top1"] <= figures["top5"] <= 1
+    recorded = json.loads((run / "metrics.json").read_text())["val"]
+    assert figures["top1"] == recorded["top1"]
+
+    images = [record.image for record in read_manifest(manifest_file).split("val")][:2]
+    code, out, _ = call("predict", run, *images, "--top", "2", "--json", capsys=capsys)
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["image"] for row in rows] == images
+    assert all(len(row["predictions"]) == 2 for row in rows)
+    code, out, _ = call("predict", run, *images, "--top", "2", capsys=capsys)
+    assert out.count("%") == 4
+
+
+def test_evaluate_takes_other_data(
+    trained_run: Path, manifest_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = call("evaluate", trained_run, "--data", manifest_file, "--split", "train", "--json", capsys=capsys)
+    assert code == 0
+    assert json.loads(out)["n"] == len(read_manifest(manifest_file).split("train"))
+    code, _, err = call("evaluate", trained_run, "--split", "test", capsys=capsys)
+    assert code == 1
+    assert "'test'" in err
+    foreign = tmp_path / "foreign.csv"
+    image = read_manifest(manifest_file).split("val")[0].image
+    foreign.write_text(f"image,text,label,split\n{image},x,durian,val\n{image},x,lychee,val\n")
+    code, _, err = call("evaluate", trained_run, "--data", foreign, capsys=capsys)
+    assert code == 1
+    assert "has labels that the run does not know: durian, lychee; the run knows 3 classes" in err
+
+
+def test_predict_reports_a_broken_image_and_goes_on(
+    trained_run: Path, manifest_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("not a picture")
+    good = read_manifest(manifest_file).split("val")[0].image
+    code, out, err = call("predict", trained_run, broken, good, "--json", capsys=capsys)
+    assert code == 1
+    assert [row["image"] for row in json.loads(out)] == [good]
+    assert f"Image {broken} is not an image" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "--out", "X"], "No data was named. Needed --data SOURCE"),
+        (["train", "--data", "nowhere.csv", "--out", "X"], "nowhere.csv"),
+        (["train", "--data", "synthetic", "--method", "marnett", "--out", "X"], "Did you mean 'marnet'"),
+        (["train", "--data", "synthetic", "--backbone", "timm:resnet18x", "--out", "X"], "'resnet18'"),
+        (["train", "--data", "synthetic", "--backbone", "resnet18", "--out", "X"], "Did you mean 'timm:resnet18'"),
+        (["train", "--data", "synthetic", "--set", "training.epoch=3", "--out", "X"], "Did you mean 'epochs'"),
+        (["train", "--data", "synthetic", "--set", "training", "--out", "X"], "not of the form section.key=value"),
+        (["train", "--data", "synthetic", "--epochs", "0", "--out", "X"], "training.epochs: found 0"),
+        (["train", "--data", "synthetic", "--config", "nowhere.yaml", "--out", "X"], "nowhere.yaml does not exist"),
+        (["train", "--resume", "--out", "X"], "Run directory X does not exist"),
+        (["evaluate", "X"], "Run directory X does not exist; needed one written by 'marnet train --out X'"),
+        (["predict", "X", "photo.jpg"], "Run directory X does not exist"),
+    ],
+)
+def test_mistakes_are_answered_without_a_traceback(
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*arguments, capsys=capsys)
+    assert code == 1
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "X").exists()
+
+
+def test_resume_keeps_the_settings_and_refuses_others(
+    manifest_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert call("train", "--data", manifest_file, "--epochs", "1", *FLAGS, "--out", run, capsys=capsys)[0] == 0
+    code, _, err = call("train", "--out", run, "--resume", "--method", "match", "--lr", "0.1", capsys=capsys)
+    assert code == 1
+    assert "--resume continues" in err
+    assert "--lr" in err
+    assert "--method" in err
+    code, _, _ = call("train", "--out", run, "--resume", "--epochs", "2", capsys=capsys)
+    assert code == 0
+    assert "epochs: 2" in (run / "config.yaml").read_text()
+    assert len((run / "history.csv").read_text().splitlines()) == 3
+
+
+def test_json_on_stdout_is_clean_in_a_real_process(trained_run: Path) -> None:
+    command = [sys.executable, "-m", "marnet", "evaluate", str(trained_run), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["n"] > 0
+    wrong = subprocess.run([*command[:4], "nowhere"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert wrong.stdout == ""
+    assert wrong.stderr.startswith("Error: Run directory nowhere does not exist")
+
+
+def test_the_package_starts_without_loading_torch() -> None:
+    code = (
+        "import sys, marnet, marnet.cli; from typer.main import get_command; get_command(marnet.cli.app); "
+        "print(sorted({'torch', 'timm', 'lightning', 'sklearn', 'matplotlib', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
