@@ -97,7 +97,7 @@ def test_a_missing_configuration_and_a_missing_run(run: Path, tmp_path: Path) ->
 def test_files_of_two_runs_do_not_mix(run: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("timm:test_resnet", "timm:resnet10t"))
-    with pytest.raises(RunDirectoryError, match="Both must come from the same run"):
+    with pytest.raises(RunDirectoryError, match="[Bb]oth must come from the same run"):
         load_run(run)
 
 

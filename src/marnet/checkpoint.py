@@ -271,7 +271,9 @@ def _load_state(model: MARNet, state: dict[str, Tensor], run: Path, *, with_text
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise RunDirectoryError(f"{run / WEIGHTS} does not fit {run / CONFIG}: {error}") from None
+        raise RunDirectoryError(
+            f"{run / WEIGHTS} does not fit {run / CONFIG}; both must come from the same run. {error}"
+        ) from None
     wanted = [name for name in missing if with_text or not name.startswith(TRAINING_ONLY)]
     if wanted or unexpected:
         raise RunDirectoryError(

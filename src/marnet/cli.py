@@ -233,5 +233,5 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("marnet")
-    log.addHandler(handler)
+    log.handlers = [handler]  # not added: a second call in one process would print everything twice
     log.setLevel(logging.INFO)

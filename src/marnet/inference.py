@@ -135,7 +135,9 @@ def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "a
 
 def make_loader(dataset: ImageTextDataset, spec: ImageSpec, *, batch_size: int, workers: int = 0) -> DataLoader[Any]:
     """Batches of a dataset in its own order."""
-    return DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=Collate(spec))
+    return DataLoader(
+        dataset, batch_size=batch_size, num_workers=workers, collate_fn=Collate(spec), generator=torch.Generator()
+    )
 
 
 @torch.inference_mode()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from marnet.evaluation.figures import LEGEND_LIMIT, class_marks, embedding_pair, svg, training_curves
+from marnet.evaluation.figures import LEGEND_LIMIT, _inline_style, class_marks, embedding_pair, svg, training_curves
 
-HOSTILE = "<script>alert(1)</script> $\\frac{ & \"'"
+HOSTILE = "<script>alert(1)</script> $\\frac{$ & \"'"
 HISTORIES = {
     "image-only": [
         {"epoch": 1.0, "train/classification": 2.0, "val/top1": 0.25},
@@ -127,14 +127,18 @@ def test_svg_follows_the_page():
         assert "#000000" not in text
         assert "font-family" not in text
         assert "http" not in text
+        assert "#ffffff" not in text  # no background
         assert not list(root.iter("style"))
-    assert "#ffffff" not in svg(small_pair().x_v)  # no background
 
 
 def test_svg_keeps_type_as_text_of_its_size():
     texts = list(ElementTree.fromstring(svg(training_curves(HISTORIES).accuracy)).iter("text"))
     assert "Validation top-1 accuracy" in [element.text for element in texts]
     assert all("font-size" in element.attrib["style"] for element in texts)
+
+
+def test_svg_reads_the_styles_of_older_matplotlib():
+    assert _inline_style("font: 9px 'DejaVu Sans', sans-serif; text-anchor: end") == "font-size: 9px; text-anchor: end"
 
 
 def test_names_are_text_and_no_markup():

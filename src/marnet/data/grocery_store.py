@@ -39,10 +39,10 @@ def read_grocery_store(path: Path) -> Manifest:
         raise DataError(f"grocery-store: {root} holds none of train.txt, val.txt, test.txt; needed at least train.txt.")
     records = tuple(record for split in present for record in _read_split(root, split, classes))
     notes = [f"{source} has no {split}.txt: split {split!r} is empty." for split in SPLITS if split not in present]
-    notes += [f"{source} has no description of {each.name!r}." for each in classes.values() if not each.text]
-    used = {record.label for record in records}
-    names = tuple(classes[number].name for number in sorted(classes) if classes[number].name in used)
-    return Manifest(records, names, source, tuple(notes))
+    labels = {record.label for record in records}
+    used = [classes[number] for number in sorted(classes) if classes[number].name in labels]
+    notes += [f"{source} has no description of {each.name!r}." for each in used if not each.text]
+    return Manifest(records, tuple(each.name for each in used), source, tuple(notes))
 
 
 def _read_classes(root: Path) -> dict[int, _Class]:

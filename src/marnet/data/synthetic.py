@@ -38,8 +38,9 @@ class SyntheticOptions:
     """What `synthetic:key=value,...` can say.
 
     The dials `viewpoint`, `lighting`, `clutter` and `noise` run from 0 (off) over 1 (what training uses) to 5, and
-    change nothing but the nuisance: with one seed, image i of a class and split has the same recipe and the same text at every
-    setting of the dials, at every size, and for every number of images and classes.
+    change nothing but the nuisance: with one seed, image i of a class and split has the same recipe and the same text
+    at every setting of the dials, at every size, and for every number of images and classes. So
+    `images=0,val_images=0,viewpoint=3` draws only the test dishes again, seen from harder angles.
 
     Raises:
         DataError: a value is out of range.

@@ -152,7 +152,7 @@ def svg(figure: Figure) -> str:
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # Asking for real text and repeatable ids is only possible through settings; they are put back at once.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "marnet"}):
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     root = ElementTree.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
         for child in list(parent):
@@ -170,9 +170,7 @@ def svg(figure: Figure) -> str:
 
 def _panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
-    figure.patch.set_visible(False)
     axes = figure.add_subplot()
-    axes.patch.set_visible(False)
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=_INK, pad=11, parse_math=False)
     axes.tick_params(length=0, labelsize=9, labelcolor=_MUTED)
     for side in ("top", "right"):
@@ -241,7 +239,7 @@ def _inline_style(style: str) -> str:
     kept = []
     for declaration in style.replace("#000000", "currentColor").split(";"):
         name, _, value = (part.strip() for part in declaration.partition(":"))
-        if name == "font":  # the shorthand that matplotlib < 3.10 writes
+        if name == "font":  # the shorthand that older matplotlib writes
             size = re.search(r"[\d.]+px", value)
             kept.append(f"font-size: {size[0]}" if size else "")
         elif name != "font-family":

@@ -168,7 +168,7 @@ def write_report(report: Report, path: Path | str) -> Path:
     html = render_report(report)
     target.parent.mkdir(parents=True, exist_ok=True)
     # File names that are not UTF-8 reach Python as lone surrogates, which UTF-8 cannot hold.
-    target.write_text(html, encoding="utf-8", errors="strict")
+    target.write_text(html, encoding="utf-8", errors="backslashreplace")
     return target
 
 

@@ -88,7 +88,7 @@ def fit(
         write_manifest(manifest, run / MANIFEST)
     epochs = train_with_lightning(
         model,
-        _train_loader(config, train.dataset, spec),
+        lambda epoch: _train_loader(config, train.dataset, spec, epoch),
         make_loader(val.dataset, spec, batch_size=config.training.batch_size, workers=config.data.workers),
         run=run,
         settings=config.training,
@@ -134,16 +134,17 @@ def _open_train_and_val(config: Config, manifest: Manifest, spec: ImageSpec) -> 
     return opened["train"], opened["val"]
 
 
-def _train_loader(config: Config, dataset: ImageTextDataset, spec: ImageSpec) -> DataLoader[Any]:
-    workers = config.data.workers
+def _train_loader(config: Config, dataset: ImageTextDataset, spec: ImageSpec, epoch: int) -> DataLoader[Any]:
+    sampler = EpochSampler(len(dataset), seed=config.training.seed, shuffle=True)
+    sampler.set_epoch(epoch)
     return DataLoader(
         dataset,
         batch_size=config.training.batch_size,
-        sampler=EpochSampler(len(dataset), seed=config.training.seed, shuffle=True),
-        num_workers=workers,
+        sampler=sampler,
+        num_workers=config.data.workers,
         collate_fn=Collate(spec),
         drop_last=len(dataset) > config.training.batch_size,  # batch norm cannot learn from a batch of one
-        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # of its own: a loader otherwise draws from the one that the noise comes from
     )
 
 

@@ -7,7 +7,9 @@ import csv
 import logging
 import math
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
@@ -36,7 +39,7 @@ Loader = DataLoader[Any]
 
 def train_with_lightning(
     model: MARNet,
-    train: Loader,
+    train: Callable[[int], Loader],
     val: Loader,
     *,
     run: Path,
@@ -46,6 +49,16 @@ def train_with_lightning(
     resume: bool,
 ) -> int:
     """Train `model` in place; write weights, history, logs and the resume point into `run`.
+
+    Args:
+        model: what to train.
+        train: gives the batches of an epoch, counted from 0.
+        val: the batches to validate on after every epoch.
+        run: the run directory.
+        settings: of the optimisation.
+        losses: weights of the terms.
+        positives: which pairs match.
+        resume: go on from the resume point in `run`.
 
     Returns:
         The number of epochs that were trained in all, those before a resume included.
@@ -57,16 +70,23 @@ def train_with_lightning(
     callbacks: list[Callback] = [
         _BestWeights(run),
         _History(run / HISTORY),
-        ModelCheckpoint(run / RESUME_POINT.parent, save_last=True, save_top_k=0, enable_version_counter=False),
+        ModelCheckpoint(
+            run / RESUME_POINT.parent,
+            filename=RESUME_POINT.stem,  # one file, replaced after every epoch
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        ),
     ]
     if sys.stderr.isatty():
         callbacks.append(_ProgressBar(console_kwargs={"stderr": True}))
     if settings.patience is not None:
         callbacks.append(EarlyStopping("val/top1", mode="max", patience=settings.patience))
-    trainer = _make_trainer(settings, run, callbacks)
-    module = _TrainingModule(model, settings=settings, losses=losses, positives=positives)
+    with _quiet():
+        trainer = _make_trainer(settings, run, callbacks)
+    module = _TrainingModule(model, train, settings=settings, losses=losses, positives=positives)
     checkpoint = run / RESUME_POINT if resume else None
-    trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
+    with _quiet():
+        trainer.fit(module, val_dataloaders=val, ckpt_path=checkpoint, weights_only=True)
     return int(trainer.current_epoch)
 
 
@@ -83,14 +103,26 @@ def is_first_process() -> bool:
 class _TrainingModule(lightning.LightningModule):
     """One optimisation step and one validation step of a MARNet."""
 
-    def __init__(self, model: MARNet, *, settings: TrainingConfig, losses: LossConfig, positives: Positives) -> None:
+    def __init__(
+        self,
+        model: MARNet,
+        train: Callable[[int], Loader],
+        *,
+        settings: TrainingConfig,
+        losses: LossConfig,
+        positives: Positives,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.train_loader_of = train
         self.settings = settings
         self.losses = losses
         self.positives = positives
         self.top1 = MulticlassAccuracy(model.num_classes, average="micro")
         self.nll = MeanMetric()
+
+    def train_dataloader(self) -> Loader:
+        return self.train_loader_of(self.current_epoch)
 
     def on_train_epoch_start(self) -> None:
         # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
@@ -182,14 +214,29 @@ def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callb
             callbacks=list(callbacks),
             logger=TensorBoardLogger(run, name=None, version="tensorboard"),
             num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,  # each epoch's order is a function of its number, also on a resume
             log_every_n_steps=10,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
         )
-    except (ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ConfigError(
             f"This machine cannot train with --devices {settings.devices} --precision {settings.precision}: {error}"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's remarks on devices, loaders and its other products off the screen; errors still come through."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 class _BestWeights(Callback):

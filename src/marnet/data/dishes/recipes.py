@@ -150,8 +150,8 @@ def draw_recipe(keys: frozenset[str], rng: Random) -> Recipe:
     base = rng.choice(sorted(BASES))
     portions = []
     for name in sorted(keys):
-        hidden_share = 0.35 if name in HARD_TO_SEE else 0.12
-        portions.append(Portion(name, rng.choices((0, 1, 2), (2, 5, 3))[0], rng.random() < hidden_share))
+        hidden_share = 0.3 if name in HARD_TO_SEE else 0.1
+        portions.append(Portion(name, rng.choices((0, 1, 2), (2, 4, 4))[0], rng.random() < hidden_share))
     for name in rng.sample(sorted(GARNISHES), rng.choices((0, 1, 2, 3), (3, 5, 3, 1))[0]):
         portions.append(Portion(name, rng.choices((0, 1, 2), (4, 4, 1))[0], False))
     return Recipe(rng.choice(VESSELS), base, tuple(portions))

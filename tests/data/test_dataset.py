@@ -1,0 +1,196 @@
+"""Datasets, batches, and what random draws depend on."""
+
+import logging
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from marnet.data.dataset import Batch, Collate, Draw, EpochSampler, ImageTextDataset, OpenedSplit, open_splits
+from marnet.data.images import decode_images
+from marnet.data.manifest import Manifest, Record
+from marnet.data.transforms import ImageSpec, eval_transform, normalise, train_transform
+from marnet.errors import DataError
+
+SPEC = ImageSpec(14, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+
+
+def make_dataset(level: str = "light", n: int = 12) -> ImageTextDataset:
+    images = np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(n) % 3
+    return ImageTextDataset(images, [f"text {row}" for row in range(n)], labels, train_transform(level, SPEC))
+
+
+def load_epoch(epoch: int, *, seed: int = 0, workers: int = 0, level: str = "light") -> list[Batch]:
+    dataset = make_dataset(level)
+    sampler = EpochSampler(len(dataset), seed=seed, shuffle=True)
+    sampler.set_epoch(epoch)
+    return list(DataLoader(dataset, 5, sampler=sampler, num_workers=workers, collate_fn=Collate(SPEC)))
+
+
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(torch.equal(a.indices, b.indices) and torch.equal(a.images, b.images) for a, b in pairs)
+
+
+def test_a_batch_is_normalised_and_its_parts_belong_together() -> None:
+    dataset = make_dataset("none")
+    batch = Collate(SPEC)([dataset[row] for row in (3, 7)])
+    expected = torch.from_numpy(dataset.images[[3, 7], 1:15, 1:15]).permute(0, 3, 1, 2)
+    assert torch.equal(batch.images, normalise(expected, SPEC))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.texts == ["text 3", "text 7"]
+    assert batch.labels.tolist() == [0, 1]
+    assert batch.indices.tolist() == [3, 7]
+    assert batch.labels.dtype == batch.indices.dtype == torch.int64
+
+
+def test_rows_may_leave_images_out() -> None:
+    full = make_dataset("none", n=4)
+    kept = ImageTextDataset(full.images, ["b", "d"], np.array([1, 0]), full.transform, rows=np.array([1, 3]))
+    assert len(kept) == 2
+    assert torch.equal(kept[1].image, full[3].image)
+    assert kept[1][1:] == ("d", 0, 1)
+    with pytest.raises(ValueError, match="Found 4 images, 1 texts and 2 labels; needed as many of each"):
+        ImageTextDataset(full.images, ["b"], np.array([1, 0]), full.transform)
+
+
+def test_workers_do_not_change_the_pixels() -> None:
+    alone = load_epoch(1)
+    assert same(alone, load_epoch(1, workers=2))
+    assert sorted(torch.cat([batch.indices for batch in alone]).tolist()) == list(range(12))
+
+
+def test_order_and_pixels_follow_seed_and_epoch() -> None:
+    assert same(load_epoch(2, seed=5, level="strong"), load_epoch(2, seed=5, level="strong"))
+    first, later, other = load_epoch(0), load_epoch(1), load_epoch(0, seed=1)
+    assert not torch.equal(first[0].indices, later[0].indices)
+    assert not torch.equal(first[0].indices, other[0].indices)
+
+
+def test_a_row_is_augmented_differently_in_every_epoch_and_row() -> None:
+    sampler = EpochSampler(1000, seed=0, shuffle=False)
+    seeds = set()
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        draws = list(sampler)
+        assert [draw.row for draw in draws] == list(range(1000))
+        seeds |= {draw.seed for draw in draws}
+    assert len(seeds) == 3000
+    assert len(sampler) == 1000
+
+
+def test_drawing_leaves_torchs_random_state_alone() -> None:
+    dataset = make_dataset("strong")
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = dataset[Draw(0, 11)].image
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(dataset[Draw(0, 11)].image, first)
+    assert not torch.equal(dataset[Draw(0, 12)].image, first)
+
+
+def test_a_memory_map_is_pickled_by_its_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", make_dataset().images)
+    plain = make_dataset("none")
+    mapped = ImageTextDataset(np.load(tmp_path / "a.npy", mmap_mode="r"), plain.texts, plain.labels, plain.transform)
+    content = pickle.dumps(mapped)
+    assert len(content) < mapped.images.nbytes
+    found = pickle.loads(content)
+    assert isinstance(found.images, np.memmap)
+    assert torch.equal(found[5].image, plain[5].image)
+    assert torch.equal(pickle.loads(pickle.dumps(plain))[5].image, plain[5].image)
+
+
+def write_manifest(folder: Path) -> Manifest:
+    """Eight pictures of two classes, four in train and four in val."""
+    records = []
+    for number in range(8):
+        file = folder / f"{number}.png"
+        Image.fromarray(np.full((20, 20, 3), 20 * number + 1, np.uint8)).save(file)
+        records.append(Record(str(file), f"text {number}", "xy"[number % 2], "train" if number < 4 else "val"))
+    return Manifest(tuple(records), ("x", "y"), "rows.csv")
+
+
+def open_both(manifest: Manifest, folder: Path, on_bad_image: str = "stop") -> dict[str, OpenedSplit]:
+    transforms = {"train": train_transform("light", SPEC), "val": eval_transform(SPEC)}
+    return open_splits(
+        manifest, transforms, spec=SPEC, on_bad_image=on_bad_image, max_pixels=1000, cache=folder / "cache"
+    )
+
+
+def test_splits_are_opened(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    opened = open_both(manifest, tmp_path)
+    assert opened["train"].records == manifest.records[:4]
+    assert opened["val"].skipped == []
+    sample = opened["val"].dataset[1]
+    assert (sample.text, sample.label, sample.row) == ("text 5", 1, 1)
+    assert sample.image.shape == (3, 14, 14)
+    assert (sample.image == 101).all()
+
+
+def test_all_broken_images_of_all_splits_stop_at_once(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    (tmp_path / "1.png").unlink()
+    (tmp_path / "3.png").write_bytes(b"")
+    Image.new("RGB", (50, 50)).save(tmp_path / "6.png")
+    sentence = (
+        f"3 of 8 images of rows.csv cannot be read (train 2, val 1):\n"
+        f"  {tmp_path}/1.png does not exist. Check the path.\n"
+        f"  {tmp_path}/3.png is empty (0 bytes). Replace it by a whole copy.\n"
+        f"  {tmp_path}/6.png has 50 x 50 pixels, 2,500 in all; the limit is 1,000. Make the image smaller, or raise "
+        f"the limit with --set data.max_pixels=2500.\n"
+        f"Mend or remove them, or go on without them: --on-bad-image skip."
+    )
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        open_both(manifest, tmp_path)
+
+
+def test_broken_images_can_be_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = write_manifest(tmp_path)
+    (tmp_path / "1.png").unlink()
+    (tmp_path / "4.png").write_text("no image")
+    with caplog.at_level(logging.WARNING, "marnet"):
+        opened = open_both(manifest, tmp_path, "skip")
+    assert "Skipped 2 of 8 images, which cannot be read (train 1, val 1):" in caplog.text
+    assert opened["train"].records == (*manifest.records[:1], *manifest.records[2:4])
+    assert [each.path for each in opened["val"].skipped] == [manifest.records[4].image]
+    assert len(opened["val"].dataset) == 3
+    first = opened["val"].dataset[0]
+    assert (first.text, first.label) == ("text 5", 1)
+    assert (first.image == 101).all()
+
+
+def test_skipping_must_leave_something_to_learn_from(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    for number in (1, 3):
+        (tmp_path / f"{number}.png").unlink()
+    sentence = "rows.csv without its broken images has one class only in split 'train': 'x' (2 images)"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        open_both(manifest, tmp_path, "skip")
+    for number in (4, 5, 6, 7):
+        (tmp_path / f"{number}.png").unlink()
+    with pytest.raises(DataError, match=r"Every image of split 'val' of rows.csv is broken; needed at least one"):
+        open_both(manifest, tmp_path, "skip")
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows.csv has no rows in split 'test'; found train 4, val 4."):
+        open_splits(write_manifest(tmp_path), {"test": eval_transform(SPEC)}, spec=SPEC, max_pixels=1000, cache=None)
+
+
+def test_the_cache_is_shared_between_runs(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    open_both(manifest, tmp_path)
+    files = sorted((tmp_path / "cache" / "images").iterdir())
+    opened = open_both(manifest, tmp_path)
+    assert sorted((tmp_path / "cache" / "images").iterdir()) == files
+    paths = [record.image for record in manifest.split("val")]
+    assert (opened["val"].dataset.images == decode_images(paths, size=16).pixels).all()

@@ -1,0 +1,222 @@
+"""Reading, writing and checking manifests."""
+
+import dataclasses
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marnet.data.manifest import (
+    Manifest,
+    Record,
+    check_trainable,
+    label_indices,
+    natural_order,
+    read_manifest,
+    write_manifest,
+)
+from marnet.errors import DataError
+
+ROWS = "image,text,label,split\na.jpg,red,apple,train\nsub/b.jpg,,lime,train\n/far/c.jpg,green,lime,Validation\n"
+
+
+def write(folder: Path, text: str, name: str = "manifest.csv") -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def make(*rows: tuple[str, str], classes: tuple[str, ...] | None = None) -> Manifest:
+    """A manifest of (label, split) rows."""
+    records = tuple(Record(f"/{number}.jpg", "", label, split) for number, (label, split) in enumerate(rows))
+    return Manifest(records, classes or natural_order(row[0] for row in rows), "rows.csv")
+
+
+def test_a_csv_manifest(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, ROWS))
+    assert manifest.records == (
+        Record(str(tmp_path / "a.jpg"), "red", "apple", "train"),
+        Record(str(tmp_path / "sub/b.jpg"), "", "lime", "train"),
+        Record("/far/c.jpg", "green", "lime", "val"),
+    )
+    assert manifest.classes == ("apple", "lime")
+    assert manifest.source == str(tmp_path / "manifest.csv")
+    assert manifest.notes == ()
+    assert manifest.splits() == {"train": 2, "val": 1}
+    assert manifest.split("val") == manifest.records[2:]
+
+
+def test_a_relative_manifest_gives_absolute_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, ROWS.replace("a.jpg", "../a.jpg", 1))
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest("manifest.csv").records[0].image == str(tmp_path.parent / "a.jpg")
+
+
+def test_other_column_names(tmp_path: Path) -> None:
+    file = write(tmp_path, ROWS.replace("image,text,label,split", "file,caption,dish,part"))
+    manifest = read_manifest(file, image="file", text="caption", label="dish", split="part")
+    assert manifest.records == read_manifest(write(tmp_path, ROWS, "other.csv")).records
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"label": "lable"},
+            "has no column 'lable'; found 'image', 'text', 'label', 'split'. Did you mean 'label'? Name the column of "
+            "the labels with --set data.columns.label=NAME.",
+        ),
+        ({"text": "caption"}, "has no column 'caption'; found 'image', 'text', 'label', 'split'. Name the column of "
+         "the texts with --set data.columns.text=NAME."),
+        ({"split": "spli"}, "Did you mean 'split'? Name the column of the splits with --set data.columns.split=NAME."),
+        ({"image": "path"}, "Name the column of the images with --set data.columns.image=NAME."),
+    ],
+)  # fmt: skip
+def test_an_unknown_column_is_refused(tmp_path: Path, options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_manifest(write(tmp_path, ROWS), **options)  # type: ignore[arg-type]
+
+
+def test_semicolons_are_recognised(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"The columns seem to be separated by ';'; save the file with commas."):
+        read_manifest(write(tmp_path, "image;label\na.jpg;soup\n"))
+
+
+def test_without_a_text_column_all_texts_are_blank(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, "image,label,split\na.jpg,x,train\n"))
+    assert manifest.records[0].text == ""
+    assert manifest.notes == (f"{tmp_path / 'manifest.csv'} has no column 'text': all texts are blank.",)
+
+
+def test_without_splits_a_stratified_one_is_made(tmp_path: Path) -> None:
+    rows = [f"{label}{number}.jpg,{label}" for label in ("x", "y") for number in range(20)]
+    file = write(tmp_path, "\n".join(["image,label", *rows]))
+    manifest = read_manifest(file)
+    assert manifest.splits() == {"train": 28, "val": 6, "test": 6}
+    assert manifest.notes[1] == f"{file} names no splits: made a stratified one with seed 0, train 28, val 6, test 6."
+    assert read_manifest(file).records == manifest.records
+    assert read_manifest(file, split_seed=1).records != manifest.records
+    assert read_manifest(file, val_share=0.5, test_share=0).splits() == {"train": 20, "val": 20}
+    backwards = write(tmp_path, "\n".join(["image,label", *reversed(rows)]), "backwards.csv")
+    assert set(read_manifest(backwards).records) == set(manifest.records)
+    blank = write(tmp_path, "\n".join(["image,label,split", *(f"{row}," for row in rows)]), "blank.csv")
+    assert read_manifest(blank).records == manifest.records
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("apple", "", "has a blank 'label' in line 2; needed one in every row. Fill it in, or remove that row."),
+        ("lime", " ", "has a blank 'label' in lines 3, 4; needed one in every row. Fill it in, or remove those rows."),
+        ("sub/b.jpg", "", "has a blank 'image' in line 3; needed one in every row."),
+        ("Validation", "", "has a blank 'split' in line 4; needed one in every row."),
+        ("Validation", "vall", "line 4: unknown split 'vall'; needed train, val, test. Did you mean 'val'?"),
+    ],
+)
+def test_bad_cells_are_refused_by_line(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_manifest(write(tmp_path, ROWS.replace(old, new)))
+
+
+def test_an_image_in_two_splits_is_noted(tmp_path: Path) -> None:
+    file = write(tmp_path, "image,text,label,split\na.jpg,,x,train\n./a.jpg,,x,val\nb.jpg,,y,train\nb.jpg,,y,train\n")
+    assert read_manifest(file).notes == (
+        f"{file} has 1 images in more than one split, so figures on val and test flatter: {tmp_path / 'a.jpg'}.",
+    )
+
+
+def test_natural_order() -> None:
+    names = ["dish 10", "dish 2", "10", "9", "apple", "Dish", "dish 2", "02", "2", "dish 2b"]
+    assert natural_order(names) == ("02", "2", "9", "10", "Dish", "apple", "dish 2", "dish 2b", "dish 10")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_written_manifest_is_read_back(tmp_path: Path, suffix: str) -> None:
+    manifest = read_manifest(write(tmp_path, ROWS))
+    for classes in (manifest.classes, ("lime", "apple")):
+        changed = dataclasses.replace(manifest, classes=classes)
+        write_manifest(changed, tmp_path / f"copy{suffix}")
+        found = read_manifest(tmp_path / f"copy{suffix}")
+        assert (found.records, found.classes, found.notes) == (changed.records, classes, ())
+
+
+def test_eleven_classes_in_an_order_of_their_own_are_read_back(tmp_path: Path) -> None:
+    classes = tuple("kjihgfedcba")
+    manifest = make(*((name, "train") for name in classes), classes=classes)
+    write_manifest(manifest, tmp_path / "a.csv")
+    assert read_manifest(tmp_path / "a.csv").classes == classes
+
+
+def test_written_images_are_relative_where_they_lie_below(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, ROWS))
+    write_manifest(manifest, tmp_path / "copy.csv")
+    lines = (tmp_path / "copy.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["image", "a.jpg", "sub/b.jpg", "/far/c.jpg"]
+    write_manifest(manifest, tmp_path / "sub" / "copy.csv")
+    assert (tmp_path / "sub" / "copy.csv").read_text().splitlines()[1].startswith(f"{tmp_path}/a.jpg,")
+    assert read_manifest(tmp_path / "sub" / "copy.csv").records == manifest.records
+
+
+@pytest.mark.parametrize("numbers", ["0,0", "0,x", "0,"])
+def test_a_contradictory_label_index_is_refused(tmp_path: Path, numbers: str) -> None:
+    first, second = numbers.split(",")
+    file = write(tmp_path, f"image,label,split,label_index\na,x,train,{first}\nb,y,train,{second}\n")
+    with pytest.raises(DataError, match="the column 'label_index' must number the labels, one whole number for each"):
+        read_manifest(file)
+
+
+def test_an_empty_split_is_refused_with_those_that_exist() -> None:
+    manifest = make(("x", "train"), ("y", "train"), ("x", "val"))
+    with pytest.raises(DataError, match=r"rows.csv has no rows in split 'test'; found train 2, val 1.$"):
+        manifest.split("test")
+    with pytest.raises(DataError, match=r"no rows in split 'vale'; found train 2, val 1. Did you mean 'val'\?"):
+        manifest.split("vale")
+
+
+def test_label_indices() -> None:
+    records = make(("x", "train"), ("y", "train"), ("x", "val")).records
+    indices = label_indices(records, ("y", "x"))
+    assert indices.tolist() == [1, 0, 1]
+    assert indices.dtype == np.int64
+    sentence = "Found labels that are not among the 2 classes: 'x' (2 rows); needed labels such as 'y', 'z'."
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        label_indices(records, ("y", "z"))
+
+
+GOOD = [("x", "train"), ("x", "train"), ("y", "train"), ("y", "train"), ("x", "val")]
+
+
+def test_a_trainable_manifest_passes_silently(caplog: pytest.LogCaptureFixture) -> None:
+    check_trainable(make(*GOOD))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (GOOD[:4], "rows.csv has no rows in split 'val'; found train 4. Training needs train and val: give some rows "
+         "that split, or leave the split column out and let a stratified split be made."),
+        (GOOD[4:], "rows.csv has no rows in split 'train'; found val 1."),
+        ([], "rows.csv has no rows in split 'train'; found no rows at all."),
+        ([GOOD[0], GOOD[1], GOOD[4]], "rows.csv has one class only in split 'train': 'x' (2 images); needed two or "
+         "more to tell apart. Check the label column."),
+        ([*GOOD, ("z", "val"), ("z", "val"), ("q", "test"), ("z", "test")], "rows.csv has labels without a training "
+         "image: 'q' (test 1), 'z' (val 2, test 1). Move images of these classes to train, or remove their rows."),
+    ],
+)  # fmt: skip
+def test_an_untrainable_manifest_is_refused(rows: list[tuple[str, str]], sentence: str) -> None:
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        check_trainable(make(*rows))
+
+
+def test_a_class_without_any_row_is_refused() -> None:
+    with pytest.raises(DataError, match=re.escape("labels without a training image: 'z' (no rows).")):
+        check_trainable(make(*GOOD, classes=("x", "y", "z")))
+
+
+def test_a_class_with_one_image_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "marnet"):
+        check_trainable(make(*GOOD, ("solo", "train")))
+    assert "rows.csv has classes with a single training image, of which little can be learned: 'solo'." in caplog.text

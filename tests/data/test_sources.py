@@ -1,0 +1,63 @@
+"""From the name of a source to its manifest."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from marnet.config import make_config
+from marnet.data.sources import load_source, open_source
+from marnet.errors import DataError
+
+NEEDED = "Needed FILE (.csv, .jsonl, .parquet), grocery-store:PATH, synthetic or synthetic:key=value,..."
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("grocery-stroe:x", "'grocery-stroe:x' is neither a file nor a known source. Did you mean 'grocery-store'? "),
+        ("synthetc", "'synthetc' is neither a file nor a known source. Did you mean 'synthetic'? "),
+        ("C:photos", "'C:photos' is neither a file nor a known source. "),
+    ],
+)
+def test_an_unknown_source_is_refused(source: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"Data source {sentence}{NEEDED}")):
+        load_source(source)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=re.escape(f"Data source '{tmp_path}' is a folder. {NEEDED}")):
+        load_source(str(tmp_path))
+
+
+def test_a_missing_file_is_refused_as_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Manifest .*gone.csv does not exist. Check the path."):
+        load_source(str(tmp_path / "gone.csv"))
+
+
+def test_grocery_store_needs_a_path() -> None:
+    with pytest.raises(DataError, match=r"'grocery-store' names no folder; needed grocery-store:PATH."):
+        load_source("grocery-store")
+
+
+def test_synthetic_goes_below_the_cache(tmp_path: Path) -> None:
+    manifest = load_source("synthetic:classes=2,images=1,val_images=1,test_images=0,size=16", cache=tmp_path)
+    assert manifest.splits() == {"train": 2, "val": 2}
+    assert all(Path(record.image).is_relative_to(tmp_path) for record in manifest.records)
+    with pytest.raises(DataError, match="clases"):
+        load_source("synthetic:clases=2", cache=tmp_path)
+
+
+def test_the_configuration_reaches_the_manifest_and_notes_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "".join(f"{number}.jpg,red,{'xy'[number % 2]}\n" for number in range(40))
+    (tmp_path / "a.csv").write_text("file,caption,dish\n" + rows)
+    columns = {"image": "file", "text": "caption", "label": "dish"}
+    data = {"source": str(tmp_path / "a.csv"), "columns": columns, "val_share": 0.4, "test_share": 0.1, "split_seed": 3}
+    with caplog.at_level(logging.INFO, "marnet"):
+        manifest = open_source(make_config({"data": data}).data)
+    assert manifest.splits() == {"train": 20, "val": 16, "test": 4}
+    assert manifest.records[0].text == "red"
+    assert "names no splits: made a stratified one with seed 3, train 20, val 16, test 4." in caplog.text
