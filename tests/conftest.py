@@ -9,7 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from marnet import fit, make_config
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets, `$MARNET_SHARED_DATA` or ../shared/data beside the repository."""
+    folder = Path(os.environ.get("MARNET_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; set MARNET_SHARED_DATA to the folder that holds GroceryStoreDataset")
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,7 +35,11 @@ def manifest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV manifest of 60 small pictures in three classes that colour and text tell apart; 42 train, 18 val."""
     folder = tmp_path_factory.mktemp("pictures")
     generator = np.random.default_rng(0)
-    kinds = {"apple": ((200, 40, 40), "red, round"), "lime": ((60, 180, 60), "green, round"), "eel": ((50, 60, 200), "blue, long")}
+    kinds = {
+        "apple": ((200, 40, 40), "red, round"),
+        "lime": ((60, 180, 60), "green, round"),
+        "eel": ((50, 60, 200), "blue, long"),
+    }
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "text", "label", "split"])
@@ -44,6 +55,8 @@ def manifest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a small `marnet`; copy it before damaging it."""
+    from marnet import fit, make_config  # not above: it loads Lightning, which most test files can do without
+
     config = make_config(
         {
             "data": {"source": str(manifest_file), "image_size": 32},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from marnet.errors import ConfigError, suggest
 
@@ -24,6 +24,7 @@ Sampler = Literal["ddim", "ddpm"]
 Schedule = Literal["cosine", "linear"]
 
 # Which of the two modules each method uses; `alignment.enabled` and `reconstruction.enabled` override it.
+MODULES = ("alignment", "reconstruction")
 METHODS: dict[str, tuple[bool, bool]] = {
     "image-only": (False, False),
     "match": (True, False),
@@ -35,7 +36,10 @@ METHODS: dict[str, tuple[bool, bool]] = {
 class Section(BaseModel):
     """A group of settings; a misspelt key is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # Numbers may stand for strings, because YAML reads `devices: 2` and a column named 2020 as numbers.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
 
 class ColumnNames(Section):
@@ -150,6 +154,11 @@ class TrainingConfig(Section):
     devices: str = Field("auto", description="auto, a count, or cpu, cpu:2, cuda:1, mps")
     seed: int = Field(0, ge=0)
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_as_written(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # YAML reads `precision: 32` as a number
+
 
 class Config(Section):
     """Everything one training run needs, with every default written out."""
@@ -172,7 +181,7 @@ class Config(Section):
             return values
         resolved = dict(values)
         switches = METHODS.get(str(resolved.get("method", "marnet")), (None, None))
-        for name, enabled in zip(("alignment", "reconstruction"), switches, strict=True):
+        for name, enabled in zip(MODULES, switches, strict=True):
             section = resolved.get(name, {})
             section = section.model_dump() if isinstance(section, BaseModel) else section
             if isinstance(section, Mapping) and section.get("enabled") is None:
@@ -190,15 +199,20 @@ def make_config(
 ) -> Config:
     """Build a `Config` from a YAML `file`, then nested `values`, then `sets` of the form `"a.b=c"`; later ones win.
 
+    Where `values` or `sets` name another method than the file, the file's module switches give way to that method's: a
+    resolved file has the switches of its own method written out.
+
     Raises:
         ConfigError: a key is unknown, a value does not fit, or the file cannot be read.
     """
-    merged: dict[str, Any] = _read_yaml(Path(file)) if file is not None else {}
-    merged = _merge(merged, values or {})
+    over = _merge({}, values or {})
     for assignment in sets:
-        merged = _merge(merged, _parse_assignment(assignment))
+        over = _merge(over, _parse_assignment(assignment))
+    base: dict[str, Any] = _read_yaml(Path(file)) if file is not None else {}
+    if "method" in over and over["method"] != base.get("method", Config.model_fields["method"].default):
+        base = _merge(base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)})
     try:
-        return Config.model_validate(merged)
+        return Config.model_validate(_merge(base, over))
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
 
@@ -256,7 +270,7 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    if isinstance(value, str):  # YAML reads 1e-3 as a string
+    if isinstance(value, str) and any(c.isdigit() for c in value):  # YAML reads 1e-3 as a string; "nan" stays one
         with contextlib.suppress(ValueError):
             value = float(value)
     nested: dict[str, Any] = {keys[-1]: value}

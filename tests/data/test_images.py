@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from marnet.data import images
 from marnet.data.images import BrokenImage, decode_images, fit_square, read_image, to_rgb
@@ -183,6 +183,14 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
 def test_a_damaged_exif_block_is_passed_over(tmp_path: Path, block: bytes) -> None:
     picture().save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
     assert read_image(tmp_path / "a.jpg").size == (40, 30)
+
+
+def test_an_exif_block_that_pillow_stumbles_over_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(image: Image.Image) -> Image.Image:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", stumble)
+    assert np.array_equal(np.asarray(to_rgb(picture())), np.asarray(picture()))
 
 
 def test_min_side_decodes_a_large_jpeg_smaller(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def test_small_classes_serve_train_then_val_then_test() -> None:
 
 
 def test_large_shares_leave_train_its_image() -> None:
-    assert split({"a": 3}, val_share=0.5, test_share=0.45)["a"]["train"] == 1
+    assert split({"a": 3}, val_share=0.5, test_share=0.45)["a"] == {"train": 1, "val": 1, "test": 1}
+    assert split({"a": 3}, val_share=0.45, test_share=0.5)["a"] == {"train": 1, "val": 1, "test": 1}
     assert split({"a": 10}, val_share=0.0, test_share=0.9)["a"] == {"train": 1, "test": 9}
     assert split({"a": 10}, test_share=0.0)["a"] == {"train": 8, "val": 2}
 

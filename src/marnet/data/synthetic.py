@@ -37,7 +37,7 @@ _logger = logging.getLogger("marnet")
 class SyntheticOptions:
     """What `synthetic:key=value,...` can say.
 
-    The dials `viewpoint`, `lighting`, `clutter` and `noise` run from 0 (off) over 1 (what training uses) to 5, and
+    The dials `viewpoint`, `lighting`, `clutter` and `noise` run from 0 (off) over 1 (what training uses) to 4, and
     change nothing but the nuisance: with one seed, image i of a class and split has the same recipe and the same text
     at every setting of the dials, at every size, and for every number of images and classes. So
     `images=0,val_images=0,viewpoint=3` draws only the test dishes again, seen from harder angles.
@@ -81,7 +81,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "test_images": (0, 100_000),
     "size": (16, 1024),
     "seed": (0, 2**63 - 1),
-    **dict.fromkeys(_DIALS, (0, 5)),
+    **dict.fromkeys(_DIALS, (0, 4)),
 }
 
 

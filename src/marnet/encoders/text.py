@@ -149,7 +149,7 @@ def fit_word_encoder(
         ) from None
     vocabulary = [str(word) for word in vectoriser.get_feature_names_out()]
     components = None
-    rank = min(len(unique), len(vocabulary)) - 1
+    rank = min(len(unique), len(vocabulary))
     if kind == "bow" and dimensions is not None and rank >= 2:
         svd = TruncatedSVD(min(dimensions, rank), random_state=0).fit(weights)
         components = svd.components_.T

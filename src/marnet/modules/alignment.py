@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MINIMUM_TEMPERATURE = 0.01
+MAXIMUM_LOG_SCALE = 4.605  # just below log(1 / 0.01), so that rounding cannot carry tau under its bound
 
 
 class AlignedPair(NamedTuple):
@@ -42,7 +43,9 @@ class EmbeddingMatchingAlignment(nn.Module):
 
     def scale(self) -> Tensor:
         """1 / tau, `()`, at most 100."""
-        return self.log_scale.clamp(max=-math.log(MINIMUM_TEMPERATURE)).exp()
+        with torch.no_grad():  # the weight itself is clamped: past the bound a clamped value has no gradient back
+            self.log_scale.clamp_(max=MAXIMUM_LOG_SCALE)
+        return self.log_scale.exp()
 
     def embed_visual(self, x_v: Tensor) -> Tensor:
         """Unit vectors z_v `(B, d)` of image features `(B, D_v)`."""

@@ -1,7 +1,7 @@
 """CDR, the cross-modal diffusion reconstruction: the text's semantics from the image (docs/method.md)."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,8 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Output `(B, d_0)` for noisy semantics `(B, d_0)`, times `(B,)` int64 and conditions `(B, D_c)`."""
-        c = functional.silu(self.time(time_embedding(t, self.hidden)) + self.condition(condition))  # (B, hidden)
+        time = self.time(time_embedding(t, self.hidden).to(x_t.dtype))
+        c = functional.silu(time + self.condition(condition))  # (B, hidden)
         h = self.inlet(x_t)
         for block in self.blocks:
             h = block(h, c)
@@ -80,6 +81,9 @@ class CrossModalDiffusionReconstruction(nn.Module):
         guidance_scale: w of classifier-free guidance; 1 runs the denoiser once a step, any other value twice.
         condition_dropout: share of training rows whose condition is replaced by a learned "no image".
         condition_noise: standard deviation of the noise on the normalised condition in training (ours).
+
+    Raises:
+        ValueError: `schedule`, `prediction` or `sampler` is unknown, or `steps` is not between 1 and T.
     """
 
     centre: Tensor
@@ -103,6 +107,14 @@ class CrossModalDiffusionReconstruction(nn.Module):
         condition_noise: float = 0.1,
     ) -> None:
         super().__init__()
+        for name, value, known in (
+            ("schedule", schedule, get_args(Schedule)),
+            ("prediction", prediction, get_args(Parametrisation)),
+            ("sampler", sampler, get_args(Sampler)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; needed one of {', '.join(known)}.")
+        diffusion.sampling_timesteps(timesteps, steps)  # refuses a wrong number of steps before any training
         self.width = semantic_width
         self.timesteps = timesteps
         self.prediction = prediction
@@ -154,9 +166,9 @@ class CrossModalDiffusionReconstruction(nn.Module):
             steps: K for this call; None: the module's own.
 
         Raises:
-            ValueError: the shape of `noise` fits neither form.
+            ValueError: the shape of `noise` fits neither form, or `steps` is not between 1 and T.
         """
-        count = steps or self.steps
+        count = self.steps if steps is None else steps
         x, draws = self._start(x_v, noise, count)
         condition = self.normalise(x_v)
         times = diffusion.sampling_timesteps(self.timesteps, count)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from marnet.data.dishes.brush import TURNS, VARIANTS, Brush, Colour, Painting, shade, sprite
 from marnet.data.dishes.serving import EXTENT, paste
 
-_GROWTH = 1.5  # most matters grow faster than the dial: mild at 1, where they are trained on, and hard at 3
+_GROWTH = 2  # nuisance grows with the square of the dial: mild at 1, where it is trained on, and hard at 3
 _CAMERA_DISTANCE = 3.2  # from the dish, in half sides of the picture
 
 
@@ -41,7 +41,7 @@ def clutter_table(canvas: Image.Image, strength: float, rng: Random, side: int) 
 def occlude(canvas: Image.Image, strength: float, rng: Random, side: int) -> None:
     """Lay cutlery or a napkin over a part of the dish, in place."""
     centre = canvas.width / 2
-    for _ in range(int(0.25 * strength**_GROWTH + rng.random())):
+    for _ in range(int(0.2 * strength**_GROWTH + rng.random())):
         prop = PROPS[rng.choice(_OVER)]
         angle = rng.random() * math.tau
         turn = round((rng.uniform(-50, 50) - math.degrees(angle) - 90) / 360 * TURNS) % TURNS
@@ -53,11 +53,11 @@ def occlude(canvas: Image.Image, strength: float, rng: Random, side: int) -> Non
 def photograph(canvas: Image.Image, strength: float, rng: Random, side: int) -> Image.Image:
     """Return the picture, RGB and `side` pixels wide, that a camera turned, tilted and moved by `strength` takes."""
     strength = strength**_GROWTH
-    turn = math.radians(strength * rng.uniform(-30, 30))
-    tilt = min(math.radians(52), math.radians(strength * rng.uniform(0, 14)))
+    turn = math.radians(strength * rng.uniform(-20, 20))
+    tilt = min(math.radians(52), math.radians(strength * rng.uniform(0, 9)))
     towards = rng.random() * math.tau
-    zoom = math.exp(strength * rng.uniform(-0.1, 0.08))
-    shift = (strength * rng.uniform(-0.07, 0.07), strength * rng.uniform(-0.07, 0.07))
+    zoom = math.exp(strength * rng.uniform(-0.06, 0.05))
+    shift = (strength * rng.uniform(-0.04, 0.04), strength * rng.uniform(-0.04, 0.04))
     towards_matrix = _turn(towards)
     matrix = towards_matrix @ _tilt(tilt) @ towards_matrix.T @ _turn(turn)
     # A point of the table, z = 0, is seen at distance * (x, y) / (distance + z): a plane-to-plane homography.
@@ -77,6 +77,7 @@ def photograph(canvas: Image.Image, strength: float, rng: Random, side: int) -> 
 
 def light(pixels: np.ndarray, strength: float, rng: Random) -> np.ndarray:
     """Return `pixels` (S, S, 3), float32 in 0..1, under other light: exposure, colour, unevenness, a shadow."""
+    strength = 0.5 * strength**1.5  # the square leaves nothing to see at 3
     across, down = _grid(pixels.shape[0])
     exposure = math.exp(strength * rng.uniform(-0.2, 0.14))
     warmth, tint = strength * rng.uniform(-0.08, 0.1), strength * rng.uniform(-0.03, 0.03)
@@ -84,9 +85,9 @@ def light(pixels: np.ndarray, strength: float, rng: Random) -> np.ndarray:
     angle = rng.random() * math.tau
     slope = min(0.75, strength * rng.uniform(0.0, 0.22))
     field = 1 + slope * (math.cos(angle) * across + math.sin(angle) * down)
-    has_shadow = rng.random() < 0.3 * strength
+    has_shadow = rng.random() < 0.5 * strength
     turn, offset, width = rng.random() * math.tau, rng.uniform(-0.4, 0.6), rng.uniform(0.04, 0.12)
-    depth = min(0.7, (0.1 + 0.15 * strength) * rng.uniform(0.7, 1.3))
+    depth = min(0.7, (0.15 + 0.15 * strength) * rng.uniform(0.7, 1.3))
     if has_shadow:
         edge = (math.cos(turn) * across + math.sin(turn) * down - offset) / width
         field = field * (1 - depth / (1 + np.exp(-np.clip(edge, -20, 20))))
@@ -97,8 +98,8 @@ def light(pixels: np.ndarray, strength: float, rng: Random) -> np.ndarray:
 def expose(pixels: np.ndarray, strength: float, rng: Random) -> np.ndarray:
     """Return `pixels` (S, S, 3), float32 in 0..1, as a sensor of worse quality records them: blurred and noisy."""
     strength, side = strength**_GROWTH, pixels.shape[0]
-    radius = strength * rng.uniform(0.0, 0.33) * side / 96
-    sigma = strength * rng.uniform(0.005, 0.025)
+    radius = strength * rng.uniform(0.0, 0.28) * side / 96
+    sigma = strength * rng.uniform(0.004, 0.02)
     if radius > 0.1:
         eight_bit = Image.fromarray(to_bytes(pixels)).filter(ImageFilter.GaussianBlur(radius))
         pixels = np.asarray(eight_bit, dtype=np.float32) / 255

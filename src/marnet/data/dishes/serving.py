@@ -97,7 +97,7 @@ def _cover(serving: _Serving, spot: tuple[float, float], radius: float) -> None:
     away = 0.0 if serving.liquid else 0.55 * radius
     left = round(spot[0] + away * math.cos(angle) - size / 2)
     top = round(spot[1] + away * math.sin(angle) - size / 2)
-    inset = (canvas.width - base.width) // 2
+    inset = round(canvas.width / 2 - base.width / 2)  # as `paste` places it, so that the patch meets the base
     patch = base.crop((left - inset, top - inset, left - inset + size, top - inset + size))
     canvas.paste(patch, (left, top), ImageChops.multiply(mask, patch.getchannel("A")))
 

@@ -1,0 +1,72 @@
+"""The direction of imports (docs/architecture.md), what `import marnet` may load, and what the package never does."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ROOT / "src" / "marnet"
+CONTRACTS = ROOT / "pyproject.toml"
+
+
+def test_imports_flow_one_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """The contracts stand in pyproject.toml; an import inside a function counts like any other."""
+    code = lint_imports(config_filename=str(CONTRACTS), no_cache=True, no_logo=True)
+    assert code == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "broken"),
+    [
+        ("errors.py", "import marnet.config", "Imports flow one way BROKEN"),
+        ("modules/fusion.py", "def later():\n    from marnet.encoders import text", "Imports flow one way BROKEN"),
+        ("data/images.py", "def later():\n    import marnet.cli", "Imports flow one way BROKEN"),
+        ("newcomer.py", "import marnet.model", "newcomer"),
+        ("model.py", "import lightning", "knows Lightning BROKEN"),
+    ],
+)
+def test_the_contracts_notice_a_wrong_import(file: str, line: str, broken: str, tmp_path: Path) -> None:
+    copy = tmp_path / "marnet"
+    shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / file).open("a", encoding="utf-8") as source:
+        source.write(f"\n{line}\n")
+    lint = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from importlinter.cli import lint_imports; "
+        f"sys.exit(lint_imports(config_filename={str(CONTRACTS)!r}, no_cache=True, no_logo=True))"
+    )
+    done = subprocess.run([sys.executable, "-c", lint], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert broken in done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = ["torch", "numpy", "sklearn", "timm", "lightning", "matplotlib", "pydantic"]
+    script = f"import sys, marnet; dir(marnet); print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_had() -> None:
+    import marnet
+
+    missing = [name for name in marnet.__all__ if getattr(marnet, name, None) is None]
+    assert missing == []
+    with pytest.raises(AttributeError, match="module 'marnet' has no attribute 'nonsense'"):
+        _ = marnet.nonsense
+
+
+def test_source_has_no_assert_and_no_bare_kwargs() -> None:
+    """Input is refused with an exception, which `python -O` keeps, and every option has a name."""
+    offences = []
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assert):
+                offences.append(f"{path.name}:{node.lineno}: assert")
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg is not None:
+                offences.append(f"{path.name}:{node.lineno}: **{node.args.kwarg.arg}")
+    assert offences == []
