@@ -67,7 +67,9 @@ def test_the_text_encoder_comes_back_with_its_vocabulary(run: Path) -> None:
 @pytest.mark.parametrize("name", ["classes.json", "image.json", "model.safetensors"])
 def test_a_missing_file_is_named(run: Path, name: str) -> None:
     (run / name).unlink()
-    with pytest.raises(RunDirectoryError, match=f"{name} is missing from the run directory. Restore it, or train again"):
+    with pytest.raises(
+        RunDirectoryError, match=f"{name} is missing from the run directory. Restore it, or train again"
+    ):
         load_run(run)
 
 
@@ -97,7 +99,7 @@ def test_a_missing_configuration_and_a_missing_run(run: Path, tmp_path: Path) ->
 def test_files_of_two_runs_do_not_mix(run: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("timm:test_resnet", "timm:resnet10t"))
-    with pytest.raises(RunDirectoryError, match="[Bb]oth must come from the same run"):
+    with pytest.raises(RunDirectoryError, match=r"[Bb]oth must come from the same run"):
         load_run(run)
 
 
@@ -110,7 +112,7 @@ def test_an_output_directory_that_is_taken_is_refused(run: Path, tmp_path: Path)
 
 def test_overwrite_never_deletes_what_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunDirectoryError, match="holds files but no config.yaml, so it is not a run"):
+    with pytest.raises(RunDirectoryError, match=r"holds files but no config.yaml, so it is not a run"):
         check_run_directory(tmp_path, overwrite=True)
     with pytest.raises(RunDirectoryError, match="is a file; needed a directory"):
         check_run_directory(tmp_path / "thesis.txt")

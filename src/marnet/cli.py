@@ -47,7 +47,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0917 - typer calls it by keyword
     out: Annotated[Path, typer.Option(help="The run directory to write.", show_default=False)],
     data: Annotated[
         str | None, typer.Option(help="FILE (CSV, JSONL, Parquet), grocery-store:PATH or synthetic[:key=value,...].")
@@ -205,9 +205,10 @@ def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: li
     if file is not None:
         refused.append("config")
     if refused:
+        typed = ", ".join(f"--{name.replace('_', '-')}" for name in refused)
         raise ConfigError(
-            f"--resume continues {out} with its own settings; found --{', --'.join(name.replace('_', '-') for name in refused)} "
-            f"beside it. Leave that out (only --epochs, --precision, --devices and --set may be given), or start a new run."
+            f"--resume continues {out} with its own settings; found {typed} beside it. Leave that out (only --epochs, "
+            f"--precision, --devices and --set may be given), or start a new run."
         )
     return make_config(given, file=out / CONFIG, sets=sets)
 

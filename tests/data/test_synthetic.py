@@ -259,7 +259,7 @@ def test_parse_options_reads_numbers_and_defaults() -> None:
         ("noise=much", "synthetic: noise='much' is not a number, such as 1.5."),
         ("noise=nan", "synthetic: noise='nan' is not a number, such as 1.5."),
         ("classes=1", "synthetic: classes=1; needed a whole number from 2 to 400."),
-        ("size=4", "synthetic: size=4; needed a whole number from 16 to 1024."),
+        ("size=4", "synthetic: size=4; needed a whole number from 16 to 512."),
         ("images=-1", "synthetic: images=-1; needed a whole number from 0 to 100000."),
         ("clutter=9", "synthetic: clutter=9.0; needed a number from 0 to 4."),
         (

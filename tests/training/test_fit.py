@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,9 @@ def test_a_method_that_needs_text_says_so_when_there_is_none(manifest_file: Path
         writer.writeheader()
         for row in csv.DictReader(file):
             writer.writerow({**row, "text": " ", "image": str(manifest_file.parent / row["image"])})
-    with pytest.raises(DataError, match=r"Method 'marnet' learns from text, but all \d+ training rows .* --method image-only"):
+    with pytest.raises(
+        DataError, match=r"Method 'marnet' learns from text, but all \d+ training rows .* --method image-only"
+    ):
         fit(settings(blank), tmp_path / "run")
     plain = settings(blank).model_dump()
     plain.update(method="image-only", alignment={}, reconstruction={})
@@ -247,8 +250,8 @@ def test_learning_rate_rises_then_falls_to_the_floor() -> None:
     assert factors[10] == pytest.approx(1.0)
     assert factors[55] == pytest.approx(0.1 + 0.9 / 2)
     assert factors[100] == pytest.approx(0.1)
-    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True))
-    assert all(a >= b for a, b in zip(factors[10:-1], factors[11:], strict=True))
+    assert all(a < b for a, b in pairwise(factors[:11]))
+    assert all(a >= b for a, b in pairwise(factors[10:]))
 
 
 def test_pretrained_backbones_are_named_by_family() -> None:

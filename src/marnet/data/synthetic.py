@@ -79,7 +79,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "images": (0, 100_000),
     "val_images": (0, 100_000),
     "test_images": (0, 100_000),
-    "size": (16, 1024),
+    "size": (16, 512),
     "seed": (0, 2**63 - 1),
     **dict.fromkeys(_DIALS, (0, 4)),
 }

@@ -135,7 +135,7 @@ def _accuracy_section(conditions: Sequence[str], top1: Mapping[str, Sequence[flo
         title="Top-1 accuracy on new dishes",
         columns=columns,
         rows=[[method, *values] for method, values in top1.items()],
-        note=f"The same dishes in every column; each nuisance stands at 1 in training and at {TURNED_UP} in its column.",
+        note=f"The same dishes in every column; a nuisance stands at 1 in training and at {TURNED_UP} in its column.",
     )
     return report.Section(title="Accuracy", blocks=[table])
 
@@ -147,7 +147,7 @@ def _curves_section(out: Path) -> report.Section:
             report.Panel(figures.svg(curves.loss), "Training loss by epoch for both methods."),
             report.Panel(figures.svg(curves.accuracy), "Validation top-1 by epoch for both methods."),
         ],
-        caption="Cross-entropy of the fused prediction in training, and top-1 on val. The dot is the epoch that was kept.",
+        caption="Cross-entropy of the fused prediction in training, and top-1 on val. The dot marks the epoch kept.",
         legend=curves.legend,
     )
     return report.Section(title="Training", blocks=[plots])
@@ -167,9 +167,9 @@ def _feature_section(outputs: SplitOutputs, classes: Sequence[str], seed: int) -
             report.Panel(figures.svg(pair.x_v), "t-SNE of the visual features x_v, coloured by class."),
             report.Panel(figures.svg(pair.x_cdr), "t-SNE of the reconstructed semantics x_CDR, coloured by class."),
         ],
-        caption=f"Visual features x_v beside the semantics x_CDR that the diffusion reconstructs from them, by t-SNE. Of an "
-        f"image's ten nearest neighbours, {percent(scores[0])} share its class in x_v and {percent(scores[1])} in x_CDR. "
-        f"{pair.note}",
+        caption=f"Visual features x_v beside the semantics x_CDR that the diffusion reconstructs from them, by t-SNE. "
+        f"Of an image's ten nearest neighbours, {percent(scores[0])} share its class in x_v and {percent(scores[1])} "
+        f"in x_CDR. {pair.note}",
         legend=pair.legend,
     )
     return report.Section(title="What the features look like", blocks=[plots])
@@ -192,7 +192,7 @@ def _case_section(outputs: SplitOutputs, classes: Sequence[str]) -> report.Secti
     ]
     return report.Section(
         title="Case studies",
-        text=["The basic prediction reads x_v alone, CDR's prediction reads x_CDR alone; marnet fuses them with x_EMA."],
+        text=["The basic prediction reads x_v alone, CDR's reads x_CDR alone; marnet fuses both with x_EMA."],
         blocks=[report.CaseStudies(cases=cases)],
     )
 

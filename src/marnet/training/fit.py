@@ -40,7 +40,9 @@ class FitResult(NamedTuple):
 class ModelFactory(Protocol):
     """Builds the model to train; `build_model` is the default, comparisons hand in others."""
 
-    def __call__(self, config: Config, *, num_classes: int, texts: list[str], backbone: nn.Module | None) -> MARNet: ...
+    def __call__(self, config: Config, *, num_classes: int, texts: list[str], backbone: nn.Module | None) -> MARNet:
+        """The model for `num_classes` classes that learns from `texts`, on `backbone`."""
+        ...
 
 
 def fit(

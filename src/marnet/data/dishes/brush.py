@@ -78,30 +78,37 @@ class Painting(NamedTuple):
     radius: float  # half the square's side, in hundredths of the picture's side
 
 
-@lru_cache(maxsize=8192)
 def sprite(painting: Painting, variant: int, turn: int, side: int) -> Image.Image:
     """Return `painting` with its shadow, RGBA and centred, for a picture of `side` pixels.
 
     `variant` (below `VARIANTS`) changes shape and size, `turn` (below `TURNS`) rotates.
     """
+    # Small sprites are needed thousands of times; large ones would fill the memory.
+    return (_kept_sprite if painting.radius < 10 else _new_sprite)(painting, variant, turn, side)
+
+
+def _new_sprite(painting: Painting, variant: int, turn: int, side: int) -> Image.Image:
     radius = max(1.0, painting.radius / 100 * side * (0.88 + 0.08 * variant))
-    oversampling = 4 if painting.radius < 10 else 2  # painted this many times larger, then reduced
-    turned = painted(painting.paint, variant, round(2 * radius * oversampling)).rotate(
+    fineness = 4 if painting.radius < 10 else 1
+    turned = painted(painting.paint, variant, round(2 * radius * fineness)).rotate(
         360 * turn / TURNS, Image.Resampling.BILINEAR, expand=True
     )
     margin = max(1, round(side / 64))
-    width = max(1, round(turned.width / oversampling))
+    width = max(1, round(turned.width / fineness))
     canvas = Image.new("RGBA", (width + 2 * margin, width + 2 * margin))
     canvas.paste(turned.resize((width, width), Image.Resampling.BOX), (margin, margin))
     return with_shadow(canvas, reach=side / 110)
 
 
-@lru_cache(maxsize=512)
+_kept_sprite = lru_cache(maxsize=4096)(_new_sprite)
+
+
+@lru_cache(maxsize=256)
 def painted(paint: Callable[[Brush, Random], None], variant: int, side: int) -> Image.Image:
-    """Return the bare RGBA painting, `side` pixels wide."""
-    brush = Brush(side)
+    """Return the bare RGBA painting, `side` pixels wide and painted at twice that."""
+    brush = Brush(2 * side)
     paint(brush, Random(f"{paint.__name__} {variant}"))
-    return brush.image
+    return brush.image.reduce(2)
 
 
 def with_shadow(image: Image.Image, *, reach: float) -> Image.Image:

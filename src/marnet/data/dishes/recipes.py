@@ -54,51 +54,15 @@ BASES: dict[str, tuple[str, ...]] = {
     "rice": ("rice", "steamed rice"),
 }
 VESSELS = ("bowl", "plate")
-_COVERED_BY = {"broth": "in", "curry": "in"}  # elsewhere an ingredient hides "under" the base
+LIQUIDS = ("broth", "curry")  # served in bowls; ingredients hide in them, and under any other base
 _FIRST_SYLLABLES = (
-    "bal",
-    "cor",
-    "dal",
-    "fen",
-    "gan",
-    "hal",
-    "jor",
-    "kel",
-    "lum",
-    "mar",
-    "nov",
-    "pel",
-    "quil",
-    "ros",
-    "sol",
-    "tav",
-    "ul",
-    "ver",
-    "wil",
-    "zan",
-)
+    "bal", "cor", "dal", "fen", "gan", "hal", "jor", "kel", "lum", "mar",
+    "nov", "pel", "quil", "ros", "sol", "tav", "ul", "ver", "wil", "zan",
+)  # fmt: skip
 _LAST_SYLLABLES = (
-    "adra",
-    "amba",
-    "ano",
-    "aretta",
-    "avi",
-    "elio",
-    "emba",
-    "enta",
-    "essa",
-    "ibo",
-    "igo",
-    "imora",
-    "ira",
-    "otti",
-    "ola",
-    "ondo",
-    "orra",
-    "ula",
-    "uno",
-    "uri",
-)
+    "adra", "amba", "ano", "aretta", "avi", "elio", "emba", "enta", "essa", "ibo",
+    "igo", "imora", "ira", "otti", "ola", "ondo", "orra", "ula", "uno", "uri",
+)  # fmt: skip
 MAX_CLASSES = len(_FIRST_SYLLABLES) * len(_LAST_SYLLABLES)
 
 
@@ -121,8 +85,8 @@ class Recipe(NamedTuple):
 def dish_classes(count: int, seed: int) -> dict[str, frozenset[str]]:
     """Return `count` invented dish names, each with its key ingredients; a larger count only adds classes.
 
-    Two of three classes replace one ingredient of an earlier class; when replaced for the first time, it is by one that
-    is hard to see, where the family has room for it.
+    Every first of three classes is new; the second replaces one of its ingredients by one that is hard to see, the third
+    by any other.
     """
     rng = Random(f"classes {seed}")
     names = [first + last for first in _FIRST_SYLLABLES for last in _LAST_SYLLABLES]
@@ -154,7 +118,8 @@ def draw_recipe(keys: frozenset[str], rng: Random) -> Recipe:
         portions.append(Portion(name, rng.choices((0, 1, 2), (2, 4, 4))[0], rng.random() < hidden_share))
     for name in rng.sample(sorted(GARNISHES), rng.choices((0, 1, 2, 3), (3, 5, 3, 1))[0]):
         portions.append(Portion(name, rng.choices((0, 1, 2), (4, 4, 1))[0], False))
-    return Recipe(rng.choice(VESSELS), base, tuple(portions))
+    vessel = rng.choice(VESSELS)
+    return Recipe("bowl" if base in LIQUIDS else vessel, base, tuple(portions))
 
 
 def describe(recipe: Recipe, rng: Random) -> str:
@@ -180,7 +145,7 @@ def _phrase(portion: Portion, base: str, base_words: str, rng: Random) -> str:
     if words.startswith("a "):
         return words
     if portion.hidden and rng.random() < 0.7:
-        place = f"{_COVERED_BY.get(base, 'under')} the {base_words}"
+        place = f"{'in' if base in LIQUIDS else 'under'} the {base_words}"
         return rng.choice((f"hidden {words}", f"{words} {place}", f"partly covered {words}"))
     if portion.amount == 0 and rng.random() < 0.6:
         return f"{'a few' if words.endswith('s') else 'a little'} {words}"

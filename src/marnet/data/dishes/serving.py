@@ -12,8 +12,8 @@ from PIL import Image, ImageChops, ImageDraw
 
 from marnet.data.dishes.brush import TURNS, VARIANTS, blob, sprite
 from marnet.data.dishes.ingredients import PIECES
-from marnet.data.dishes.recipes import Portion, Recipe
-from marnet.data.dishes.tableware import GLAZES, LIQUIDS, TABLES, WELL, filling, table, vessel
+from marnet.data.dishes.recipes import LIQUIDS, Portion, Recipe
+from marnet.data.dishes.tableware import GLAZES, TABLES, WELL, filling, table, vessel
 
 EXTENT = 1.5
 
@@ -26,8 +26,7 @@ def paste(canvas: Image.Image, image: Image.Image, x: float, y: float) -> None:
 def lay_table(rng: Random, side: int) -> Image.Image:
     """Return an empty table top for a picture of `side` pixels: RGB, `EXTENT * side` pixels wide."""
     top = table(rng.randrange(TABLES), round(EXTENT * side))
-    turned = top.transpose(rng.choice(tuple(Image.Transpose)))
-    return turned.copy() if turned is top else turned
+    return top.transpose(rng.choice(tuple(Image.Transpose)))  # a new image: the cached top stays clean
 
 
 def serve(canvas: Image.Image, recipe: Recipe, rng: Random, side: int) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from marnet.data.dishes.brush import Brush, Colour, blob, painted, shade, with_shadow
+from marnet.data.dishes.recipes import LIQUIDS
 
-LIQUIDS = ("broth", "curry")
 _OUTER = 0.455  # radius of bowl and plate
 WELL = {"bowl": 0.4, "plate": 0.375}  # radius that food may fill
 _GLAZES: tuple[Colour, ...] = (
@@ -61,7 +61,7 @@ def vessel(kind: str, glaze: int, side: int) -> Image.Image:
 @lru_cache(maxsize=256)
 def filling(name: str, variant: int, turn: int, side: int) -> Image.Image:
     """Return the base as it fills the well, RGBA, `side` pixels wide."""
-    big = painted(_BASES[name], variant, 3 * side)
+    big = painted(_BASES[name], variant, 2 * side)
     if name not in LIQUIDS:
         big = big.rotate(60 * turn, Image.Resampling.BILINEAR)
     small = big.resize((side, side), Image.Resampling.BOX)
