@@ -321,34 +321,43 @@ def test_time_embedding_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prediction", "sampler", "steps", "wanted"),
-    [("x0", "ddim", 4, 0.97), ("v", "ddim", 4, 0.97), ("x0", "ddpm", 20, 0.97), ("epsilon", "ddim", 50, 0.95)],
+    ("prediction", "sampler", "steps"),
+    [("x0", "ddim", 4), ("v", "ddim", 4), ("epsilon", "ddim", 50), ("x0", "ddpm", 20)],
 )
 def test_it_learns_a_mapping_from_images_to_semantics(
-    prediction: Parametrisation, sampler: Sampler, steps: int, wanted: float
+    prediction: Parametrisation, sampler: Sampler, steps: int
 ) -> None:
     torch.manual_seed(0)
     x_v, x_s = torch.randn(8, 12), torch.randn(8, 6)
     module = CrossModalDiffusionReconstruction(
-        12, 6, hidden=64, timesteps=100, prediction=prediction, sampler=sampler, steps=steps, condition_noise=0.02
+        12,
+        6,
+        hidden=32,
+        depth=1,
+        timesteps=100,
+        prediction=prediction,
+        sampler=sampler,
+        steps=steps,
+        condition_noise=0.02,
     )
     module.fit_centre(x_s)
 
+    @torch.no_grad()
     def agreement() -> float:
-        module.eval()
-        found = functional.cosine_similarity(module.sample(x_v, normal(8, 6, seed=9)), module.clean(x_s))
+        """The worst row's cosine between x_CDR, from random starts, and the truth."""
+        found = functional.cosine_similarity(module.eval().sample(x_v, normal(8, 6, seed=9)), module.clean(x_s))
         module.train()
-        return float(found.mean())
+        return float(found.min())
 
     assert agreement() < 0.5
-    optimiser = torch.optim.AdamW(module.parameters(), lr=4e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 700)
-    rows = torch.arange(8).repeat(16)
-    for _ in range(700):
+    optimiser = torch.optim.AdamW(module.parameters(), lr=0.01, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 200)
+    rows = torch.arange(8).repeat(8)
+    for _ in range(200):
         output = module(x_v[rows], x_s[rows])
         loss = functional.mse_loss(output.prediction, output.target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    assert agreement() > wanted
+    assert agreement() > 0.95

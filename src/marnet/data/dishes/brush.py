@@ -89,7 +89,7 @@ def sprite(painting: Painting, variant: int, turn: int, side: int) -> Image.Imag
 
 def _new_sprite(painting: Painting, variant: int, turn: int, side: int) -> Image.Image:
     radius = max(1.0, painting.radius / 100 * side * (0.88 + 0.08 * variant))
-    fineness = 4 if painting.radius < 10 else 1
+    fineness = 2 if painting.radius < 10 else 1
     turned = painted(painting.paint, variant, round(2 * radius * fineness)).rotate(
         360 * turn / TURNS, Image.Resampling.BILINEAR, expand=True
     )

@@ -85,8 +85,8 @@ class Recipe(NamedTuple):
 def dish_classes(count: int, seed: int) -> dict[str, frozenset[str]]:
     """Return `count` invented dish names, each with its key ingredients; a larger count only adds classes.
 
-    Every first of three classes is new; the second replaces one of its ingredients by one that is hard to see, the third
-    by any other.
+    Of each three classes, the first is new, the second replaces one of its ingredients by one that is hard to see, and
+    the third replaces one by any other.
     """
     rng = Random(f"classes {seed}")
     names = [first + last for first in _FIRST_SYLLABLES for last in _LAST_SYLLABLES]

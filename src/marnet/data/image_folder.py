@@ -1,0 +1,262 @@
+"""The source `imagefolder:PATH`: a folder with a metadata file, or a tree with one folder for each class."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from marnet.data.holdout import hold_out_val, split_unsplit
+from marnet.data.listings import IMAGE_SUFFIXES, is_image
+from marnet.data.manifest import Manifest, Record, natural_order
+from marnet.data.splits import SPLITS, normalise_split
+from marnet.data.tables import Table, read_table
+from marnet.errors import DataError, suggest
+
+_NAME = "imagefolder"
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_CLASSES = "classes.csv"
+
+
+class Columns(NamedTuple):
+    """Names of the columns of metadata files."""
+
+    image: str = "file_name"
+    text: str = "text"
+    label: str = "label"
+    split: str = "split"
+
+
+class _Part(NamedTuple):
+    """A folder, and the split that its name says ("" for none)."""
+
+    folder: Path
+    split: str
+
+
+def read_image_folder(
+    path: Path,
+    *,
+    columns: Columns = Columns(),  # noqa: B008 (immutable)
+    val_share: float = 0.15,
+    test_share: float = 0.15,
+    split_seed: int = 0,
+) -> Manifest:
+    """Read the layout of Hugging Face's `imagefolder`.
+
+    Either `metadata.csv`, `.jsonl` or `.parquet` with a column `file_name`, in the folder or in one for each split; or
+    `ROOT/<class>/*.jpg` or `ROOT/<split>/<class>/*.jpg`, with the texts of the classes in `ROOT/classes.csv` (columns
+    `label` and `text`), if there is one. Metadata wins where both could be read.
+
+    Args:
+        path: the folder; the layout may stand in `data` in it.
+        columns: names of the columns of the metadata or of `classes.csv`.
+        val_share: share of val, where there are no splits, or train and test alone.
+        test_share: share of test, where there are no splits.
+        split_seed: seed of a split made here.
+
+    Raises:
+        DataError: there is no such layout, or a file cannot be used; the message names file and line.
+    """
+    if not path.is_dir():
+        raise DataError(f"{_NAME}: {path} is no folder; needed one with a metadata file or a folder for each class.")
+    source = f"{_NAME}:{path}"
+    root = path.absolute()
+    if not _metadata_parts(root) and not any(_images_below(each) for each in _subfolders(root) if each.name != "data"):
+        root = root / "data" if (root / "data").is_dir() else root
+    parts = _metadata_parts(root)
+    manifest = _read_metadata(source, root, parts, columns) if parts else _read_tree(source, root, columns)
+    if not any(record.split for record in manifest.records):
+        return split_unsplit(manifest, val_share=val_share, test_share=test_share, seed=split_seed)
+    return hold_out_val(manifest, share=val_share, seed=split_seed)
+
+
+def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns) -> Manifest:
+    rows: list[tuple[Record, str]] = []
+    files = [part.folder for part in parts]
+    notes = [f"{source}: read {', '.join(file.relative_to(root).as_posix() for file in files)}."]
+    texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
+    for file, split in parts:
+        table = read_table(file, columns)
+        _require(file, table, columns)
+        if columns.text not in table.columns and not texts:
+            found = ", ".join(map(repr, table.columns))
+            notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")
+        rows += _metadata_rows(root, file, table, split, columns, texts)
+    unsplit = [place for record, place in rows if not record.split]
+    if unsplit and len(unsplit) < len(rows):
+        raise DataError(
+            f"{_NAME}: {len(unsplit)} of {len(rows)} rows have no split, such as {unsplit[0]}; needed one in all rows or "
+            f"in none. A split is named by the column {columns.split!r} or by the first folder of the file's name."
+        )
+    records = tuple(record for record, _ in rows)
+    notes += _unlisted_notes(source, root, records)
+    return Manifest(records, natural_order(record.label for record in records), source, tuple(notes))
+
+
+def _metadata_rows(
+    root: Path, file: Path, table: Table, split: str, columns: Columns, texts: dict[str, str]
+) -> Iterator[tuple[Record, str]]:
+    """Each row's record, its split "" where nothing names one, and where the row stands."""
+    for row, name in enumerate(table.columns[columns.image]):
+        place = f"{file}, {table.where([row])}"
+        if not name:
+            raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank; needed the name of an image file.")
+        image = Path(os.path.normpath(file.parent / name))
+        folders = image.relative_to(root).parts[:-1] if image.is_relative_to(root) else ()
+        named = table.columns[columns.split][row] if columns.split in table.columns else ""
+        known = normalise_split(named) if named else split or (folders and normalise_split(folders[0])) or ""
+        if known is None:
+            raise DataError(
+                f"{_NAME}: {place}: unknown split {named!r}; needed {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
+            )
+        if columns.label in table.columns:
+            label = table.columns[columns.label][row]
+        else:  # the folder names the class: <class>/1.jpg or <split>/<class>/1.jpg
+            label = folders[-1] if folders and not (len(folders) == 1 and normalise_split(folders[0])) else ""
+        if not label:
+            raise _no_label(place, name, columns, table)
+        text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
+        yield Record(str(image), text, label, known), place
+
+
+def _no_label(place: str, name: str, columns: Columns, table: Table) -> DataError:
+    if columns.label in table.columns:
+        return DataError(f"{_NAME}: {place}: the {columns.label!r} is blank; fill it in or remove the row.")
+    return DataError(
+        f"{_NAME}: {place}: nothing names the class of {name!r}. Needed a column {columns.label!r}, found "
+        f"{', '.join(map(repr, table.columns))}; or the image in a folder with the name of its class. Name the column of "
+        f"the labels with --set data.columns.label=NAME."
+    )
+
+
+def _require(file: Path, table: Table, columns: Columns) -> None:
+    defaults = Columns()
+    for role, name in columns._asdict().items():
+        if name not in table.columns and (role == "image" or name != getattr(defaults, role)):
+            raise DataError(
+                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}."
+                f"{suggest(name, table.columns)} Name the column of the {role}s with --set data.columns.{role}=NAME."
+            )
+
+
+def _read_tree(source: str, root: Path, columns: Columns) -> Manifest:
+    parts, others = _tree_parts(root)
+    texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
+    records = tuple(
+        Record(image, texts.get(folder.name, ""), folder.name, part.split)
+        for part in parts
+        for folder in _subfolders(part.folder)
+        for image in _images_below(folder)
+    )
+    if not records:
+        found = sorted(each.name for each in root.iterdir())[:5]
+        raise DataError(
+            f"{_NAME}: {root} holds neither metadata.csv (or .jsonl, .parquet) nor a folder of images for each class; "
+            f"found {', '.join(map(repr, found)) or 'nothing at all'}. Needed ROOT/<class>/*.jpg, "
+            f"ROOT/<split>/<class>/*.jpg or a metadata file with the column {columns.image!r}; images end in "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    layout = "ROOT/<split>/<class>" if parts[0].split else "ROOT/<class>"
+    notes = [f"{source}: read as a tree {layout}."]
+    if others:
+        notes.append(f"{source}: left out {', '.join(map(repr, others))}, which name no split.")
+    loose = sum(is_image(file.name) for part in parts for file in part.folder.iterdir() if file.is_file())
+    if loose:
+        notes.append(f"{source}: left out {loose} images beside the folders of the classes.")
+    labels = natural_order(record.label for record in records)
+    return Manifest(records, labels, source, (*notes, *_text_notes(source, root, texts, labels)))
+
+
+def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[str, ...]) -> list[str]:
+    if not texts:
+        return [f"{source} has no {_CLASSES} and no metadata file: all texts are blank."]
+    notes = []
+    without = [label for label in labels if not texts.get(label)]
+    if without:
+        notes.append(f"{source}: {_CLASSES} has no text of {', '.join(map(repr, without))}; theirs are blank.")
+    unused = [label for label in texts if label not in labels]
+    if unused:
+        notes.append(f"{source}: {_CLASSES} describes classes that have no folder: {', '.join(map(repr, unused))}.")
+    return notes
+
+
+def _class_texts(root: Path, columns: Columns) -> dict[str, str]:
+    """The text of each class, from `classes.csv`."""
+    file = root / _CLASSES
+    table = read_table(file, (columns.label, columns.text))
+    for name in (columns.label, columns.text):
+        if name not in table.columns:
+            raise DataError(
+                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. Needed the columns "
+                f"{columns.label!r} and {columns.text!r}, a row for each class."
+            )
+    labels = table.columns[columns.label]
+    repeated = [name for name, count in Counter(labels).items() if count > 1 or not name]
+    if repeated:
+        rows = [row for row, name in enumerate(labels) if name == repeated[0]]
+        what = f"names {repeated[0]!r} more than once" if repeated[0] else f"has a blank {columns.label!r}"
+        raise DataError(f"{_NAME}: {file} {what}, in {table.where(rows)}; needed one row for each class.")
+    return dict(zip(labels, table.columns[columns.text], strict=True))
+
+
+def _metadata_parts(root: Path) -> list[_Part]:
+    """The metadata files: that of the folder itself, or those of its splits."""
+    parts = []
+    for folder in (root, *(each for each in _subfolders(root) if normalise_split(each.name))):
+        files = [folder / name for name in _METADATA if (folder / name).is_file()]
+        if len(files) > 1:
+            raise DataError(
+                f"{_NAME}: {folder} holds both {files[0].name} and {files[1].name}; needed one of them. Remove the other."
+            )
+        parts += [_Part(file, normalise_split(folder.name) or "" if folder != root else "") for file in files]
+    if len(parts) > 1 and parts[0].folder.parent == root:
+        raise DataError(
+            f"{_NAME}: found {parts[0].folder.name} both in {root} and in {parts[1].folder.parent.name}; needed it either "
+            f"in the folder itself or in one for each split. Remove the other."
+        )
+    return parts
+
+
+def _tree_parts(root: Path) -> tuple[list[_Part], list[str]]:
+    """The folders whose folders are classes, and the names of those left out."""
+    folders = _subfolders(root)
+    splits = [_Part(each, normalise_split(each.name) or "") for each in folders if normalise_split(each.name)]
+    # A class may be called "test": the names are splits only if train is among them, and holds classes in turn.
+    is_split = any(part.split == "train" for part in splits) and all(
+        any(_images_below(each) for each in _subfolders(part.folder)) for part in splits
+    )
+    if not is_split:
+        return [_Part(root, "")], []
+    return splits, [each.name for each in folders if not normalise_split(each.name)]
+
+
+def _unlisted_notes(source: str, root: Path, records: tuple[Record, ...]) -> list[str]:
+    listed = {record.image for record in records}
+    notes = []
+    missing = [name for name in listed if not Path(name).is_file()]
+    if missing:
+        notes.append(f"{source}: {len(missing)} images are in the metadata but not on disk, such as {min(missing)}.")
+    unlisted = [name for name in _images_below(root) if name not in listed]
+    if unlisted:
+        notes.append(f"{source}: {len(unlisted)} images are not in the metadata, such as {unlisted[0]}; left out.")
+    where = Counter((record.image, record.split) for record in records)
+    shared = Counter(image for image, _ in where)
+    leaked = sorted(image for image, count in shared.items() if count > 1)
+    if leaked:
+        notes.append(
+            f"{source}: {len(leaked)} images are in more than one split, so figures on val and test flatter: {leaked[0]}"
+        )
+    return notes
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+
+
+def _images_below(folder: Path) -> list[str]:
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [os.path.join(parent, name) for name in sorted(files) if is_image(name)]  # noqa: PTH118 (speed)
+    return found

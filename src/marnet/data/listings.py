@@ -1,0 +1,149 @@
+"""Published data sets list their images in text files; reading those, and how they agree with the disk."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from marnet.errors import DataError, suggest
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+class Location(NamedTuple):
+    """A source's argument taken apart: `PATH,key=value,...`."""
+
+    path: str
+    options: dict[str, str]
+
+
+def parse_location(source: str, argument: str, known: Collection[str] = ()) -> Location:
+    """Take `PATH,key=value,...` apart; a path that exists may hold commas and equals signs itself.
+
+    Args:
+        source: the source's name, for messages.
+        argument: what follows `source:`.
+        known: the keys that may be given.
+
+    Raises:
+        DataError: there is no path, or a key is unknown, repeated or without a value.
+    """
+    path, options = argument.strip(), dict[str, str]()
+    while not Path(path).expanduser().exists() and "=" in path.rpartition(",")[2] and "," in path:
+        path, _, part = path.rpartition(",")
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key not in known:
+            needed = f"known keys: {', '.join(known)}" if known else f"{source} has none"
+            raise DataError(f"{source}: unknown key {key!r}.{suggest(key, known)} Keys follow the path; {needed}.")
+        if key in options:
+            raise DataError(f"{source}: {key} is given twice; keep one of them.")
+        if not value:
+            raise DataError(f"{source}: {key} has no value; needed {key}=VALUE.")
+        options[key] = value
+    if not path:
+        keys = f"[,{','.join(f'{key}=VALUE' for key in known)}]" if known else ""
+        raise DataError(f"Data source {source!r} names no folder; needed {source}:PATH{keys}.")
+    return Location(path, options)
+
+
+def read_lines(source: str, file: Path) -> list[str]:
+    """The lines of a UTF-8 file without surrounding white space; blank lines at its end are dropped.
+
+    Raises:
+        DataError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{source}: {file} cannot be read: {error.strerror or error}.") from None
+    try:
+        # Not splitlines(): it breaks at characters such as U+2028 too, and line numbers would differ from an editor's.
+        lines = [line.strip() for line in content.decode("utf-8-sig").split("\n")]
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{source}: {file}, line {line}, is not UTF-8 text: found byte 0x{content[error.start]:02X}. Save the file "
+            f"as UTF-8."
+        ) from None
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def read_names(source: str, file: Path, *, what: str) -> list[str]:
+    """A file whose line i names thing i.
+
+    Args:
+        source: the source's name, for messages.
+        file: the file.
+        what: what a line names, for messages.
+
+    Raises:
+        DataError: the file cannot be read or is empty, or a line before the last is blank.
+    """
+    names = [" ".join(line.split()) for line in read_lines(source, file)]
+    if not names:
+        raise DataError(f"{source}: {file} is empty; needed the name of one {what} in each line.")
+    if "" in names:
+        raise DataError(
+            f"{source}: {file}, line {names.index('') + 1}, is blank; needed the name of {what} {names.index('') + 1}, "
+            f"because the line's number is what the other files refer to."
+        )
+    return names
+
+
+def class_and_file(line: str) -> tuple[str, str] | None:
+    """`"/12/3_4.jpg"` as `("12", "3_4.jpg")`, with or without leading slash; None for anything else."""
+    parts = line.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
+    if len(parts) != 2 or any(part.strip() in ("", ".", "..") for part in parts):
+        return None
+    return parts[0].strip(), parts[1].strip()
+
+
+def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
+    """Where lists and disk disagree.
+
+    Args:
+        source: the source, for messages.
+        listed: the listed images as `class/file`.
+        folder: holds one folder for each class.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    try:
+        present = _two_levels(folder)
+    except OSError as error:
+        raise DataError(f"{source}: {error.filename} cannot be read: {error.strerror}.") from None
+    notes = []
+    missing = [name for name in listed if name not in present]
+    if missing:
+        notes.append(
+            f"{source}: {_images(missing)} in a list but not on disk, such as {missing[0]}; reading them will fail."
+        )
+    known = set(listed)
+    unlisted = sorted(name for name in present if name not in known)
+    if unlisted:
+        notes.append(
+            f"{source}: {_images(unlisted)} on disk but in no list, such as {unlisted[0]}; left out."
+        )
+    return notes
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image; hidden files never are."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (speed)
+
+
+def _two_levels(folder: Path) -> set[str]:
+    found = set()
+    with os.scandir(folder) as classes:
+        for each in classes:
+            if each.is_dir():
+                with os.scandir(each.path) as files:
+                    found |= {f"{each.name}/{file.name}" for file in files if is_image(file.name)}
+    return found
+
+
+def _images(names: Collection[str]) -> str:
+    return f"{len(names)} {'image is' if len(names) == 1 else 'images are'}"

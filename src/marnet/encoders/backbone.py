@@ -1,0 +1,82 @@
+"""What a backbone is: a module, and what its own configuration says about its input."""
+
+import pickle
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from marnet.errors import EncoderError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(NamedTuple):
+    """A module from images `(B, 3, H, W)` to features `(B, D)`, and the input it was made for."""
+
+    module: nn.Module
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    image_size: int = 224  # side in pixels
+    interpolation: str = "bicubic"  # how images are resized for it: bicubic or bilinear
+
+
+@runtime_checkable
+class Checkpointing(Protocol):
+    """A module that can trade time for memory: timm's models, `hf:` backbones, and any of yours with this method."""
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of keeping them."""
+
+
+def load_weights(module: nn.Module, file: Path, name: str, *, unused: tuple[str, ...] = ()) -> None:
+    """Load a safetensors or PyTorch weights file into a backbone; every tensor of the module must be in it.
+
+    Args:
+        module: what to load into.
+        file: the weights.
+        name: the backbone's name, for messages.
+        unused: beginnings of the names that may be in the file and not in the module, such as those of a head.
+
+    Raises:
+        EncoderError: the file is missing or damaged, or does not fit.
+    """
+    state = {key: value for key, value in read_weights(file).items() if not key.startswith(unused)}
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(" ".join(str(error).splitlines()[:3]).split())  # one line a tensor would hide the sentence
+        raise EncoderError(f"The weights file {file} does not fit {name}: {reason}") from None
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise EncoderError(
+            f"The weights file {file} does not fit {name}: missing {', '.join(missing[:3]) or 'nothing'}, unexpected "
+            f"{', '.join(unexpected[:3]) or 'nothing'}. Needed weights of this architecture."
+        )
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or PyTorch weights file; a PyTorch file may hold nothing but tensors.
+
+    Raises:
+        EncoderError: the file is missing or damaged.
+    """
+    if not file.is_file():
+        raise EncoderError(f"The weights file {file} does not exist. Check backbone.weights.")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise EncoderError(
+            f"The weights file {file} cannot be read ({reason}). Needed safetensors, or a PyTorch state dict of tensors."
+        ) from None
+    nested = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):
+        raise EncoderError(f"The weights file {file} holds a {type(content).__name__}; needed a state dict of tensors.")
+    return nested

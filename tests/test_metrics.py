@@ -1,0 +1,114 @@
+"""The figures: worked by hand on tiny cases, and against scikit-learn and loops on random ones."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss, top_k_accuracy_score
+from torch import Tensor
+
+from marnet.metrics import Metrics, classification_metrics, percent
+
+
+def as_logits(probabilities: list[list[float]]) -> Tensor:
+    return torch.tensor(probabilities, dtype=torch.float64).log()
+
+
+def test_four_predictions_worked_by_hand() -> None:
+    probabilities = [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.3, 0.2, 0.5]]
+    metrics = classification_metrics(as_logits(probabilities), torch.tensor([0, 1, 1, 2]))
+    assert metrics.n == 4
+    assert metrics.top1 == pytest.approx(3 / 4)
+    assert metrics.top5 == 1.0
+    # F1: class 0 has one hit and one false alarm, 2/3; class 1 one hit and one miss, 2/3; class 2 is right, 1.
+    assert metrics.macro_f1 == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert metrics.nll == pytest.approx(-(math.log(0.7) + math.log(0.3) + math.log(0.8) + math.log(0.5)) / 4)
+    # Confidences 0.7, 0.6, 0.8 and 0.5 fall into bins of their own: gaps 0.3, 0.6, 0.2 and 0.5.
+    assert metrics.ece == pytest.approx((0.3 + 0.6 + 0.2 + 0.5) / 4)
+
+
+def test_calibration_pools_within_a_bin() -> None:
+    """Fifteen bins: 0.61 and 0.65 share (0.6, 0.667]; one of the two is right."""
+    metrics = classification_metrics(as_logits([[0.61, 0.39], [0.65, 0.35]]), torch.tensor([0, 1]))
+    assert metrics.ece == pytest.approx(abs(0.63 - 0.5), abs=1e-6)
+
+
+def test_certainty_is_a_bin_too() -> None:
+    sure = torch.tensor([[1000.0, 0.0], [1000.0, 0.0]])
+    assert classification_metrics(sure, torch.tensor([0, 0])).ece == pytest.approx(0.0, abs=1e-6)
+    metrics = classification_metrics(sure, torch.tensor([1, 1]))
+    assert metrics.ece == pytest.approx(1.0, abs=1e-6)
+    assert metrics.nll == pytest.approx(1000.0)
+
+
+def test_top5_counts_the_five_largest() -> None:
+    logits = torch.arange(7.0).repeat(7, 1)  # class 6 first, class 0 last
+    metrics = classification_metrics(logits, torch.arange(7))
+    assert metrics.top1 == pytest.approx(1 / 7)
+    assert metrics.top5 == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+def test_with_five_classes_or_fewer_top5_is_all_of_them(classes: int) -> None:
+    logits = torch.randn(20, classes, generator=torch.Generator().manual_seed(0))
+    assert classification_metrics(logits, torch.arange(20) % classes).top5 == 1.0
+
+
+def ece_by_loop(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    total = 0.0
+    for k in range(15):
+        inside = [
+            (row.max(), row.argmax() == label)
+            for row, label in zip(probabilities, labels, strict=True)
+            if k / 15 < row.max() <= (k + 1) / 15
+        ]
+        if inside:
+            confidence, right = np.mean([c for c, _ in inside]), np.mean([r for _, r in inside])
+            total += len(inside) / len(labels) * abs(confidence - right)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_against_scikit_learn_and_a_loop(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(300, 9, generator=generator)
+    labels = torch.randint(7, (300,), generator=generator)  # classes 7 and 8 are predicted, never true
+    metrics = classification_metrics(logits, labels)
+    probabilities = logits.double().softmax(-1).numpy()
+    guesses, truth, every = probabilities.argmax(1), labels.numpy(), list(range(9))
+    assert metrics.top1 == pytest.approx(accuracy_score(truth, guesses))
+    assert metrics.top5 == pytest.approx(top_k_accuracy_score(truth, probabilities, k=5, labels=every))
+    assert metrics.macro_f1 == pytest.approx(f1_score(truth, guesses, average="macro"), abs=1e-6)
+    assert metrics.nll == pytest.approx(log_loss(truth, probabilities, labels=every))
+    assert metrics.ece == pytest.approx(ece_by_loop(probabilities, truth), abs=1e-6)
+    assert metrics.n == 300
+
+
+def test_macro_f1_leaves_out_classes_that_nobody_names() -> None:
+    """Of ten classes only 0 and 1 occur or are predicted; the other eight must not pull the mean down."""
+    logits = torch.full((3, 10), -5.0)
+    logits[0, 0] = logits[1, 0] = logits[2, 1] = 5.0
+    labels = torch.tensor([0, 1, 1])
+    expected = f1_score([0, 1, 1], [0, 0, 1], average="macro")
+    assert classification_metrics(logits, labels).macro_f1 == pytest.approx(expected)
+
+
+def test_half_precision_and_gradients_are_welcome() -> None:
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    metrics = classification_metrics(logits, torch.arange(8) % 3)
+    assert all(isinstance(value, float) for value in metrics[:5])
+    assert metrics == classification_metrics(logits.detach().float(), torch.arange(8) % 3)
+
+
+@pytest.mark.parametrize(("logits", "labels"), [((0, 3), (0,)), ((2, 3), (3,)), ((3,), (3,)), ((2, 3, 1), (2,))])
+def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    sentence = f"logits {logits} and labels {labels} do not fit; needed (N, C) and (N,), N >= 1."
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        classification_metrics(torch.zeros(logits), torch.zeros(labels, dtype=torch.long))
+
+
+def test_names_and_percent_are_as_published() -> None:
+    assert Metrics._fields == ("top1", "top5", "macro_f1", "nll", "ece", "n")
+    assert percent(0.6344) == "63.4 %"

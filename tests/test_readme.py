@@ -1,0 +1,67 @@
+"""What the README says can be typed, can be typed; what it links to exists."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from marnet.cli import main
+from marnet.data.manifest import read_manifest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[list[str]]:
+    """The README's `marnet` commands, without `uv run marnet`."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[3:] for line in lines if line.startswith("uv run marnet")]
+
+
+def test_links_and_pictures_exist() -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_commands_run_in_their_order(
+    manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they stand, on small files under the names that the README uses and with a backbone that needs no download."""
+    typed = commands()
+    assert [command[0] for command in typed] == ["demo", "train", "evaluate", "predict"]
+    monkeypatch.chdir(tmp_path)
+    rows = read_manifest(manifest_file)
+    pictures = [record.image for record in rows.split("val")][:2]
+    for name, picture in zip(("photo.jpg", "more.jpg"), pictures, strict=True):
+        (tmp_path / name).write_bytes(Path(picture).read_bytes())
+    header, *lines = manifest_file.read_text().splitlines()
+    moved = [f"{manifest_file.parent}/{line}".replace(",val", ",test", int(i % 2)) for i, line in enumerate(lines)]
+    (tmp_path / "products.csv").write_text("\n".join([header, *moved]))
+    replaced = {"timm:resnet18": "timm:test_resnet", "--pretrained": "--image-size=32"}
+    for command in typed[1:]:
+        words = [replaced.get(word, word) for word in command]
+        if words[0] == "train":
+            words += ["--epochs", "1", "--batch-size", "16"]
+        monkeypatch.setattr(sys, "argv", ["marnet", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0, capsys.readouterr().err
+
+
+def test_the_python_lines_run() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {
+        "backbone": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "train_texts": ["red tomato", "green leaf"],
+        "texts": ["red tomato", "green leaf"],
+        "images": torch.randn(2, 3, 224, 224),
+        "labels": torch.tensor([0, 1]),
+    }
+    exec(code, names)  # noqa: S102 - our own README
+    assert names["logits"].shape == (2, 10)
