@@ -71,9 +71,7 @@ def read_hf_dataset(
     folder = cache / _NAME / _key(name, columns, config)
     if not (folder / "notes.json").is_file():
         _export(name, folder, columns, config)
-    manifest = read_manifest(
-        folder / "manifest.csv", val_share=val_share, test_share=test_share, split_seed=split_seed
-    )
+    manifest = read_manifest(folder / "manifest.csv", val_share=val_share, test_share=test_share, split_seed=split_seed)
     notes = json.loads((folder / "notes.json").read_text(encoding="utf-8"))
     source = f"{_NAME}:{name}"
     named = tuple(note.replace(str(folder / "manifest.csv"), source) for note in manifest.notes)
@@ -190,7 +188,7 @@ def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str]) -> Iter
     keep = [name for name in names if name]
     classes = features[names.label] if isinstance(features[names.label], ClassLabel) else None
     split = normalise_split(part) or ""
-    for number, row in enumerate(dataset.select_columns(keep), start=1):
+    for number, row in enumerate(_read_rows(dataset.select_columns(keep), part), start=1):
         named = str(row[names.split]) if names.split and row[names.split] is not None else ""
         known = normalise_split(named) if named else split
         if known is None:
@@ -200,6 +198,18 @@ def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str]) -> Iter
             )
         text = row[names.text] if names.text else None
         yield _Row(row[names.image], _to_text(text), _to_label(row[names.label], classes), known)
+
+
+def _read_rows(dataset: Any, part: str) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        for number, row in enumerate(dataset, start=1):  # noqa: B007 (read after the loop)
+            yield row
+    except Exception as error:  # a stream may break off, and each file format raises its own
+        raise DataError(
+            f"{_NAME}: reading stopped after row {number}{_of(part)}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:500]} Nothing was kept; run it again, or save the dataset to disk first."
+        ) from None
 
 
 def _resolve(
@@ -228,7 +238,9 @@ def _resolve(
             )
     text = choose("text", columns.text, None)
     if text is None:
-        note = f"{_NAME}: no column 'text' (found {found}): all texts are blank. Name one with {_NAME}:NAME,text=COLUMN."
+        note = (
+            f"{_NAME}: no column 'text' (found {found}): all texts are blank. Name one with {_NAME}:NAME,text=COLUMN."
+        )
         notes += [note] if note not in notes else []
     return HFColumns(image, text, label, choose("split", columns.split, None))
 

@@ -79,6 +79,8 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
     for file, split in parts:
         table = read_table(file, columns)
         _require(file, table, columns)
+        if columns.label not in table.columns:
+            notes.append(f"{file} has no column {columns.label!r}: an image's folder is taken for its class.")
         if columns.text not in table.columns and not texts:
             found = ", ".join(map(repr, table.columns))
             notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")

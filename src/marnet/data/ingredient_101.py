@@ -43,7 +43,9 @@ def read_ingredient_101(path: Path, *, ingredients: str = "simplified", images: 
     records = tuple(Record(f"{folder}/{name}", texts[label], label, split) for split, name, label in rows)
     listed = list(dict.fromkeys(name for _, name, _ in rows))
     if len(listed) < len(rows):
-        notes.append(f"{source}: {len(rows) - len(listed)} images are in more than one split: figures on val and test flatter.")
+        notes.append(
+            f"{source}: {len(rows) - len(listed)} images are in more than one split: figures on val and test flatter."
+        )
     notes += disk_notes(source, listed, folder)
     used = {record.label for record in records}
     return Manifest(records, tuple(name for name in classes if name in used), source, tuple(notes))
@@ -65,7 +67,9 @@ def _find_images(path: Path, given: Path | None, classes: list[str]) -> Path:
     for candidate in candidates:
         if any((candidate / name).is_dir() for name in classes):
             return candidate
-    where = f"{given} has no folder for any class" if given else f"{path} has no folder 'images' with one for each class"
+    where = (
+        f"{given} has no folder for any class" if given else f"{path} has no folder 'images' with one for each class"
+    )
     raise DataError(
         f"{_NAME}: {where}, such as {classes[0]!r}. The images are those of Food-101: run 'marnet data download food-101 "
         f"{path}', or name their folder with {_NAME}:{path},images=FOLDER."
@@ -80,7 +84,9 @@ def _folders(path: Path, *, levels: int) -> Iterator[Path]:
     for _ in range(levels + 1):
         yield from level
         # Not into `images`: its 101 folders hold nothing that is looked for.
-        level = [each for folder in level for each in sorted(folder.iterdir()) if each.is_dir() and folder.name != "images"]
+        level = [
+            each for folder in level for each in sorted(folder.iterdir()) if each.is_dir() and folder.name != "images"
+        ]
 
 
 def _refuse_repeated(file: Path, classes: list[str]) -> None:

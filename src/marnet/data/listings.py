@@ -124,9 +124,7 @@ def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
     known = set(listed)
     unlisted = sorted(name for name in present if name not in known)
     if unlisted:
-        notes.append(
-            f"{source}: {_images(unlisted)} on disk but in no list, such as {unlisted[0]}; left out."
-        )
+        notes.append(f"{source}: {_images(unlisted)} on disk but in no list, such as {unlisted[0]}; left out.")
     return notes
 
 

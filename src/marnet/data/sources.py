@@ -3,13 +3,32 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from marnet.config import DataConfig, cache_directory
 from marnet.data.grocery_store import read_grocery_store
+from marnet.data.hf_dataset import HFColumns, read_hf_dataset
+from marnet.data.image_folder import Columns, read_image_folder
+from marnet.data.ingredient_101 import read_ingredient_101
+from marnet.data.listings import parse_location
 from marnet.data.manifest import Manifest, read_manifest
+from marnet.data.vireo_food172 import read_vireo_food172
 from marnet.errors import DataError, suggest
 
 _logger = logging.getLogger("marnet")
+
+
+class _Options(NamedTuple):
+    """The options of `load_source`, for the sources that heed them."""
+
+    image: str
+    text: str
+    label: str
+    split: str
+    val_share: float
+    test_share: float
+    split_seed: int
+    cache: Path
 
 
 def open_source(config: DataConfig) -> Manifest:
@@ -46,29 +65,36 @@ def load_source(
     split_seed: int = 0,
     cache: Path | None = None,
 ) -> Manifest:
-    """Load a manifest file or a named source.
+    """Load a manifest file, a folder of images or a named source (docs/data.md).
 
     Args:
-        source: `FILE`, `grocery-store:PATH`, `synthetic` or `synthetic:key=value,...`.
-        image: see `read_manifest` for this and the other options of a manifest file.
-        text: name of the column of texts.
+        source: `FILE`, `FOLDER` or `NAME:PATH`, see `SOURCES`.
+        image: name of the column of images; "image" is "file_name" in the metadata of an image folder.
+        text: name of the column of texts; like all columns, for files, image folders and Hugging Face datasets.
         label: name of the column of class names.
         split: name of the column of splits.
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
-        cache: where drawn images are kept; None is the user's cache folder.
+        cache: where drawn and exported images are kept; None is the user's cache folder.
 
     Raises:
         DataError: the source is unknown, or what it names cannot be used.
     """
+    options = _Options(image, text, label, split, val_share, test_share, split_seed, cache or cache_directory())
     name, _, argument = source.partition(":")
-    if name in _SOURCES:
-        return _SOURCES[name](argument, cache or cache_directory())
-    if not Path(source).is_file() and Path(source).suffix.lower() not in (".csv", ".jsonl", ".parquet"):
-        raise _unknown_source(source, name)
+    if name in _READERS:
+        return _READERS[name](argument, options)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _image_folder(source, options)
+    if not path.is_file() and path.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
+        raise DataError(
+            f"Data source {source!r} is neither a file nor a folder nor a known source.{suggest(name, _READERS)} "
+            f"Needed {', '.join(SOURCES[:-1])} or {SOURCES[-1]}."
+        )
     return read_manifest(
-        source,
+        path,
         image=image,
         text=text,
         label=label,
@@ -79,24 +105,75 @@ def load_source(
     )
 
 
-def _unknown_source(source: str, name: str) -> DataError:
-    found = "is a folder" if Path(source).is_dir() else "is neither a file nor a known source"
-    return DataError(
-        f"Data source {source!r} {found}.{suggest(name, _SOURCES)} Needed FILE (.csv, .jsonl, .parquet), "
-        f"grocery-store:PATH, synthetic or synthetic:key=value,..."
+def _grocery_store(argument: str, options: _Options) -> Manifest:
+    return read_grocery_store(Path(parse_location("grocery-store", argument).path).expanduser())
+
+
+def _hf_dataset(argument: str, options: _Options) -> Manifest:
+    location = parse_location("hf-dataset", argument, ("image", "text", "label", "split", "config"))
+    defaults = Columns(image="image")
+    # A key of the source wins over the configuration; what neither names is chosen by name and type.
+    given = {role: name for role, name in options._asdict().items() if name != getattr(defaults, role, name)}
+    given |= location.options
+    return read_hf_dataset(
+        location.path,
+        cache=options.cache,
+        columns=HFColumns(given.get("image"), given.get("text"), given.get("label"), given.get("split")),
+        config=location.options.get("config"),
+        val_share=options.val_share,
+        test_share=options.test_share,
+        split_seed=options.split_seed,
     )
 
 
-def _grocery_store(argument: str, cache: Path) -> Manifest:
-    if not argument:
-        raise DataError("Data source 'grocery-store' names no folder; needed grocery-store:PATH.")
-    return read_grocery_store(Path(argument).expanduser())
+def _image_folder(argument: str, options: _Options) -> Manifest:
+    image = Columns().image if options.image == "image" else options.image
+    return read_image_folder(
+        Path(parse_location("imagefolder", argument).path).expanduser(),
+        columns=Columns(image, options.text, options.label, options.split),
+        val_share=options.val_share,
+        test_share=options.test_share,
+        split_seed=options.split_seed,
+    )
 
 
-def _synthetic(argument: str, cache: Path) -> Manifest:
+def _ingredient_101(argument: str, options: _Options) -> Manifest:
+    location = parse_location("ingredient-101", argument, ("ingredients", "images"))
+    images = location.options.get("images")
+    return read_ingredient_101(
+        Path(location.path).expanduser(),
+        ingredients=location.options.get("ingredients", "simplified"),
+        images=Path(images).expanduser() if images else None,
+    )
+
+
+def _synthetic(argument: str, options: _Options) -> Manifest:
     from marnet.data.synthetic import parse_options, synthetic_manifest
 
-    return synthetic_manifest(parse_options(argument), cache)
+    return synthetic_manifest(parse_options(argument), options.cache)
 
 
-_SOURCES: dict[str, Callable[[str, Path], Manifest]] = {"grocery-store": _grocery_store, "synthetic": _synthetic}
+def _vireo_food172(argument: str, options: _Options) -> Manifest:
+    return read_vireo_food172(Path(parse_location("vireo-food172", argument).path).expanduser())
+
+
+_READERS: dict[str, Callable[[str, _Options], Manifest]] = {
+    "grocery-store": _grocery_store,
+    "hf-dataset": _hf_dataset,
+    "imagefolder": _image_folder,
+    "ingredient-101": _ingredient_101,
+    "synthetic": _synthetic,
+    "vireo-food172": _vireo_food172,
+}
+# What a user may write, for messages and help.
+SOURCES = (
+    "FILE (.csv, .jsonl, .parquet)",
+    "FOLDER",
+    "imagefolder:PATH",
+    "hf-dataset:PATH_OR_NAME",
+    "grocery-store:PATH",
+    "ingredient-101:PATH",
+    "vireo-food172:PATH",
+    "synthetic",
+    "synthetic:key=value,...",
+)

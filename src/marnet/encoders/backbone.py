@@ -1,6 +1,7 @@
 """What a backbone is: a module, and what its own configuration says about its input."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -33,29 +34,33 @@ class Checkpointing(Protocol):
         """Recompute activations in the backward pass instead of keeping them."""
 
 
-def load_weights(module: nn.Module, file: Path, name: str, *, unused: tuple[str, ...] = ()) -> None:
-    """Load a safetensors or PyTorch weights file into a backbone; every tensor of the module must be in it.
+def load_weights(
+    module: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str, unused: tuple[str, ...] = ()
+) -> None:
+    """Load tensors into a backbone; every tensor of the module must be among them.
 
     Args:
         module: what to load into.
-        file: the weights.
+        state: the tensors by name.
+        source: where they come from, for messages.
         name: the backbone's name, for messages.
-        unused: beginnings of the names that may be in the file and not in the module, such as those of a head.
+        unused: beginnings of the names that the module has no use for, such as those of a head.
 
     Raises:
-        EncoderError: the file is missing or damaged, or does not fit.
+        EncoderError: the tensors do not fit.
     """
-    state = {key: value for key, value in read_weights(file).items() if not key.startswith(unused)}
+    used = {key: value for key, value in state.items() if not key.startswith(unused)}
     try:
-        missing, unexpected = module.load_state_dict(state, strict=False)
+        missing, unexpected = module.load_state_dict(used, strict=False)
     except RuntimeError as error:
         reason = " ".join(" ".join(str(error).splitlines()[:3]).split())  # one line a tensor would hide the sentence
-        raise EncoderError(f"The weights file {file} does not fit {name}: {reason}") from None
+        raise EncoderError(f"{source} does not fit {name}: {reason}") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise EncoderError(
-            f"The weights file {file} does not fit {name}: missing {', '.join(missing[:3]) or 'nothing'}, unexpected "
-            f"{', '.join(unexpected[:3]) or 'nothing'}. Needed weights of this architecture."
+            f"{source} does not fit {name}: it has no values for {len(missing)} of its tensors "
+            f"({', '.join(missing[:3]) or 'none'}) and {len(unexpected)} that it does not know "
+            f"({', '.join(unexpected[:3]) or 'none'}). Needed weights of this architecture."
         )
 
 

@@ -37,7 +37,9 @@ def import_encoder(path: str) -> nn.Module | Backbone:
 def _look_up(path: str) -> Any:
     home, _, attribute = path.rpartition(".")
     if not home or not attribute:
-        raise EncoderError(f"module:{path} is not an import path; needed module:PACKAGE.NAME, such as module:nets.make.")
+        raise EncoderError(
+            f"module:{path} is not an import path; needed module:PACKAGE.NAME, such as module:nets.make."
+        )
     try:
         module = import_module(home)
     except ImportError as error:

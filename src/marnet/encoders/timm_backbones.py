@@ -27,9 +27,8 @@ def timm_backbone(name: str, image_size: int | None, pretrained: bool, weights: 
         module = _create(name, image_size, pretrained, weights)
     except Exception as error:
         if weights is not None:
-            reason = " ".join(
-                " ".join(str(error).splitlines()[:3]).split()
-            )  # one line a tensor would hide the sentence
+            # One line a tensor would hide the sentence.
+            reason = " ".join(" ".join(str(error).splitlines()[:3]).split())
             raise EncoderError(f"The weights file {weights} does not fit timm:{name}: {reason}") from error
         if pretrained:
             raise EncoderError(_offline_message(name, error)) from error
@@ -42,7 +41,7 @@ def timm_backbone(name: str, image_size: int | None, pretrained: bool, weights: 
 
 
 def _own_size(name: str) -> int:
-    height, width = timm.get_pretrained_cfg_value(name, "input_size")[1:] or (224, 224)
+    _, height, width = timm.get_pretrained_cfg_value(name, "input_size") or (3, 224, 224)
     return int(max(height, width))
 
 

@@ -6,34 +6,31 @@ table `FAMILIES`, by a prefix such as `timm:`.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import timm
 import torch
+from timm.utils.model import freeze_batch_norm_2d
 from torch import nn
 
+from marnet.encoders.backbone import Backbone as Backbone
+from marnet.encoders.backbone import Checkpointing, load_weights, read_weights
+from marnet.encoders.hf_backbones import hf_backbone
+from marnet.encoders.imported import import_encoder
+from marnet.encoders.timm_backbones import timm_backbone
+from marnet.encoders.torchvision_backbones import torchvision_backbone
 from marnet.errors import EncoderError, suggest
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Backbone(NamedTuple):
-    """A backbone and the normalisation its input needs."""
-
-    module: nn.Module
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
 
 def make_backbone(
-    name: str, *, image_size: int = 224, pretrained: bool = False, weights: Path | str | None = None
+    name: str, *, image_size: int | None = None, pretrained: bool = False, weights: Path | str | None = None
 ) -> Backbone:
     """Build a backbone by name, such as "timm:resnet18".
 
     Args:
-        name: a family's prefix and a name within it.
-        image_size: side of the input in pixels; fixed-size architectures such as ViT are built for it.
+        name: a family's prefix and a name within it: timm:NAME, torchvision:NAME, hf:REPOSITORY or hf:FOLDER,
+            module:PACKAGE.NAME.
+        image_size: side of the input in pixels; fixed-size architectures such as ViT are built for it. None takes the
+            backbone's own, which the result names.
         pretrained: load published weights, from the local cache or by download.
         weights: load this local file (safetensors or PyTorch) instead; implies `pretrained`.
 
@@ -48,6 +45,36 @@ def make_backbone(
             f"such as timm:resnet18.{hint}"
         )
     return FAMILIES[family](rest, image_size, pretrained, Path(weights) if weights is not None else None)
+
+
+def adapt_backbone(module: nn.Module, *, freeze_batch_norm: bool = False, checkpointing: bool = False) -> nn.Module:
+    """Apply the options of training that change a backbone itself; the result replaces it.
+
+    Args:
+        module: the backbone.
+        freeze_batch_norm: keep the statistics and the affine weights of its 2-d batch norms as they are.
+        checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time.
+
+    Raises:
+        EncoderError: the backbone cannot do that.
+    """
+    if checkpointing:
+        _switch_checkpointing_on(module)
+    return freeze_batch_norm_2d(module) if freeze_batch_norm else module  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _switch_checkpointing_on(module: nn.Module) -> None:
+    way_out = (
+        "Needed a backbone with a method set_grad_checkpointing(enable). Leave backbone.gradient_checkpointing out."
+    )
+    if not isinstance(module, Checkpointing):
+        raise EncoderError(f"The backbone {type(module).__name__} knows no gradient checkpointing. {way_out}")
+    try:
+        module.set_grad_checkpointing(True)
+    except (AssertionError, NotImplementedError, ValueError) as error:  # timm asserts, transformers raises ValueError
+        raise EncoderError(
+            f"The backbone {type(module).__name__} knows no gradient checkpointing ({error}). {way_out}"
+        ) from error
 
 
 def feature_width(backbone: nn.Module, image_size: int) -> int:
@@ -80,90 +107,23 @@ def feature_width(backbone: nn.Module, image_size: int) -> int:
     return features.shape[1]
 
 
-def _timm_backbone(name: str, image_size: int, pretrained: bool, weights: Path | None) -> Backbone:
-    _check_timm_name(name)
-    if weights is not None and not weights.is_file():
-        raise EncoderError(f"The weights file {weights} does not exist. Check backbone.weights.")
-    if pretrained and weights is None and not _has_published_weights(name):
+def _imported_backbone(path: str, image_size: int | None, pretrained: bool, weights: Path | None) -> Backbone:
+    if pretrained and weights is None:
         raise EncoderError(
-            f"timm {timm.__version__} publishes no weights for {name!r}. Leave --pretrained out, choose another name "
-            f"(timm.list_models(pretrained=True) lists them), or name a local file with --set backbone.weights=FILE."
+            f"marnet knows no published weights for module:{path}. Load them inside {path}, or name a local file with "
+            f"--set backbone.weights=FILE, and leave --pretrained out."
         )
-    try:
-        module = _create(name, image_size, pretrained, weights)
-    except Exception as error:
-        if weights is not None:
-            reason = " ".join(
-                " ".join(str(error).splitlines()[:3]).split()
-            )  # one line a tensor would hide the sentence
-            raise EncoderError(f"The weights file {weights} does not fit timm:{name}: {reason}") from error
-        if pretrained:
-            raise EncoderError(_offline_message(name, error)) from error
-        raise EncoderError(f"timm:{name} cannot be built for images of {image_size} pixels: {error}") from error
+    made = import_encoder(path)
+    backbone = made if isinstance(made, Backbone) else Backbone(made)
     if weights is not None:
-        _check_loaded(module, name, image_size, weights)
-    config = timm.data.resolve_model_data_config(module)  # type: ignore[attr-defined,no-untyped-call]
-    return Backbone(module, tuple(config["mean"]), tuple(config["std"]))
+        state = read_weights(weights)
+        load_weights(backbone.module, state, source=f"The weights file {weights}", name=f"module:{path}")
+    return backbone._replace(image_size=image_size or backbone.image_size)
 
 
-def _check_timm_name(name: str) -> None:
-    if not timm.is_model(name):
-        raise EncoderError(
-            f"timm {timm.__version__} has no architecture {name!r}.{suggest(name, timm.list_models())} "
-            f"timm.list_models() lists all of them."
-        )
-    try:
-        timm.get_pretrained_cfg(name)
-    except RuntimeError:  # the part after the dot
-        known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise EncoderError(
-            f"timm {timm.__version__} has no weights {name!r}.{suggest(name, known)} Known: "
-            f"{', '.join(known) or 'none'}."
-        ) from None
-
-
-def _create(name: str, image_size: int, pretrained: bool, weights: Path | None) -> nn.Module:
-    fixed_size = bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
-    options: dict[str, Any] = {"img_size": image_size} if fixed_size else {}  # others do not know the argument
-    module: nn.Module = timm.create_model(
-        name,
-        pretrained=pretrained or weights is not None,
-        pretrained_cfg_overlay={"file": str(weights)} if weights is not None else None,
-        num_classes=0,
-        **options,
-    )
-    return module
-
-
-def _check_loaded(module: nn.Module, name: str, image_size: int, weights: Path) -> None:
-    """Refuse a file that left tensors at random: timm loads without its head, and then ignores names that are missing.
-
-    Tensors that come out differently when the module is built once more, from the next random numbers, were not in it.
-    """
-    with torch.random.fork_rng(devices=[]):
-        again = _create(name, image_size, True, weights).state_dict()
-    state = module.state_dict()
-    missing = [key for key, value in state.items() if not torch.equal(value, again[key])]
-    if missing:
-        raise EncoderError(
-            f"The weights file {weights} does not fit timm:{name}: it has no values for at least {len(missing)} of "
-            f"its {len(state)} tensors, such as {', '.join(missing[:3])}. Needed weights of this architecture."
-        )
-
-
-def _has_published_weights(name: str) -> bool:
-    return any(timm.get_pretrained_cfg_value(name, key) for key in ("hf_hub_id", "url", "file"))
-
-
-def _offline_message(name: str, error: Exception) -> str:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    hub = timm.get_pretrained_cfg_value(name, "hf_hub_id") or "no repository"
-    return (
-        f"The pretrained weights of timm:{name} ({hub}) are not in the local cache {HF_HUB_CACHE} and could not be "
-        f"downloaded ({type(error).__name__}). To go on: run once with a network, or copy that cache from a machine "
-        f"that has it, or name a local file with --set backbone.weights=FILE, or leave --pretrained out."
-    )
-
-
-FAMILIES: dict[str, Callable[[str, int, bool, Path | None], Backbone]] = {"timm": _timm_backbone}
+FAMILIES: dict[str, Callable[[str, int | None, bool, Path | None], Backbone]] = {
+    "timm": timm_backbone,
+    "torchvision": torchvision_backbone,
+    "hf": hf_backbone,
+    "module": _imported_backbone,
+}

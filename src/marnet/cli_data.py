@@ -1,0 +1,213 @@
+"""`marnet data ...`: look at a data source, check it, convert it. As in `cli.py`, each command calls one function."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from marnet.data.check import CheckResult, Finding
+    from marnet.data.manifest import Manifest
+    from marnet.data.statistics import SourceStatistics, SplitStatistics, Spread
+
+data_app = typer.Typer(help="Look at a data source, check it, convert it.", no_args_is_help=True)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="FILE (CSV, JSONL, Parquet), shards:PATH, grocery-store:PATH or any other source of 'marnet train --data'.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of the data, such as data.columns.label=dish; may be repeated."),
+]
+_EXAMPLES = 5
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+@data_app.command()
+def info(source: Source, sets: Sets = None, as_json: AsJson = False) -> None:
+    """Print splits, classes, texts and image sizes; of the images only the headers are read."""
+    manifest = _open(source, sets)
+
+    from marnet.data.statistics import describe
+
+    found = describe(manifest)
+    if as_json:
+        typer.echo(json.dumps(_plain(found), indent=2, ensure_ascii=False))
+    else:
+        _print_info(found)
+
+
+@data_app.command()
+def check(
+    source: Source,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the training that the false negatives are for.")] = 64,
+    near_bits: Annotated[
+        int, typer.Option(min=0, max=63, help="Near duplicates differ in at most so many of 64 bits.")
+    ] = 8,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read every image and text and say what may go wrong; exit with code 1 if there are errors.
+
+    Errors: split train or val is empty, classes without a training image, broken images, equal images in several
+    splits. All else is a warning or a note.
+    """
+    manifest = _open(source, sets)
+    max_pixels = _data_config(source, sets).max_pixels
+
+    from marnet.data.check import check_manifest
+
+    found = check_manifest(manifest, batch_size=batch_size, near_bits=near_bits, max_pixels=max_pixels)
+    if as_json:
+        counts = {severity: sum(each.severity == severity for each in found.findings) for severity in _COLOURS}
+        typer.echo(json.dumps({**_plain(found), "counts": counts}, indent=2, ensure_ascii=False))
+    else:
+        _print_check(found)
+    if found.errors:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def convert(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help="FILE.csv, .jsonl or .parquet; with --shards a folder.", show_default=False)],
+    shards: Annotated[bool, typer.Option("--shards", help="Write WebDataset shards (tar files).")] = False,
+    copy_images: Annotated[
+        bool, typer.Option("--copy-images", help="Copy the images beside FILE instead of naming them where they are.")
+    ] = False,
+    images_per_shard: Annotated[int, typer.Option(min=1, help="Images of a shard, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the order of the images in the shards.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier conversion left in OUT.")] = False,
+    sets: Sets = None,
+) -> None:
+    """Write a source as a manifest file or as WebDataset shards; a stopped conversion goes on where it was."""
+    if shards and copy_images:
+        raise ConfigError("--shards and --copy-images were given; shards hold their images anyway. Leave one out.")
+    manifest = _open(source, sets)
+    if shards:
+        from marnet.data.shards import write_shards
+
+        index = write_shards(
+            manifest,
+            out,
+            images_per_shard=images_per_shard,
+            seed=seed,
+            overwrite=overwrite,
+            max_pixels=_data_config(source, sets).max_pixels,
+        )
+        size = sum(shard.size for shard in index.shards) / 1e6
+        typer.echo(f"Wrote {len(index.shards)} shards, {len(manifest.records)} images, {size:,.1f} MB. Use: shards:{out}")
+    else:
+        from marnet.data.convert import convert_manifest
+
+        convert_manifest(manifest, out, copy_images=copy_images, overwrite=overwrite)
+        typer.echo(f"Wrote {out}, {len(manifest.records)} rows.")
+
+
+def _data_config(source: str, sets: list[str] | None) -> Any:
+    from marnet.config import make_config
+
+    return make_config({"data": {"source": source}}, sets=sets or []).data
+
+
+def _open(source: str, sets: list[str] | None) -> "Manifest":
+    from marnet.data.sources import open_source
+
+    return open_source(_data_config(source, sets))
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples as dicts, tuples as lists, down to the leaves."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _print_info(found: "SourceStatistics") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(f"{found.source}: {found.total.images} images, {found.classes} classes"))
+    table.add_column("")
+    for name in (*found.splits, "all"):
+        table.add_column(name, justify="right")
+    columns = [_info_column(each) for each in (*found.splits.values(), found.total)]
+    for name in columns[0]:
+        table.add_row(name, *(column[name] for column in columns))
+    console = Console()
+    console.print(table)
+    if found.sizes is not None:
+        sizes = found.sizes
+        typer.echo(
+            f"Image sizes in pixels (min / median / max): width {_spread(sizes.width)}, height {_spread(sizes.height)}, "
+            f"short side {_spread(sizes.short_side)}"
+        )
+    if found.sizes is None or found.sizes.unreadable:
+        count = found.total.images if found.sizes is None else found.sizes.unreadable
+        typer.echo(f"Unreadable headers: {count}; 'marnet data check' lists them.")
+
+
+def _info_column(rows: "SplitStatistics") -> dict[str, str]:
+    return {
+        "images": str(rows.images),
+        "classes": str(rows.classes),
+        "images per class (min / median / max)": _spread(rows.images_per_class),
+        "unique texts": str(rows.texts.unique),
+        "blank texts": str(rows.texts.blank),
+        "words per text (min / median / max)": _spread(rows.texts.words) if rows.texts.words else "-",
+        "images with a text of their own": f"{100 * rows.texts.own_share:.1f} %",
+    }
+
+
+def _spread(values: "Spread") -> str:
+    return " / ".join(f"{value:g}" for value in values)
+
+
+def _print_check(found: "CheckResult") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(soft_wrap=True)
+    for finding in found.findings:
+        colour = _COLOURS[finding.severity]
+        console.print(f"[{colour}]{finding.severity}[/{colour}] {finding.code}: {escape(finding.message)}", highlight=False)
+        for line in _example_lines(finding):
+            console.print(f"    {escape(line)}", highlight=False)
+    counts = ", ".join(
+        f"{count} {severity}{'' if count == 1 else 's'}"
+        for severity in _COLOURS
+        for count in [sum(each.severity == severity for each in found.findings)]
+    )
+    console.print(escape(f"{found.source}: {found.images} images read; {counts}."), highlight=False)
+
+
+def _example_lines(finding: "Finding") -> list[str]:
+    """The first examples, one a line; the table of numbers behind a single-example note says nothing more."""
+    if finding.code in ("false-negatives", "class-imbalance"):
+        return []
+    lines = [_example_line(example) for example in finding.examples[:_EXAMPLES]]
+    more = len(finding.examples) - _EXAMPLES
+    return [*lines, f"... and {more} more; --json lists them"] if more > 0 else lines
+
+
+def _example_line(example: dict[str, Any]) -> str:
+    if "rows" in example and isinstance(example["rows"], list):
+        rows = "  =  ".join(f"{row['image']} ({row['split']}, {row['label']})" for row in example["rows"])
+        return f"{example['bits']} bits: {rows}" if "bits" in example else rows
+    return ", ".join(f"{name} {_short(value)}" for name, value in example.items())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,121 @@
+"""`hf:NAME`: image models of Hugging Face transformers, by repository or folder."""
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_weights, read_weights
+from marnet.encoders.hf_models import find_model, import_transformers, load_pretrained
+from marnet.errors import EncoderError
+
+_logger = logging.getLogger("marnet")
+_BILINEAR = 2  # Pillow's number for it, which image processors store
+
+
+class HFBackbone(nn.Module):
+    """An image model of transformers with pooled features.
+
+    Features are the model's own pooled output; of token models without one, the first token, which is their class
+    token. A pooler with a linear layer is dropped and its input, the first token, taken instead: most published weights
+    lack that layer, and it would stay at random.
+
+    Args:
+        model: from `AutoModel` or `AutoBackbone`.
+        image_size: side of the input; where the model has positions for another size, they are interpolated.
+    """
+
+    def __init__(self, model: Any, *, image_size: int) -> None:
+        super().__init__()
+        own_size = getattr(model.config, "image_size", image_size)
+        takes_any = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+        self._options = {"interpolate_pos_encoding": True} if takes_any and own_size != image_size else {}
+        pooler = getattr(model, "pooler", None)
+        if isinstance(pooler, nn.Module) and any(isinstance(part, nn.Linear) for part in pooler.modules()):
+            model.pooler = None
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features `(B, D)` of images `(B, 3, S, S)`."""
+        outputs = self.model(pixel_values=images, **self._options)
+        maps = outputs.get("feature_maps")
+        features: Tensor | None = maps[-1] if maps is not None else outputs.get("pooler_output")
+        if features is None:
+            features = outputs["last_hidden_state"]
+        if features.ndim == 3:  # (B, tokens, D)
+            return features[:, 0]
+        return features.mean((-2, -1)) if features.ndim == 4 else features  # (B, D, H, W) -> (B, D)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of keeping them."""
+        if enable:
+            self.model.gradient_checkpointing_enable()
+        else:
+            self.model.gradient_checkpointing_disable()
+
+    def save_settings(self, folder: Path) -> None:
+        """Write what rebuilds the architecture, without weights."""
+        self.model.config.save_pretrained(folder)
+
+
+def hf_backbone(name: str, image_size: int | None, pretrained: bool, weights: Path | None) -> Backbone:
+    """Build an image model of transformers; see `make_backbone`."""
+    transformers = import_transformers(name)
+    folder = find_model(name, setting="--backbone")
+    config = load_pretrained(transformers.AutoConfig, name, folder)
+    config = getattr(config, "vision_config", config)  # of image-text models such as CLIP, the image half
+    kind = transformers.AutoModel if type(config) in transformers.MODEL_MAPPING else transformers.AutoBackbone
+    if pretrained and weights is None:
+        model = load_pretrained(kind, name, folder, config=config).float()
+    else:
+        model = _build(kind, name, config)
+    own = _read_input(transformers, name, folder, getattr(config, "image_size", None))
+    size = image_size or own.image_size
+    module = HFBackbone(model, image_size=size)
+    if weights is not None:
+        state = {
+            key if key.startswith("model.") else f"model.{key}": value for key, value in read_weights(weights).items()
+        }
+        source = f"The weights file {weights}"
+        load_weights(module, state, source=source, name=f"hf:{name}", unused=("model.pooler.", "model.classifier."))
+    # A pretrained model comes in evaluation mode, in which its batch norm and dropout would stay.
+    return own._replace(module=module.train(), image_size=size)
+
+
+def _build(kind: Any, name: str, config: Any) -> Any:
+    try:
+        return kind.from_config(config)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise EncoderError(
+            f"hf:{name} is no image model that transformers can build ({type(error).__name__}: {reason}). Needed one that "
+            f"its AutoModel or AutoBackbone knows, such as a ViT, Swin, ConvNeXt, ResNet, DINOv2 or CLIP."
+        ) from error
+
+
+def _read_input(transformers: Any, name: str, folder: Path, image_size: Any) -> Backbone:
+    """The size and the normalisation that the model's image processor stores; without one, `image_size` and ImageNet's."""
+    size = image_size if isinstance(image_size, int) else 224
+    try:
+        settings = load_pretrained(transformers.AutoImageProcessor, name, folder).to_dict()
+    except EncoderError:
+        _logger.warning("hf:%s comes without an image processor; taking ImageNet's mean and deviation.", name)
+        return Backbone(nn.Identity(), image_size=size)
+    sizes = settings.get("crop_size") if settings.get("do_center_crop") else None
+    sizes = sizes or settings.get("size") or {}
+    found = [sizes[key] for key in ("height", "shortest_edge") if isinstance(sizes, Mapping) and sizes.get(key)]
+    interpolation = "bilinear" if int(settings.get("resample") or 3) == _BILINEAR else "bicubic"
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if settings.get("do_normalize") is False:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    elif settings.get("image_mean") and settings.get("image_std"):
+        mean, std = _triple(settings["image_mean"]), _triple(settings["image_std"])
+    return Backbone(nn.Identity(), mean, std, int(found[0]) if found else size, interpolation)
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
