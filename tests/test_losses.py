@@ -117,6 +117,8 @@ def test_equal_texts_are_positives() -> None:
     assert positive_pairs(texts).tolist() == [[True, False, True], [False, True, False], [True, False, True]]
     assert positive_pairs(texts, "identity").tolist() == torch.eye(3).bool().tolist()
     assert positive_pairs([]).shape == (0, 0)
+    with pytest.raises(ValueError, match=r"positives is 'idntity'; needed one of text, identity, or a mask\."):
+        positive_pairs(texts, "idntity")
 
 
 def test_equal_texts_with_different_vectors_are_not_pushed_apart() -> None:
@@ -166,8 +168,9 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         matching_loss(z, z, one, torch.ones(3, 2))
     empty_row = torch.tensor([[1, 1, 1], [0, 0, 0], [0, 0, 1]])
-    sentence = "positives has a row or a column without any positive; each image needs its own text at least."
-    for mask in (empty_row, empty_row.T):
+    sentence = "positives has a negative entry, or a row or a column without any positive; needed weights of 0 or more"
+    negative = torch.tensor([[2, -1, 0], [-1, 2, 0], [0, 0, 1]])
+    for mask in (empty_row, empty_row.T, negative):
         with pytest.raises(ValueError, match=re.escape(sentence)):
             matching_loss(z, z, one, mask)
 

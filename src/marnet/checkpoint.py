@@ -7,7 +7,9 @@ RUN/
   image.json          size and normalisation of the model's input
   model.safetensors   the weights that predict, of the best epoch so far
   text.safetensors    the weights that only training uses (text encoder and its projection); prediction never reads it
-  text.json           the text encoder's vocabulary
+  text.json           what the text encoder is: its vocabulary, or its name
+  backbone/           the architecture of a backbone of transformers
+  text/               the architecture and the tokenizer of a fine-tuned text encoder of transformers
   manifest.csv        the rows and the split that were used
   metrics.json        figures on val, counts of rows and of skipped images
   history.csv         one row an epoch: loss terms, val accuracy, learning rate
@@ -30,14 +32,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from marnet.config import Config, read_config, write_config
+from marnet.config import Config, cache_directory, read_config, write_config
 from marnet.data.transforms import ImageSpec
-from marnet.encoders.text import WordEncoder
+from marnet.encoders.hf_backbones import HFBackbone, rebuild_hf_backbone
+from marnet.encoders.text import describe_text_encoder, restore_text_encoder
 from marnet.errors import RunDirectoryError
 from marnet.model import TRAINING_ONLY, MARNet, build_model
 
 CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", "manifest.csv"
 WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
+BACKBONE, TEXT_FILES = "backbone", "text"
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
 RESUME_POINT = Path("checkpoints") / "last.ckpt"
 OWN_BACKBONE = "own"  # the name that stands in a configuration for a module handed over in Python
@@ -98,11 +102,14 @@ def save_weights(run: Path, model: MARNet) -> None:
     training_only = {name: tensor for name, tensor in state.items() if name.startswith(TRAINING_ONLY)}
     prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
     metadata = {"format": "marnet", "version": _version("marnet")}
-    if training_only:
+    if isinstance(model.backbone, HFBackbone):
+        model.backbone.save_settings(run / BACKBONE)
+    if training_only or model.text is not None:
         metadata["semantic_width"] = str(_semantic_width(model))
         _save_tensors(run / TEXT_WEIGHTS, training_only, metadata)
-        if isinstance(model.text, WordEncoder):
-            write_json(run / TEXT_SETTINGS, {"kind": model.text.kind, "vocabulary": list(model.text.vocabulary)})
+        settings = None if model.text is None else describe_text_encoder(model.text, run / TEXT_FILES)
+        if settings is not None:
+            write_json(run / TEXT_SETTINGS, settings)
     _save_tensors(run / WEIGHTS, prediction, metadata)
 
 
@@ -129,6 +136,8 @@ def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: b
     untrained = config.model_copy(
         update={"backbone": config.backbone.model_copy(update={"pretrained": False, "weights": None})}
     )
+    if backbone is None and (run / BACKBONE).is_dir():
+        backbone = rebuild_hf_backbone(run / BACKBONE, image_size=spec.size)
     model = build_model(untrained, num_classes=len(classes), semantic_width=width, backbone=backbone)
     if with_text and config.needs_text:
         training_state, _ = _load_tensors(run / TEXT_WEIGHTS)
@@ -224,8 +233,10 @@ def _read_classes(run: Path) -> tuple[str, ...]:
 def _read_image_spec(run: Path) -> ImageSpec:
     found = read_json(run / IMAGE)
     try:
-        return ImageSpec(int(found["size"]), tuple(found["mean"]), tuple(found["std"]))
-    except (KeyError, TypeError, ValueError):
+        return ImageSpec(
+            int(found["size"]), tuple(found["mean"]), tuple(found["std"]), found.get("interpolation", "bicubic")
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise RunDirectoryError(f"{run / IMAGE} is damaged; needed the keys size, mean and std.") from None
 
 
@@ -252,19 +263,15 @@ def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def _restore_text_encoder(run: Path, state: Mapping[str, Tensor]) -> WordEncoder:
+def _restore_text_encoder(run: Path, state: Mapping[str, Tensor]) -> nn.Module:
     settings = read_json(run / TEXT_SETTINGS)
-    projection = state.get("text.projection.2.weight")
-    tables = {
-        name: state[f"text.{name}"].numpy() if f"text.{name}" in state else None for name in ("idf", "components")
-    }
-    return WordEncoder(
-        settings["kind"],
-        settings["vocabulary"],
-        idf=tables["idf"],
-        components=tables["components"],
-        projection_width=None if projection is None else len(projection),
-    )
+    own = {name.removeprefix("text."): tensor for name, tensor in state.items() if name.startswith("text.")}
+    try:
+        return restore_text_encoder(settings, own, run / TEXT_FILES, cache=cache_directory())
+    except (KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"{run / TEXT_SETTINGS} is damaged; it does not say {error}. Restore it, or train again."
+        ) from None
 
 
 def _load_state(model: MARNet, state: dict[str, Tensor], run: Path, *, with_text: bool) -> None:

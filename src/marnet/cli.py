@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marnet import __version__
+from marnet.cli_data import data_app
 from marnet.errors import ConfigError, MarnetError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(data_app, name="data")
 
 Run = Annotated[Path, typer.Argument(help="A run directory written by 'marnet train'.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
@@ -50,13 +52,18 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 def train(  # noqa: PLR0917 - typer calls it by keyword
     out: Annotated[Path, typer.Option(help="The run directory to write.", show_default=False)],
     data: Annotated[
-        str | None, typer.Option(help="FILE (CSV, JSONL, Parquet), grocery-store:PATH or synthetic[:key=value,...].")
+        str | None, typer.Option(help="FILE (CSV, JSONL, Parquet), FOLDER, grocery-store:PATH, synthetic, ...: docs/data.md.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm:NAME  [default: timm:resnet18]")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME  [default: timm:resnet18]"),
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="image-only, match, reconstruct or marnet  [default: marnet]")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels  [default: 224]")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: 40]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 64]")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW  [default: 0.001]")] = None,
@@ -92,9 +99,11 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     }
     resolved = _resume_config(out, flags, config, sets or []) if resume else _new_config(flags, config, sets or [])
 
-    from marnet.training import fit
+    from marnet.training import fit, is_first_process
 
     result = fit(resolved, out, overwrite=overwrite, resume=resume)
+    if not is_first_process():
+        return
     _print_metrics(result.metrics._asdict(), f"{resolved.method} on val, best epoch")
     typer.echo(f"Run directory: {result.run}")
 
@@ -186,8 +195,8 @@ def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> "C
     config = make_config(_given(flags), file=file, sets=sets)
     if not config.data.source:
         raise ConfigError(
-            "No data was named. Needed --data SOURCE: a manifest file with the columns image, text, label and split, "
-            "grocery-store:PATH, or synthetic."
+            "No data was named. Needed --data SOURCE: a manifest file with the columns image, text, label and split, a "
+            "folder of images, grocery-store:PATH, synthetic, or another source of docs/data.md."
         )
     return config
 

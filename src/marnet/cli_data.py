@@ -9,7 +9,8 @@ import typer
 from marnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from marnet.data.check import CheckResult, Finding
+    from marnet.data.check import CheckResult
+    from marnet.data.findings import Finding
     from marnet.data.manifest import Manifest
     from marnet.data.statistics import SourceStatistics, SplitStatistics, Spread
 
@@ -18,7 +19,7 @@ data_app = typer.Typer(help="Look at a data source, check it, convert it.", no_a
 Source = Annotated[
     str,
     typer.Argument(
-        help="FILE (CSV, JSONL, Parquet), shards:PATH, grocery-store:PATH or any other source of 'marnet train --data'.",
+        help="FILE (CSV, JSONL, Parquet), FOLDER, shards:PATH or any other source of 'marnet train --data'.",
         show_default=False,
     ),
 ]
@@ -76,16 +77,20 @@ def check(
 
 
 @data_app.command()
-def convert(
+def convert(  # noqa: PLR0917 - typer calls it by keyword
     source: Source,
-    out: Annotated[Path, typer.Argument(help="FILE.csv, .jsonl or .parquet; with --shards a folder.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(help="FILE.csv, .jsonl or .parquet; with --shards a folder.", show_default=False)
+    ],
     shards: Annotated[bool, typer.Option("--shards", help="Write WebDataset shards (tar files).")] = False,
     copy_images: Annotated[
         bool, typer.Option("--copy-images", help="Copy the images beside FILE instead of naming them where they are.")
     ] = False,
     images_per_shard: Annotated[int, typer.Option(min=1, help="Images of a shard, at most.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the order of the images in the shards.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier conversion left in OUT.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier conversion left in OUT.")
+    ] = False,
     sets: Sets = None,
 ) -> None:
     """Write a source as a manifest file or as WebDataset shards; a stopped conversion goes on where it was."""
@@ -93,7 +98,7 @@ def convert(
         raise ConfigError("--shards and --copy-images were given; shards hold their images anyway. Leave one out.")
     manifest = _open(source, sets)
     if shards:
-        from marnet.data.shards import write_shards
+        from marnet.data.shard_writing import write_shards
 
         index = write_shards(
             manifest,
@@ -104,12 +109,32 @@ def convert(
             max_pixels=_data_config(source, sets).max_pixels,
         )
         size = sum(shard.size for shard in index.shards) / 1e6
-        typer.echo(f"Wrote {len(index.shards)} shards, {len(manifest.records)} images, {size:,.1f} MB. Use: shards:{out}")
+        typer.echo(
+            f"Wrote {len(index.shards)} shards, {len(manifest.records)} images, {size:,.1f} MB. Use: shards:{out}"
+        )
     else:
         from marnet.data.convert import convert_manifest
 
         convert_manifest(manifest, out, copy_images=copy_images, overwrite=overwrite)
         typer.echo(f"Wrote {out}, {len(manifest.records)} rows.")
+
+
+@data_app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="food-101, grocery-store or ingredient-101", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Where to unpack it.", show_default=False)],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Another address of the archive, such as a mirror's; of ingredient-101's annotations."),
+    ] = None,
+) -> None:
+    """Fetch a published data set, check it and unpack it; goes on where it broke off."""
+    from marnet.data.download import download as get
+
+    found = get(name, folder, url=url)
+    for note in found.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"Use: --data {found.source}")
 
 
 def _data_config(source: str, sets: list[str] | None) -> Any:
@@ -150,8 +175,8 @@ def _print_info(found: "SourceStatistics") -> None:
     if found.sizes is not None:
         sizes = found.sizes
         typer.echo(
-            f"Image sizes in pixels (min / median / max): width {_spread(sizes.width)}, height {_spread(sizes.height)}, "
-            f"short side {_spread(sizes.short_side)}"
+            f"Pixels (min / median / max): width {_spread(sizes.width)}, height {_spread(sizes.height)}, short side "
+            f"{_spread(sizes.short_side)}"
         )
     if found.sizes is None or found.sizes.unreadable:
         count = found.total.images if found.sizes is None else found.sizes.unreadable
@@ -181,7 +206,9 @@ def _print_check(found: "CheckResult") -> None:
     console = Console(soft_wrap=True)
     for finding in found.findings:
         colour = _COLOURS[finding.severity]
-        console.print(f"[{colour}]{finding.severity}[/{colour}] {finding.code}: {escape(finding.message)}", highlight=False)
+        console.print(
+            f"[{colour}]{finding.severity}[/{colour}] {finding.code}: {escape(finding.message)}", highlight=False
+        )
         for line in _example_lines(finding):
             console.print(f"    {escape(line)}", highlight=False)
     counts = ", ".join(

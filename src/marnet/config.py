@@ -22,6 +22,7 @@ Parametrisation = Literal["x0", "v", "epsilon"]
 Positives = Literal["text", "identity"]
 Sampler = Literal["ddim", "ddpm"]
 Schedule = Literal["cosine", "linear"]
+TextPooling = Literal["mean", "cls"]
 
 # Which of the two modules each method uses; `alignment.enabled` and `reconstruction.enabled` override it.
 MODULES = ("alignment", "reconstruction")
@@ -54,9 +55,11 @@ class ColumnNames(Section):
 class DataConfig(Section):
     """Where the images and texts come from and how they reach the model."""
 
-    source: str = Field("", description="a manifest file, grocery-store:PATH or synthetic[:key=value,...]")
+    source: str = Field("", description="a manifest file, a folder of images or NAME:PATH; see docs/data.md")
     columns: ColumnNames = ColumnNames()
-    image_size: int = Field(224, ge=8, description="side of the square the model sees, in pixels")
+    image_size: int | None = Field(
+        None, ge=8, description="side of the square the model sees, in pixels; null: the backbone's"
+    )
     augmentation: Augmentation = "light"
     val_share: float = Field(0.15, gt=0, lt=1, description="share of rows for val where the manifest has no split")
     test_share: float = Field(0.15, ge=0, lt=1, description="share of rows for test where the manifest has no split")
@@ -73,15 +76,20 @@ class BackboneConfig(Section):
     name: str = "timm:resnet18"
     pretrained: bool = False
     weights: Path | None = Field(None, description="a local weights file to use instead of downloading")
+    freeze: bool = Field(False, description="learn nothing in the backbone; it stays in evaluation mode")
+    freeze_batch_norm: bool = Field(False, description="keep statistics and weights of batch norms as they are")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
 
 
 class TextConfig(Section):
     """The text encoder: what a text becomes, `(D_s,)`."""
 
-    name: Literal["bow", "tags"] = "bow"
-    trainable: bool = Field(False, description="learn a projection of the text features with the model")
-    dimensions: int | None = Field(128, ge=1, description="reduce to this many dimensions by SVD; null keeps all")
-    max_vocabulary: int = Field(4096, ge=1, description="keep at most this many of the most frequent words or tags")
+    name: str = Field("bow", description="bow, tags, hf:NAME or module:PACKAGE.NAME (docs/encoders.md)")
+    trainable: bool = Field(False, description="fine-tune it; of bow and tags, learn a projection")
+    dimensions: int | None = Field(128, ge=1, description="bow: reduce to this many dimensions by SVD; null keeps all")
+    max_vocabulary: int = Field(4096, ge=1, description="bow, tags: keep at most this many of the most frequent")
+    pooling: TextPooling = Field("mean", description="hf: the mean of the tokens, or the first token (cls)")
+    max_length: int = Field(256, ge=2, description="hf: tokens that are read of a text")
 
 
 class AlignmentConfig(Section):
@@ -148,6 +156,8 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.05, ge=0)
     warmup_epochs: float = Field(2.0, ge=0)
     min_lr_share: float = Field(0.01, ge=0, le=1, description="final learning rate over the peak")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a backbone's layer over the one after it")
+    probe_epochs: int = Field(0, ge=0, description="this many first epochs leave the backbone as it is")
     gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null does not clip")
     patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better val top-1")
     precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = "32"

@@ -125,7 +125,7 @@ class Predictor:
             picture = to_rgb(image)
         else:
             picture = read_image(image, max_pixels=self.config.data.max_pixels, min_side=size)
-        return eval_transform(self.spec)(fit_square(picture, size))
+        return eval_transform(self.spec)(fit_square(picture, size, interpolation=self.spec.interpolation))
 
 
 def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:

@@ -1,7 +1,7 @@
 """The losses: pure functions of tensors, and their weighted sum (docs/method.md)."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def matching_loss(z_v: Tensor, z_s: Tensor, scale: Tensor, positives: Tensor) ->
             and every column needs one. The identity gives the loss of CLIP.
 
     Raises:
-        ValueError: the mask has another shape, or a row or column without a positive.
+        ValueError: the mask has another shape, a negative entry, or a row or column without a positive.
     """
     count = len(z_v)
     if tuple(positives.shape) != (count, count):
@@ -42,9 +42,10 @@ def matching_loss(z_v: Tensor, z_s: Tensor, scale: Tensor, positives: Tensor) ->
         return (z_v.sum() + z_s.sum()) * 0.0 * scale  # keeps the graph whole where a batch holds no text
     mask = positives.to(z_v.dtype)
     rows, columns = mask.sum(1, keepdim=True), mask.sum(0)[:, None]
-    if not bool((rows > 0).all() & (columns > 0).all()):
+    if not bool((mask >= 0).all() & (rows > 0).all() & (columns > 0).all()):
         raise ValueError(
-            "positives has a row or a column without any positive; each image needs its own text at least."
+            "positives has a negative entry, or a row or a column without any positive; needed weights of 0 or more, and "
+            "for each image its own text at least."
         )
     similarities = scale * z_v @ z_s.T  # (M, M)
     image_to_text = functional.cross_entropy(similarities, mask / rows)
@@ -67,7 +68,13 @@ def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: floa
 
 
 def positive_pairs(texts: Sequence[str], kind: Positives = "text", *, device: torch.device | None = None) -> Tensor:
-    """The mask `(M, M)` bool of the pairs that match among M texts: those with equal text, or only each with itself."""
+    """The mask `(M, M)` bool of the pairs that match among M texts: those with equal text, or only each with itself.
+
+    Raises:
+        ValueError: `kind` is unknown.
+    """
+    if kind not in get_args(Positives):
+        raise ValueError(f"positives is {kind!r}; needed one of {', '.join(get_args(Positives))}, or a mask.")
     if kind == "identity":
         return torch.eye(len(texts), dtype=torch.bool, device=device)
     numbers: dict[str, int] = {}

@@ -1,18 +1,20 @@
 """MARNet: a backbone, its branches and their fusion. Prediction takes images alone; training takes texts as well."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from marnet.config import Config, make_config
-from marnet.encoders.text import fit_word_encoder, has_text
-from marnet.encoders.visual import feature_width, make_backbone
+from marnet.config import Config, cache_directory, make_config
+from marnet.encoders.text import TextOptions, build_text_encoder, has_text
+from marnet.encoders.visual import adapt_backbone, feature_width, make_backbone
 from marnet.errors import ConfigError
 from marnet.modules.alignment import AlignedPair, EmbeddingMatchingAlignment
 from marnet.modules.fusion import make_fusion
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction, ReconstructionOutput
+
+DEFAULT_IMAGE_SIZE = 224  # where neither the user nor the backbone says
 
 # Parts that only training uses; a run directory keeps them apart from the weights that predict.
 TRAINING_ONLY = ("text.", "text_head.", "alignment.project_semantic.", "alignment.log_scale")
@@ -68,6 +70,7 @@ class MARNet(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.backbone = backbone
+        self._frozen: list[nn.Parameter] | None = None  # what `freeze_backbone` stopped; None: it is free
         self.text = text
         self.alignment = alignment
         self.reconstruction = reconstruction
@@ -102,7 +105,8 @@ class MARNet(nn.Module):
         """What the losses need of images `(B, 3, H, W)` and their B texts; the only place where text enters.
 
         Rows with a blank text take part in everything that needs no text and are left out of the rest.
-        `diffusion_times` `(M,)` and `diffusion_noise` `(M, d_0)` fix what is otherwise drawn for CDR's training task.
+        `diffusion_times` `(M,)` and `diffusion_noise` `(M, d_0)` fix CDR's training task, which is otherwise drawn; its
+        regularisation in training mode (noise on the condition, dropping it) is always drawn from torch's generator.
 
         Raises:
             ValueError: the number of texts is not B.
@@ -128,6 +132,28 @@ class MARNet(nn.Module):
             self.text_head(x_s) if self.text_head is not None else None,
         )
 
+    def freeze_backbone(self, frozen: bool = True) -> None:
+        """Let the backbone learn nothing and stay in evaluation mode, also while the model is in training mode.
+
+        `frozen=False` takes it back; weights that did not learn before still do not.
+        """
+        if frozen == (self._frozen is not None):
+            return
+        if frozen:
+            self._frozen = [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
+            _learn(self._frozen, False)
+        else:
+            _learn(self._frozen or [], True)
+            self._frozen = None
+        self.backbone.train(self.training and not frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, of a frozen backbone evaluation mode."""
+        super().train(mode)
+        if self._frozen is not None:
+            self.backbone.eval()
+        return self
+
     def _predict(self, x_v: Tensor, noise: Tensor | None) -> PredictionOutput:
         x_ema = self.alignment.features(x_v) if self.alignment is not None else None
         x_cdr = self.reconstruction.sample(x_v, noise) if self.reconstruction is not None else None
@@ -139,6 +165,11 @@ class MARNet(nn.Module):
         else:
             logits = self.fusion(list(present.values()), list(branches.values()))
         return PredictionOutput(logits, branches, x_v, x_ema, x_cdr)
+
+
+def _learn(parameters: Sequence[nn.Parameter], learns: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(learns)
 
 
 def branch_widths(
@@ -176,26 +207,24 @@ def build_model(
         EncoderError: the backbone or the texts cannot be used.
         ConfigError: the configuration learns from text, and neither `texts` nor `semantic_width` is given.
     """
+    section, image_size = config.backbone, config.data.image_size
     if backbone is None:
-        section = config.backbone
-        backbone = make_backbone(
-            section.name, image_size=config.data.image_size, pretrained=section.pretrained, weights=section.weights
-        ).module
-    visual_width = feature_width(backbone, config.data.image_size)
+        made = make_backbone(
+            section.name, image_size=image_size, pretrained=section.pretrained, weights=section.weights
+        )
+        backbone, image_size = made.module, made.image_size
+    backbone = adapt_backbone(
+        backbone, freeze_batch_norm=section.freeze_batch_norm, checkpointing=section.gradient_checkpointing
+    )
+    visual_width = feature_width(backbone, image_size or DEFAULT_IMAGE_SIZE)
     if not config.needs_text:
-        return MARNet(backbone, num_classes, visual_width=visual_width)
+        return _frozen_where_asked(MARNet(backbone, num_classes, visual_width=visual_width), config)
     text = None
     if semantic_width is None:
         if not texts:
             raise ConfigError(f"Method {config.method!r} learns from text; needed the training texts, found none.")
-        text = fit_word_encoder(
-            config.text.name,
-            texts,
-            dimensions=config.text.dimensions,
-            max_vocabulary=config.text.max_vocabulary,
-            trainable=config.text.trainable,
-        )
-        semantic_width = text.width
+        text = build_text_encoder(config.text.name, texts, _text_options(config))
+        semantic_width = int(text.width)  # type: ignore[arg-type]
     alignment = _build_alignment(config, visual_width, semantic_width)
     reconstruction = _build_reconstruction(config, visual_width, semantic_width)
     widths = branch_widths(visual_width, alignment, reconstruction)
@@ -212,7 +241,7 @@ def build_model(
     if text is not None and reconstruction is not None:
         with torch.no_grad():
             reconstruction.fit_centre(text([t for t in texts if has_text(t)]))
-    return model
+    return _frozen_where_asked(model, config)
 
 
 def wrap(
@@ -234,6 +263,24 @@ def wrap(
     """
     config = make_config({"method": method, "data": {"image_size": image_size}})
     return build_model(config, num_classes=num_classes, texts=texts, backbone=backbone)
+
+
+def _frozen_where_asked(model: MARNet, config: Config) -> MARNet:
+    if config.backbone.freeze:
+        model.freeze_backbone()
+    return model
+
+
+def _text_options(config: Config) -> TextOptions:
+    section = config.text
+    return TextOptions(
+        trainable=section.trainable,
+        dimensions=section.dimensions,
+        max_vocabulary=section.max_vocabulary,
+        pooling=section.pooling,
+        max_length=section.max_length,
+        cache=cache_directory(),
+    )
 
 
 def _build_alignment(config: Config, visual_width: int, semantic_width: int) -> EmbeddingMatchingAlignment | None:

@@ -7,18 +7,24 @@ from pathlib import Path
 import pytest
 
 from marnet.config import make_config
-from marnet.data.sources import load_source, open_source
+from marnet.data.sources import READERS, SOURCES, load_source, open_source
 from marnet.errors import DataError
 
-NEEDED = "Needed FILE (.csv, .jsonl, .parquet), grocery-store:PATH, synthetic or synthetic:key=value,..."
+NEEDED = (
+    "Needed FILE (.csv, .jsonl, .parquet), FOLDER, imagefolder:PATH, hf-dataset:PATH_OR_NAME, "
+    "grocery-store:PATH, ingredient-101:PATH, vireo-food172:PATH, shards:PATH, synthetic or synthetic:key=value,..."
+)
 
 
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("grocery-stroe:x", "'grocery-stroe:x' is neither a file nor a known source. Did you mean 'grocery-store'? "),
-        ("synthetc", "'synthetc' is neither a file nor a known source. Did you mean 'synthetic'? "),
-        ("C:photos", "'C:photos' is neither a file nor a known source. "),
+        (
+            "grocery-stroe:x",
+            "'grocery-stroe:x' is neither a file nor a folder nor a known source. Did you mean 'grocery-store'? ",
+        ),
+        ("synthetc", "'synthetc' is neither a file nor a folder nor a known source. Did you mean 'synthetic'? "),
+        ("C:photos", "'C:photos' is neither a file nor a folder nor a known source. "),
     ],
 )
 def test_an_unknown_source_is_refused(source: str, sentence: str) -> None:
@@ -26,9 +32,20 @@ def test_an_unknown_source_is_refused(source: str, sentence: str) -> None:
         load_source(source)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"Data source '{tmp_path}' is a folder. {NEEDED}")):
+def test_a_folder_is_an_image_folder(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"imagefolder: .* holds neither metadata.csv \(or .jsonl, .parquet\) nor a folder"
+    ):
         load_source(str(tmp_path))
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.jpg").touch()
+    assert load_source(str(tmp_path)) == load_source(f"imagefolder:{tmp_path}")
+
+
+def test_every_source_is_named_in_the_message() -> None:
+    listed = {name.partition(":")[0] for name in SOURCES}
+    assert listed - {"FILE (.csv, .jsonl, .parquet)", "FOLDER"} == set(READERS)
 
 
 def test_a_missing_file_is_refused_as_a_file(tmp_path: Path) -> None:

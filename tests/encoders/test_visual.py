@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from marnet.encoders.visual import IMAGENET_MEAN, IMAGENET_STD, feature_width, make_backbone
+from marnet.encoders.visual import FAMILIES, IMAGENET_MEAN, IMAGENET_STD, feature_width, make_backbone
 from marnet.errors import EncoderError
 
 NAME = "test_resnet"
@@ -59,7 +59,7 @@ def test_unknown_names_get_suggestions() -> None:
     sentence = refusal("timm:resnet81")
     assert sentence.startswith(f"timm {timm.__version__} has no architecture 'resnet81'. Did you mean 'resnet18'")
     assert sentence.endswith("timm.list_models() lists all of them.")
-    needed = "is not known; needed FAMILY:NAME with a family of timm, such as timm:resnet18."
+    needed = f"is not known; needed FAMILY:NAME with a family of {', '.join(FAMILIES)}, such as timm:resnet18."
     assert refusal("resnet18") == f"Backbone 'resnet18' {needed} Did you mean 'timm:resnet18'?"
     assert refusal("tim:resnet18") == f"Backbone 'tim:resnet18' {needed} Did you mean 'timm'?"
     assert refusal("qqqq") == f"Backbone 'qqqq' {needed}"

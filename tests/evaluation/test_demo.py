@@ -62,7 +62,7 @@ def test_the_verdict_says_who_leads_and_who_trails() -> None:
     verdict = demo._describe_outcome(top1)
     assert "marnet leads image-only by 2.0 points as trained" in verdict
     assert "marnet trails image-only by 7.5 points with one nuisance turned up" in verdict
-    assert "tie" in demo._describe_outcome({method: (0.5, 0.5) for method in top1})
+    assert "tie" in demo._describe_outcome(dict.fromkeys(top1, (0.5, 0.5)))
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ def unpack(archive: Path, folder: Path, *, holds: Sequence[str]) -> None:
         holds: paths that must exist below it, which also say which folder of the archive is meant.
 
     Raises:
-        DataError: the file is no whole archive, reaches out of its folder or has another content; or there is too little
-            space, or no permission.
+        DataError: the file is no whole archive, reaches out of its folder or has another content; or there is too
+            little space, or no permission.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +37,8 @@ def unpack(archive: Path, folder: Path, *, holds: Sequence[str]) -> None:
             found = next((each for each in _folders(Path(temporary)) if holds_all(each, holds)), None)
             if found is None:
                 raise DataError(
-                    f"{archive} has no folder that holds {', '.join(holds)}; it is not the archive that was meant, or its "
-                    f"layout changed. Unpack it by hand to see."
+                    f"{archive} has no folder that holds {', '.join(holds)}; it is not the archive that was meant, or "
+                    f"its layout changed. Unpack it by hand to see."
                 )
             if found == Path(temporary):  # the files lie at the top of the archive
                 found = found / ".content"
@@ -51,8 +51,8 @@ def unpack(archive: Path, folder: Path, *, holds: Sequence[str]) -> None:
         raise DataError(f"{archive} is cut short or damaged: {error}. Remove it and fetch it again.") from None
     except OSError as error:
         raise DataError(
-            f"{archive} cannot be unpacked to {folder}: {error.strerror or error}. Free some space, or give a folder that "
-            f"can be written."
+            f"{archive} cannot be unpacked to {folder}: {error.strerror or error}. Free some space, or give a folder "
+            f"that can be written."
         ) from None
 
 
@@ -80,8 +80,8 @@ def _unpack_all(archive: Path, folder: Path) -> None:
         with archive.open("rb") as stream:
             first = stream.read(12)
         raise DataError(
-            f"{archive} is neither a zip nor a tar archive: it begins with {first!r}. A server may have sent a page with an "
-            f"error instead. Remove it and fetch it again."
+            f"{archive} is neither a zip nor a tar archive: it begins with {first!r}. A server may have sent a page "
+            f"with an error instead. Remove it and fetch it again."
         )
 
 
@@ -135,8 +135,8 @@ def _safe(archive: Path, name: str) -> PurePosixPath:
 
 def _unsafe(archive: Path, name: str, why: str) -> DataError:
     return DataError(
-        f"{archive} was not unpacked: its member {name!r} {why}, which no archive of images needs. Nothing was kept; do "
-        f"not use this file."
+        f"{archive} was not unpacked: its member {name!r} {why}, which no archive of images needs. Nothing was kept; "
+        f"do not use this file."
     )
 
 

@@ -37,8 +37,8 @@ def convert_manifest(
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
         raise DataError(
-            f"{out} does not say what to write; needed a file with the suffix {', '.join(SUFFIXES)}, or --shards to write "
-            f"a folder of shards."
+            f"{out} does not say what to write; needed a file with the suffix {', '.join(SUFFIXES)}, or --shards to "
+            f"write a folder of shards."
         )
     if out.exists() and not overwrite:
         raise DataError(f"{out} already exists. Choose another name, or replace it with --overwrite.")
@@ -96,6 +96,6 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
     except (OSError, shutil.SameFileError) as error:
         raise DataError(
-            f"Image {source} cannot be copied to {target}: {getattr(error, 'strerror', None) or error}. Mend that and run "
-            f"the same command again; it goes on where it stopped."
+            f"Image {source} cannot be copied to {target}: {getattr(error, 'strerror', None) or error}. Mend that and "
+            f"run the same command again; it goes on where it stopped."
         ) from None

@@ -202,6 +202,7 @@ def open_splits(
         name: decode_images(
             [record.image for record in manifest.split(name)],
             size=cache_size(spec),
+            interpolation=spec.interpolation,
             max_pixels=max_pixels,
             cache=cache,
         )

@@ -89,8 +89,9 @@ def download(
     """
     if name not in data_sets:
         raise DataError(
-            f"No data set {name!r} is known.{suggest(name, data_sets)} Needed {', '.join(data_sets)}. Vireo Food-172 is "
-            f"given on request by its authors; see 'vireo-food172:PATH' for the layout."
+            f"No data set {name!r} can be fetched.{suggest(name, data_sets)} Needed {', '.join(data_sets)}. "
+            f"Vireo Food-172 "
+            f"is to be had from http://vireo.cs.cityu.edu.hk/VireoFood172/; docs/data.md shows the layout."
         )
     chosen = data_sets[name]
     first = chosen.archives[0]._replace(url=url) if url else chosen.archives[0]
@@ -106,8 +107,8 @@ def _get(archive: Archive, folder: Path, page: str) -> list[str]:
         if holds_all(target, archive.holds):
             return [f"{target} is there already."]
         raise DataError(
-            f"{target} exists but does not hold {', '.join(archive.holds)}. Move it away, so that a whole copy can take "
-            f"its place."
+            f"{target} exists but does not hold {', '.join(archive.holds)}. Move it away, so that a whole copy can "
+            f"take its place."
         )
     if file.is_file():
         if archive.checksum and not has_checksum(file, archive.checksum):
@@ -122,7 +123,8 @@ def _get(archive: Archive, folder: Path, page: str) -> list[str]:
     )
     if not archive.url:
         raise DataError(
-            f"{archive.file} has no address that is known to last: {page} links to it. Give that link with --url. {by_hand}"
+            f"{archive.file} has no address that is known to last: {page} links to it. Give that link with --url. "
+            f"{by_hand}"
         )
     if not archive.url.startswith(("http://", "https://")):
         raise DataError(f"Found the address {archive.url!r}; needed one that begins with https:// or http://.")

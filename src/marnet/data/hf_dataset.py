@@ -26,12 +26,21 @@ _logger = logging.getLogger("marnet")
 
 
 class HFColumns(NamedTuple):
-    """Names of columns; None finds the image by its type, and takes "text", "label" and "split" where there are such."""
+    """Names of columns; None takes "image", "text", "label" and "split", or the only column of the fitting type."""
 
     image: str | None = None
     text: str | None = None
     label: str | None = None
     split: str | None = None
+
+
+class _Chosen(NamedTuple):
+    """The columns that are read; a dataset may have no texts and name no splits."""
+
+    image: str
+    label: str
+    text: str | None
+    split: str | None
 
 
 class _Row(NamedTuple):
@@ -108,8 +117,8 @@ def _export(name: str, folder: Path, columns: HFColumns, config: str | None) -> 
                     raise
     except OSError as error:
         raise DataError(
-            f"{_NAME}: the images of {name} cannot be written to {folder}: {error.strerror or error}. Free some space, or "
-            f"point the environment variable MARNET_CACHE to a folder that can be written."
+            f"{_NAME}: the images of {name} cannot be written to {folder}: {error.strerror or error}. Free some space, "
+            f"or point the environment variable MARNET_CACHE to a folder that can be written."
         ) from None
     _logger.info("Wrote %d images of %s:%s into %s.", len(records), _NAME, name, folder)
 
@@ -133,9 +142,9 @@ def _load(name: str, config: str | None) -> Any:
         return datasets.load_dataset(str(path) if path.is_dir() else name, config, streaming=True)
     except Exception as error:  # the Hub, the network and each file format raise their own
         raise DataError(
-            f"{_NAME}: {name} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())[:500]} Needed a folder "
-            f"written by save_to_disk, a folder of data files, or the name of a dataset on the Hugging Face Hub and a "
-            f"network. Where a dataset has several configurations, name one: {_NAME}:{name},config=NAME."
+            f"{_NAME}: {name} cannot be loaded: {type(error).__name__}: {_one_line(error)} Needed a "
+            f"folder written by save_to_disk, a folder of data files, or the name of a dataset on the Hugging Face Hub "
+            f"and a network. Where a dataset has several configurations, name one: {_NAME}:{name},config=NAME."
         ) from None
 
 
@@ -176,15 +185,22 @@ def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str]) -> Iter
     from datasets import ClassLabel
     from datasets import Image as ImageFeature
 
+    # Kinds are passed on because `datasets` may be absent where this module is imported.
+    kinds = {"image": ImageFeature, "label": ClassLabel}
     features = dataset.features
     if features is None:  # a stream tells its columns with its first row
         first = next(iter(dataset), None)
         if first is None:
             return
         features = dict.fromkeys(first)
-    names = _resolve(features, columns, part, notes, ImageFeature, ClassLabel)
+    names = _choose(features, columns, kinds, part)
     if isinstance(features[names.image], ImageFeature):
         dataset = dataset.cast_column(names.image, ImageFeature(decode=False))
+    if names.text is None:
+        found = ", ".join(map(repr, features))
+        notes.append(
+            f"{_NAME}: no column 'text'{_of(part)}, found {found}: texts are blank. Give text=COLUMN for others."
+        )
     keep = [name for name in names if name]
     classes = features[names.label] if isinstance(features[names.label], ClassLabel) else None
     split = normalise_split(part) or ""
@@ -208,41 +224,25 @@ def _read_rows(dataset: Any, part: str) -> Iterator[dict[str, Any]]:
     except Exception as error:  # a stream may break off, and each file format raises its own
         raise DataError(
             f"{_NAME}: reading stopped after row {number}{_of(part)}: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:500]} Nothing was kept; run it again, or save the dataset to disk first."
+            f"{_one_line(error)} Nothing was kept; run it again, or save the dataset to disk first."
         ) from None
 
 
-def _resolve(
-    features: Any, columns: HFColumns, part: str, notes: list[str], image_type: type, label_type: type
-) -> HFColumns:
-    """The columns by name; `text` and `split` may stay None."""
+def _choose(features: Any, columns: HFColumns, kinds: dict[str, type], part: str) -> _Chosen:
+    """The columns by the names given, their roles' names, or as the only one of the fitting type."""
     found = ", ".join(map(repr, features))
-
-    def choose(role: str, given: str | None, kind: type | None) -> str | None:
-        if given is not None:
-            if given not in features:
-                raise DataError(
-                    f"{_NAME}: no column {given!r}{_of(part)}; found {found}.{suggest(given, features)} Name the column of "
-                    f"the {role}s with {_NAME}:NAME,{role}=COLUMN."
-                )
-            return given
+    chosen: dict[str, str | None] = {}
+    for role, given in columns._asdict().items():
+        kind = kinds.get(role)
         typed = [name for name, feature in features.items() if kind is not None and isinstance(feature, kind)]
-        return role if role in features else typed[0] if len(typed) == 1 else None
-
-    image, label = choose("image", columns.image, image_type), choose("label", columns.label, label_type)
-    for role, name in (("image", image), ("label", label)):
-        if name is None:
+        name = given or (role if role in features else typed[0] if len(typed) == 1 else None)
+        if name not in features and (given or kind):
             raise DataError(
-                f"{_NAME}: no column {role!r}{_of(part)}; found {found}. Name the column of the {role}s with "
-                f"{_NAME}:NAME,{role}=COLUMN."
+                f"{_NAME}: no column {given or role!r}{_of(part)}; found {found}.{suggest(given or role, features)} "
+                f"Name the column of the {role}s with {_NAME}:NAME,{role}=COLUMN."
             )
-    text = choose("text", columns.text, None)
-    if text is None:
-        note = (
-            f"{_NAME}: no column 'text' (found {found}): all texts are blank. Name one with {_NAME}:NAME,text=COLUMN."
-        )
-        notes += [note] if note not in notes else []
-    return HFColumns(image, text, label, choose("split", columns.split, None))
+        chosen[role] = name
+    return _Chosen(str(chosen["image"]), str(chosen["label"]), chosen["text"], chosen["split"])
 
 
 def _write_image(image: Any, stem: Path, part: str, number: int) -> Path:
@@ -258,8 +258,8 @@ def _write_image(image: Any, stem: Path, part: str, number: int) -> Path:
         ) from None
     if not isinstance(content, bytes):
         raise DataError(
-            f"{_NAME}: row {number}{_of(part)}: the image is {type(image).__name__} {str(image)[:80]!r}; needed a column of "
-            f"the type Image, or the bytes of an image file."
+            f"{_NAME}: row {number}{_of(part)}: the image is {type(image).__name__} {str(image)[:80]!r}; needed a "
+            f"column of the type Image, or the bytes of an image file."
         )
     file = stem.with_suffix(_suffix(content))
     file.write_bytes(content)
@@ -289,6 +289,10 @@ def _to_label(value: Any, classes: Any) -> str | None:
     if value is None or (classes is not None and value == -1):
         return None
     return str(classes.int2str(value)) if classes is not None else str(value).strip() or None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500].rstrip(".") + "."
 
 
 def _of(part: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from marnet.data.holdout import hold_out_val, split_unsplit
-from marnet.data.listings import IMAGE_SUFFIXES, is_image
+from marnet.data.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.manifest import Manifest, Record, natural_order
 from marnet.data.splits import SPLITS, normalise_split
 from marnet.data.tables import Table, read_table
@@ -28,9 +28,9 @@ class Columns(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A folder, and the split that its name says ("" for none)."""
+    """A folder or the metadata file in it, and the split that the folder's name says ("" for none)."""
 
-    folder: Path
+    path: Path
     split: str
 
 
@@ -73,7 +73,7 @@ def read_image_folder(
 
 def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns) -> Manifest:
     rows: list[tuple[Record, str]] = []
-    files = [part.folder for part in parts]
+    files = [part.path for part in parts]
     notes = [f"{source}: read {', '.join(file.relative_to(root).as_posix() for file in files)}."]
     texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
     for file, split in parts:
@@ -84,12 +84,12 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
         if columns.text not in table.columns and not texts:
             found = ", ".join(map(repr, table.columns))
             notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")
-        rows += _metadata_rows(root, file, table, split, columns, texts)
+        rows += _metadata_rows(root, _Part(file, split), table, columns, texts)
     unsplit = [place for record, place in rows if not record.split]
     if unsplit and len(unsplit) < len(rows):
         raise DataError(
-            f"{_NAME}: {len(unsplit)} of {len(rows)} rows have no split, such as {unsplit[0]}; needed one in all rows or "
-            f"in none. A split is named by the column {columns.split!r} or by the first folder of the file's name."
+            f"{_NAME}: {len(unsplit)} of {len(rows)} rows have no split, such as {unsplit[0]}; needed one in all rows "
+            f"or in none. A split is named by the column {columns.split!r} or by the first folder of the file's name."
         )
     records = tuple(record for record, _ in rows)
     notes += _unlisted_notes(source, root, records)
@@ -97,17 +97,17 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
 
 
 def _metadata_rows(
-    root: Path, file: Path, table: Table, split: str, columns: Columns, texts: dict[str, str]
+    root: Path, part: _Part, table: Table, columns: Columns, texts: dict[str, str]
 ) -> Iterator[tuple[Record, str]]:
     """Each row's record, its split "" where nothing names one, and where the row stands."""
     for row, name in enumerate(table.columns[columns.image]):
-        place = f"{file}, {table.where([row])}"
+        place = f"{part.path}, {table.where([row])}"
         if not name:
             raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank; needed the name of an image file.")
-        image = Path(os.path.normpath(file.parent / name))
+        image = Path(os.path.normpath(part.path.parent / name))
         folders = image.relative_to(root).parts[:-1] if image.is_relative_to(root) else ()
         named = table.columns[columns.split][row] if columns.split in table.columns else ""
-        known = normalise_split(named) if named else split or (folders and normalise_split(folders[0])) or ""
+        known = normalise_split(named) if named else part.split or (folders and normalise_split(folders[0])) or ""
         if known is None:
             raise DataError(
                 f"{_NAME}: {place}: unknown split {named!r}; needed {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
@@ -127,8 +127,8 @@ def _no_label(place: str, name: str, columns: Columns, table: Table) -> DataErro
         return DataError(f"{_NAME}: {place}: the {columns.label!r} is blank; fill it in or remove the row.")
     return DataError(
         f"{_NAME}: {place}: nothing names the class of {name!r}. Needed a column {columns.label!r}, found "
-        f"{', '.join(map(repr, table.columns))}; or the image in a folder with the name of its class. Name the column of "
-        f"the labels with --set data.columns.label=NAME."
+        f"{', '.join(map(repr, table.columns))}; or the image in a folder with the name of its class. Name the column "
+        f"of the labels with --set data.columns.label=NAME."
     )
 
 
@@ -148,7 +148,7 @@ def _read_tree(source: str, root: Path, columns: Columns) -> Manifest:
     records = tuple(
         Record(image, texts.get(folder.name, ""), folder.name, part.split)
         for part in parts
-        for folder in _subfolders(part.folder)
+        for folder in _subfolders(part.path)
         for image in _images_below(folder)
     )
     if not records:
@@ -163,9 +163,9 @@ def _read_tree(source: str, root: Path, columns: Columns) -> Manifest:
     notes = [f"{source}: read as a tree {layout}."]
     if others:
         notes.append(f"{source}: left out {', '.join(map(repr, others))}, which name no split.")
-    loose = sum(is_image(file.name) for part in parts for file in part.folder.iterdir() if file.is_file())
+    loose = sum(is_image(file.name) for part in parts for file in part.path.iterdir() if file.is_file())
     if loose:
-        notes.append(f"{source}: left out {loose} images beside the folders of the classes.")
+        notes.append(f"{source}: images beside the folders of the classes, left out: {loose}.")
     labels = natural_order(record.label for record in records)
     return Manifest(records, labels, source, (*notes, *_text_notes(source, root, texts, labels)))
 
@@ -190,8 +190,8 @@ def _class_texts(root: Path, columns: Columns) -> dict[str, str]:
     for name in (columns.label, columns.text):
         if name not in table.columns:
             raise DataError(
-                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. Needed the columns "
-                f"{columns.label!r} and {columns.text!r}, a row for each class."
+                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. Needed the "
+                f"columns {columns.label!r} and {columns.text!r}, a row for each class."
             )
     labels = table.columns[columns.label]
     repeated = [name for name, count in Counter(labels).items() if count > 1 or not name]
@@ -209,12 +209,13 @@ def _metadata_parts(root: Path) -> list[_Part]:
         files = [folder / name for name in _METADATA if (folder / name).is_file()]
         if len(files) > 1:
             raise DataError(
-                f"{_NAME}: {folder} holds both {files[0].name} and {files[1].name}; needed one of them. Remove the other."
+                f"{_NAME}: {folder} holds both {files[0].name} and {files[1].name}; needed one of them. Remove the "
+                "other."
             )
         parts += [_Part(file, normalise_split(folder.name) or "" if folder != root else "") for file in files]
-    if len(parts) > 1 and parts[0].folder.parent == root:
+    if len(parts) > 1 and parts[0].path.parent == root:
         raise DataError(
-            f"{_NAME}: found {parts[0].folder.name} both in {root} and in {parts[1].folder.parent.name}; needed it either "
+            f"{_NAME}: found {parts[0].path.name} both in {root} and in {parts[1].path.parent.name}; needed it either "
             f"in the folder itself or in one for each split. Remove the other."
         )
     return parts
@@ -226,7 +227,7 @@ def _tree_parts(root: Path) -> tuple[list[_Part], list[str]]:
     splits = [_Part(each, normalise_split(each.name) or "") for each in folders if normalise_split(each.name)]
     # A class may be called "test": the names are splits only if train is among them, and holds classes in turn.
     is_split = any(part.split == "train" for part in splits) and all(
-        any(_images_below(each) for each in _subfolders(part.folder)) for part in splits
+        any(_images_below(each) for each in _subfolders(part.path)) for part in splits
     )
     if not is_split:
         return [_Part(root, "")], []
@@ -238,18 +239,13 @@ def _unlisted_notes(source: str, root: Path, records: tuple[Record, ...]) -> lis
     notes = []
     missing = [name for name in listed if not Path(name).is_file()]
     if missing:
-        notes.append(f"{source}: {len(missing)} images are in the metadata but not on disk, such as {min(missing)}.")
+        notes.append(f"{source}: images in the metadata but not on disk: {len(missing)}, such as {min(missing)}.")
     unlisted = [name for name in _images_below(root) if name not in listed]
     if unlisted:
-        notes.append(f"{source}: {len(unlisted)} images are not in the metadata, such as {unlisted[0]}; left out.")
-    where = Counter((record.image, record.split) for record in records)
-    shared = Counter(image for image, _ in where)
-    leaked = sorted(image for image, count in shared.items() if count > 1)
-    if leaked:
         notes.append(
-            f"{source}: {len(leaked)} images are in more than one split, so figures on val and test flatter: {leaked[0]}"
+            f"{source}: images on disk but not in the metadata: {len(unlisted)}, such as {unlisted[0]}; left out."
         )
-    return notes
+    return notes + shared_notes(source, ((record.image, record.split) for record in records))
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from marnet.errors import DataError, ImageError
 MAX_PIXELS = 100_000_000
 CACHE_VERSION = 1  # raise it when the same file gives other pixels
 _CHUNK = 256  # images decoded before they are written; bounds the memory
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _SHOW_PROGRESS_FROM = 400  # images
 _logger = logging.getLogger("marnet")
 
@@ -42,6 +43,14 @@ class DecodedImages(NamedTuple):
 
     pixels: np.ndarray
     broken: list[BrokenImage]
+
+
+class _Target(NamedTuple):
+    """What images are decoded to."""
+
+    size: int
+    interpolation: str
+    max_pixels: int
 
 
 class _UnreadableError(Exception):
@@ -81,19 +90,28 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def fit_square(picture: Image.Image, size: int) -> Tensor:
-    """Resize the short side of an RGB image to `size` and crop the centre: `(3, size, size)` uint8."""
-    return torch.from_numpy(_square(picture, size)).permute(2, 0, 1)  # (S, S, 3) -> (3, S, S)
+def fit_square(picture: Image.Image, size: int, *, interpolation: str = "bicubic") -> Tensor:
+    """Resize the short side of an RGB image to `size` and crop the centre: `(3, size, size)` uint8.
+
+    `interpolation` is "bicubic" or "bilinear"; both are antialiased.
+    """
+    return torch.from_numpy(_square(picture, size, interpolation)).permute(2, 0, 1)  # (S, S, 3) -> (3, S, S)
 
 
 def decode_images(
-    paths: Sequence[str], *, size: int, max_pixels: int = MAX_PIXELS, cache: Path | None = None
+    paths: Sequence[str],
+    *,
+    size: int,
+    interpolation: str = "bicubic",
+    max_pixels: int = MAX_PIXELS,
+    cache: Path | None = None,
 ) -> DecodedImages:
     """Decode images to squares of side `size`, as `fit_square` does; broken ones are collected, never stopped at.
 
     Args:
         paths: N image files.
         size: side of the square, in pixels.
+        interpolation: how they are resized, "bicubic" or "bilinear".
         max_pixels: images with more are broken.
         cache: keep the pixels in a memory-mapped file below this folder and reuse it as long as no image file
             changes; None keeps them in memory.
@@ -102,20 +120,21 @@ def decode_images(
         DataError: the cache cannot be written.
     """
     shape = (len(paths), size, size, 3)
+    target = _Target(size, interpolation, max_pixels)
     if cache is None:
         pixels = np.zeros(shape, np.uint8)
         broken = []
-        for row, decoded in enumerate(_decode_all(paths, size, max_pixels)):
+        for row, decoded in enumerate(_decode_all(paths, target)):
             if isinstance(decoded, BrokenImage):
                 broken.append(decoded)
             else:
                 pixels[row] = decoded
         return DecodedImages(pixels, broken)
-    file = cache / "images" / f"{_cache_key(paths, size, max_pixels)}.npy"
-    found = _read_cache(file, shape, size, max_pixels)
+    file = cache / "images" / f"{_cache_key(paths, target)}.npy"
+    found = _read_cache(file, shape, target)
     if found is None:
-        _write_cache(file, paths, size, max_pixels)
-        found = _read_cache(file, shape, size, max_pixels)
+        _write_cache(file, paths, target)
+        found = _read_cache(file, shape, target)
     if found is None:
         raise DataError(f"The image cache {file} was damaged while it was written. Delete it and start again.")
     return found
@@ -204,16 +223,17 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(values.astype(np.float64) / top, 0, 1) * 255).astype(np.uint8)
 
 
-def _square(picture: Image.Image, size: int) -> np.ndarray:
-    return np.array(ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC))  # a copy: torch needs it writable
+def _square(picture: Image.Image, size: int, interpolation: str) -> np.ndarray:
+    fitted = ImageOps.fit(picture, (size, size), _RESAMPLING[interpolation])
+    return np.array(fitted)  # a copy: torch needs it writable
 
 
-def _decode_all(paths: Sequence[str], size: int, max_pixels: int) -> Iterator[np.ndarray | BrokenImage]:
+def _decode_all(paths: Sequence[str], target: _Target) -> Iterator[np.ndarray | BrokenImage]:
     """Yield each image's square, or why there is none, in order; Pillow lets threads decode side by side."""
 
     def decode(path: str) -> np.ndarray | BrokenImage:
         try:
-            return _square(_decode(Path(path), max_pixels, size), size)
+            return _square(_decode(Path(path), target.max_pixels, target.size), target.size, target.interpolation)
         except _UnreadableError as error:
             return BrokenImage(path, str(error))
 
@@ -230,9 +250,9 @@ def _decode_all(paths: Sequence[str], size: int, max_pixels: int) -> Iterator[np
                 yield decoded
 
 
-def _cache_key(paths: Sequence[str], size: int, max_pixels: int) -> str:
+def _cache_key(paths: Sequence[str], target: _Target) -> str:
     """A hash of everything that the pixels depend on."""
-    key = hashlib.sha256(repr((CACHE_VERSION, PIL.__version__, size, max_pixels)).encode())
+    key = hashlib.sha256(repr((CACHE_VERSION, PIL.__version__, *target)).encode())
     for path in paths:
         try:
             status = Path(path).stat()
@@ -243,7 +263,7 @@ def _cache_key(paths: Sequence[str], size: int, max_pixels: int) -> str:
     return key.hexdigest()[:32]
 
 
-def _read_cache(file: Path, shape: tuple[int, ...], size: int, max_pixels: int) -> DecodedImages | None:
+def _read_cache(file: Path, shape: tuple[int, ...], target: _Target) -> DecodedImages | None:
     """None where there is no cache, or it is damaged, or a formerly broken image can be read by now."""
     try:
         pixels = np.load(file, mmap_mode="r")
@@ -253,15 +273,15 @@ def _read_cache(file: Path, shape: tuple[int, ...], size: int, max_pixels: int) 
         return None
     if pixels.shape != shape or pixels.dtype != np.uint8:
         return None
-    retried = _decode_all([each.path for each in broken], size, max_pixels)
+    retried = _decode_all([each.path for each in broken], target)
     if not all(isinstance(decoded, BrokenImage) for decoded in retried):
         return None
     return DecodedImages(pixels, broken)
 
 
-def _write_cache(file: Path, paths: Sequence[str], size: int, max_pixels: int) -> None:
+def _write_cache(file: Path, paths: Sequence[str], target: _Target) -> None:
     """Write under a temporary name and rename, so that a killed run leaves no half file under the final one."""
-    needed = len(paths) * size * size * 3
+    needed = len(paths) * target.size**2 * 3
     temporary: str | None = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -270,7 +290,7 @@ def _write_cache(file: Path, paths: Sequence[str], size: int, max_pixels: int) -
         # Plain writes, not a writable memory map: on a full disk that would kill the process instead of raising.
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as stream:
             temporary = stream.name
-            broken = _write_pixels(stream, paths, size, max_pixels)
+            broken = _write_pixels(stream, paths, target)
         listing = Path(temporary).with_suffix(".json.part")
         listing.write_text(json.dumps({"broken": broken}), encoding="utf-8")
         listing.replace(file.with_suffix(".json"))
@@ -283,11 +303,12 @@ def _write_cache(file: Path, paths: Sequence[str], size: int, max_pixels: int) -
     _logger.info("Decoded %d images into %s (%.1f MB).", len(paths), file, needed / 1e6)
 
 
-def _write_pixels(stream: IO[bytes], paths: Sequence[str], size: int, max_pixels: int) -> list[BrokenImage]:
+def _write_pixels(stream: IO[bytes], paths: Sequence[str], target: _Target) -> list[BrokenImage]:
+    size = target.size
     header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), size, size, 3)}
     np.lib.format.write_array_header_2_0(stream, header)
     broken = []
-    for decoded in _decode_all(paths, size, max_pixels):
+    for decoded in _decode_all(paths, target):
         if isinstance(decoded, BrokenImage):
             broken.append(decoded)
             stream.write(bytes(size * size * 3))

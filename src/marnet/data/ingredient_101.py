@@ -1,9 +1,9 @@
-"""The source `ingredient-101:PATH`: Ingredients101 (Bolaños et al., 2017), Food-101 with a list of ingredients per class."""
+"""The source `ingredient-101:PATH`: Ingredients101 (Bolaños et al., 2017), Food-101 with ingredients for each class."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from marnet.data.listings import class_and_file, disk_notes, read_lines, read_names
+from marnet.data.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
 from marnet.data.manifest import Manifest, Record
 from marnet.data.splits import SPLITS
 from marnet.errors import DataError, suggest
@@ -42,11 +42,7 @@ def read_ingredient_101(path: Path, *, ingredients: str = "simplified", images: 
     rows = list(dict.fromkeys((split, *row) for split in present for row in _read_split(annotations, split, classes)))
     records = tuple(Record(f"{folder}/{name}", texts[label], label, split) for split, name, label in rows)
     listed = list(dict.fromkeys(name for _, name, _ in rows))
-    if len(listed) < len(rows):
-        notes.append(
-            f"{source}: {len(rows) - len(listed)} images are in more than one split: figures on val and test flatter."
-        )
-    notes += disk_notes(source, listed, folder)
+    notes += shared_notes(source, ((name, split) for split, name, _ in rows)) + disk_notes(source, listed, folder)
     used = {record.label for record in records}
     return Manifest(records, tuple(name for name in classes if name in used), source, tuple(notes))
 
@@ -71,8 +67,8 @@ def _find_images(path: Path, given: Path | None, classes: list[str]) -> Path:
         f"{given} has no folder for any class" if given else f"{path} has no folder 'images' with one for each class"
     )
     raise DataError(
-        f"{_NAME}: {where}, such as {classes[0]!r}. The images are those of Food-101: run 'marnet data download food-101 "
-        f"{path}', or name their folder with {_NAME}:{path},images=FOLDER."
+        f"{_NAME}: {where}, such as {classes[0]!r}. The images are those of Food-101: run 'marnet data download "
+        f"food-101 {path}', or name their folder with {_NAME}:{path},images=FOLDER."
     )
 
 
@@ -111,8 +107,8 @@ def _read_texts(annotations: Path, ingredients: str, classes: list[str]) -> dict
     lines = read_lines(_NAME, file)
     if len(lines) != len(classes):
         raise DataError(
-            f"{_NAME}: {file} has {len(lines)} lines and classes.txt {len(classes)}; needed one line of ingredients for "
-            f"each class. One of the two files is cut short."
+            f"{_NAME}: {file} has {len(lines)} lines and classes.txt {len(classes)}; needed one line of ingredients "
+            f"for each class. One of the two files is cut short."
         )
     return {name: _comma_list(line) for name, line in zip(classes, lines, strict=True)}
 
@@ -134,7 +130,8 @@ def _read_split(annotations: Path, split: str, classes: list[str]) -> list[tuple
         if found is None or found[0] not in known:
             near = suggest(found[0], classes) if found else ""
             raise DataError(
-                f"{_NAME}: {file}, line {number}: found {line!r}; needed '<class>/<id>' with a class of classes.txt.{near}"
+                f"{_NAME}: {file}, line {number}: found {line!r}; needed '<class>/<id>' with a class of "
+                f"classes.txt.{near}"
             )
         label, name = found
         rows.append((f"{label}/{name if name.lower().endswith('.jpg') else f'{name}.jpg'}", label))
@@ -150,8 +147,8 @@ def _check_labels(file: Path, images: Path, labels: list[str], lines: list[int],
     found = [(number, line) for number, line in enumerate(read_lines(_NAME, file), start=1) if line]
     if len(found) != len(labels):
         raise DataError(
-            f"{_NAME}: {file} has {len(found)} labels and {images.name} {len(labels)} images; needed one label for each. "
-            f"One of the two files is cut short."
+            f"{_NAME}: {file} has {len(found)} labels and {images.name} {len(labels)} images; needed one label for "
+            f"each. One of the two files is cut short."
         )
     numbers = {name: index for index, name in enumerate(classes)}
     wrong = next(((number, line) for number, line in found if not line.isdecimal()), None)
@@ -163,6 +160,6 @@ def _check_labels(file: Path, images: Path, labels: list[str], lines: list[int],
     for (number, line), label, image_line in zip(found, labels, lines, strict=True):
         if int(line) - base != numbers[label]:
             raise DataError(
-                f"{_NAME}: {file}, line {number}: found {line}; needed {numbers[label] + base}, the number of {label!r}, "
-                f"which {images.name} names in line {image_line}. The two files do not belong together."
+                f"{_NAME}: {file}, line {number}: found {line}; needed {numbers[label] + base}, the number of "
+                f"{label!r}, which {images.name} names in line {image_line}. The two files do not belong together."
             )

@@ -1,7 +1,8 @@
 """Published data sets list their images in text files; reading those, and how they agree with the disk."""
 
 import os
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,6 +101,17 @@ def class_and_file(line: str) -> tuple[str, str] | None:
     return parts[0].strip(), parts[1].strip()
 
 
+def shared_notes(source: str, images: Iterable[tuple[str, str]]) -> list[str]:
+    """A note if an image, known by any name, is in several splits: `images` are pairs of name and split."""
+    splits = Counter(name for name, _ in set(images))
+    shared = sorted(name for name, count in splits.items() if count > 1)
+    if not shared:
+        return []
+    return [
+        f"{source}: images in more than one split: {len(shared)}, such as {shared[0]}; figures on val and test flatter."
+    ]
+
+
 def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
     """Where lists and disk disagree.
 
@@ -119,12 +131,12 @@ def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
     missing = [name for name in listed if name not in present]
     if missing:
         notes.append(
-            f"{source}: {_images(missing)} in a list but not on disk, such as {missing[0]}; reading them will fail."
+            f"{source}: images in a list but not on disk: {len(missing)}, such as {missing[0]}; reading them will fail."
         )
     known = set(listed)
     unlisted = sorted(name for name in present if name not in known)
     if unlisted:
-        notes.append(f"{source}: {_images(unlisted)} on disk but in no list, such as {unlisted[0]}; left out.")
+        notes.append(f"{source}: images on disk but in no list: {len(unlisted)}, such as {unlisted[0]}; left out.")
     return notes
 
 
@@ -141,7 +153,3 @@ def _two_levels(folder: Path) -> set[str]:
                 with os.scandir(each.path) as files:
                     found |= {f"{each.name}/{file.name}" for file in files if is_image(file.name)}
     return found
-
-
-def _images(names: Collection[str]) -> str:
-    return f"{len(names)} {'image is' if len(names) == 1 else 'images are'}"

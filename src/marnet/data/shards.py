@@ -1,27 +1,24 @@
-"""WebDataset shards: plain tar files of images with text and class, and the source `shards:PATH` that reads them.
+"""Reading WebDataset shards: the index, the tar files, and the source `shards:PATH`.
 
-A shard is written under another name and renamed when it is complete, with nothing in it that depends on time or user:
-the same rows give the same bytes, and a killed run goes on after its last whole shard. The index `info.json` is written
-last. Its part `splits` is what timm's reader of WebDataset expects, so that timm trains from the folder as well.
+A shard is a plain tar file. An image is `<row>.jpg` or `<row>.png` in it, followed by `<row>.txt` (its text),
+`<row>.cls` (its class as a number) and `<row>.json` (row, label, name of the file that it was). `info.json` beside the
+shards is the index; its part `splits` is what timm's reader of WebDataset expects, so that timm reads the folder too.
 """
 
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.data.images import MAX_PIXELS, read_image
-from marnet.data.manifest import Manifest, Record, label_indices
+from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
 INDEX = "info.json"
@@ -29,7 +26,7 @@ PLAN = ".plan.json"  # which rows belong in which shard; present while the folde
 RECORDS = "records.json"  # of an unpacked copy, written last
 FORMAT = "marnet-shards"
 VERSION = 1
-_IMAGE_KINDS = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png"}  # by the first bytes; these are copied as they are
+_IMAGE_SUFFIXES = ("jpg", "png")
 _READ = 1 << 20
 
 
@@ -62,58 +59,6 @@ class Member(NamedTuple):
     text: str
     label: str
     split: str
-
-
-def write_shards(
-    manifest: Manifest,
-    out: Path | str,
-    *,
-    images_per_shard: int = 1000,
-    seed: int = 0,
-    overwrite: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> ShardIndex:
-    """Write every split as `<split>-<number>.tar`, its rows in a seeded random order, and `info.json` last.
-
-    JPEG and PNG files are copied byte for byte and not decoded; other formats become PNG, which loses nothing. So the
-    shards give the same pixels as the files. Stopped half-way, the same call goes on after the last whole shard.
-
-    Args:
-        manifest: the rows.
-        out: the folder to write.
-        images_per_shard: at most; timm and open_clip share shards out among processes, so have several times as many
-            shards as processes.
-        seed: of the order within a split. Readers that stream shuffle only nearby rows, and manifests are often sorted
-            by class.
-        overwrite: replace shards of another conversion in `out`.
-        max_pixels: refuse an image with more, if it must be re-encoded.
-
-    Raises:
-        DataError: `out` holds something else, an image cannot be read, or the shards cannot be written.
-        ValueError: `images_per_shard` is below 1.
-    """
-    if images_per_shard < 1:
-        raise ValueError(f"images_per_shard is {images_per_shard}; needed 1 or more.")
-    out = Path(out)
-    plan = _make_plan(manifest, images_per_shard, seed)
-    identity = {"format": FORMAT, "version": VERSION, "plan": _plan_hash(manifest, plan)}
-    labels = label_indices(manifest.records, manifest.classes)
-    try:
-        _prepare_folder(out, identity, overwrite=overwrite)
-        with _progress("Writing shards", len(manifest.records)) as progress:
-            task = progress.tasks[0].id
-            for name, rows in plan.items():
-                if not _is_complete(out / name, rows):
-                    _write_shard(out / name, manifest.records, labels, rows, max_pixels)
-                progress.advance(task, len(rows))
-        index = _make_index(manifest, out, plan)
-        _write_index(index, identity)
-    except OSError as error:
-        raise DataError(
-            f"Shards cannot be written to {out}: {error.strerror or error}. Free some space or choose another folder; "
-            f"the same command goes on after the last whole shard."
-        ) from None
-    return index
 
 
 def read_index(path: Path | str) -> ShardIndex:
@@ -180,17 +125,54 @@ def read_members(index: ShardIndex, shard: Shard) -> Iterator[Member]:
             if parts:
                 yield _member(parts, shard.split)
             digest = stream.finish()
-    except (OSError, tarfile.TarError, KeyError, ValueError) as error:
+    except (OSError, tarfile.TarError, KeyError, ValueError, StopIteration) as error:
         raise _damaged(file, str(error)) from None
     if digest != shard.sha256:
         raise _damaged(file, "its checksum is another")
+
+
+class Fields(NamedTuple):
+    """One image of a shard: where it lies, and what belongs to it."""
+
+    row: int
+    image: tarfile.TarInfo
+    text: str
+    label: str
+
+
+def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
+    """Where the images of one shard lie, with texts and labels; the images themselves are skipped.
+
+    Raises:
+        DataError: the shard is no tar file, or something is missing in it.
+    """
+    file = index.folder / shard.name
+    count = 0
+    try:
+        with tarfile.open(file) as tar:
+            image: tarfile.TarInfo | None = None
+            parts: dict[str, bytes] = {}
+            for info in tar:
+                suffix = info.name.partition(".")[2]
+                if suffix in _IMAGE_SUFFIXES:
+                    image, parts = info, {}
+                elif (content := tar.extractfile(info)) is not None:
+                    parts[suffix] = content.read()
+                if suffix == "json" and image is not None:  # the last of an image
+                    fields = json.loads(parts["json"])
+                    yield Fields(int(fields["row"]), image, parts["txt"].decode(), str(fields["label"]))
+                    count += 1
+    except (OSError, tarfile.TarError, KeyError, ValueError) as error:
+        raise _damaged(file, str(error)) from None
+    if count != shard.images:
+        raise _damaged(file, f"it holds {count} images, not {shard.images}")
 
 
 def read_shards(path: Path | str, cache: Path) -> Manifest:
     """The rows of a folder of shards, in the order of the manifest that was written.
 
     The images are unpacked below `cache` the first time, checksums verified; from then on training reads what it would
-    read from the files, row for row and pixel for pixel. Streaming without unpacking: `marnet.data.streaming`.
+    read from the files, row for row and pixel for pixel. `marnet.data.shard_images` trains without unpacking.
 
     Raises:
         DataError: see `read_index`; a shard is damaged; or the cache cannot be written.
@@ -205,145 +187,9 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
     return Manifest(records, index.classes, f"shards:{path}", index.notes)
 
 
-def _make_plan(manifest: Manifest, images_per_shard: int, seed: int) -> dict[str, list[int]]:
-    """The rows of each shard by its file name; shards of a split differ by one row at most."""
-    plan = {}
-    for number, split in enumerate(manifest.splits()):
-        rows = np.array([row for row, record in enumerate(manifest.records) if record.split == split])
-        np.random.default_rng((seed, number)).shuffle(rows)
-        pieces = np.array_split(rows, -(-len(rows) // images_per_shard))
-        plan.update({f"{split}-{piece:06d}.tar": part.tolist() for piece, part in enumerate(pieces)})
-    return plan
-
-
-def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
-    """Of everything that the shards' bytes depend on; the images count by path, size and time of change."""
-    key = hashlib.sha256(json.dumps([manifest.classes, plan]).encode())
-    for record in manifest.records:
-        try:
-            status = Path(record.image).stat()
-        except OSError as error:
-            raise DataError(f"Image {record.image} cannot be read: {error.strerror or error}. Check the path.") from None
-        key.update(json.dumps([*record, status.st_size, status.st_mtime_ns]).encode())
-    return key.hexdigest()
-
-
-def _prepare_folder(out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Leave in the folder nothing but whole shards of this very conversion."""
-    out.mkdir(parents=True, exist_ok=True)
-    begun = next((name for name in (INDEX, PLAN) if (out / name).is_file()), None)
-    if begun is None:
-        foreign = sorted(path.name for path in out.iterdir())
-        if foreign:
-            raise DataError(
-                f"{out} is not empty: found {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}. Needed a new or an "
-                f"empty folder for shards."
-            )
-    else:
-        found = _read_json(out / begun)
-        if not all(found.get(name) == value for name, value in identity.items()):
-            if found.get("format") != FORMAT or not overwrite:
-                raise DataError(
-                    f"{out} holds shards of other rows, other files or another --images-per-shard. Choose another "
-                    f"folder, or replace them with --overwrite."
-                )
-            for path in (*out.glob("*.tar"), *out.glob("*.part")):
-                path.unlink()
-    (out / PLAN).write_text(json.dumps(identity), encoding="utf-8")
-    (out / INDEX).unlink(missing_ok=True)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _is_complete(file: Path, rows: Sequence[int]) -> bool:
-    """Whether a shard that an earlier run left holds what the plan says."""
-    if not file.is_file():
-        return False
-    try:
-        with tarfile.open(file) as tar:
-            names = tar.getnames()
-    except (OSError, tarfile.TarError):
-        return False
-    return list(dict.fromkeys(name.partition(".")[0] for name in names)) == [_key(row) for row in rows]
-
-
-def _write_shard(file: Path, records: Sequence[Record], labels: np.ndarray, rows: Sequence[int], limit: int) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for row in rows:
-                record = records[row]
-                suffix, image = _image_bytes(Path(record.image), limit)
-                fields = {"row": row, "label": record.label, "file": Path(record.image).name}
-                for name, content in (
-                    (suffix, image),
-                    ("txt", record.text.encode()),
-                    ("cls", str(labels[row]).encode()),
-                    ("json", json.dumps(fields, ensure_ascii=False).encode()),
-                ):
-                    info = tarfile.TarInfo(f"{_key(row)}.{name}")
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
-
-
-def _key(row: int) -> str:
+def member_key(row: int) -> str:
+    """The name of all that belongs to one row."""
     return f"{row:09d}"
-
-
-def _image_bytes(path: Path, max_pixels: int) -> tuple[str, bytes]:
-    """The suffix and the bytes of an image; other formats than JPEG and PNG as PNG."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Image {path} cannot be read: {error.strerror or error}. Check the path.") from None
-    for start, suffix in _IMAGE_KINDS.items():
-        if content.startswith(start):
-            return suffix, content
-    buffer = io.BytesIO()
-    read_image(path, max_pixels=max_pixels).save(buffer, "PNG")
-    return "png", buffer.getvalue()
-
-
-def _make_index(manifest: Manifest, out: Path, plan: Mapping[str, Sequence[int]]) -> ShardIndex:
-    shards = []
-    for name, rows in plan.items():
-        with (out / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        shards.append(Shard(name, manifest.records[rows[0]].split, len(rows), (out / name).stat().st_size, digest))
-    return ShardIndex(out, manifest.source, manifest.classes, tuple(shards), manifest.notes)
-
-
-def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
-    splits = {}
-    for split in dict.fromkeys(shard.split for shard in index.shards):
-        own = [shard for shard in index.shards if shard.split == split]
-        splits[split] = {
-            "name": split,
-            "num_samples": sum(shard.images for shard in own),
-            "filenames": [shard.name for shard in own],
-            "shard_lengths": [shard.images for shard in own],
-        }
-    content = {
-        **identity,
-        "source": index.source,
-        "classes": index.classes,
-        "notes": index.notes,
-        "splits": splits,
-        "shards": [shard._asdict() for shard in index.shards],
-    }
-    part = index.folder / f"{INDEX}.part"
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(index.folder / INDEX)
-    (index.folder / PLAN).unlink()
 
 
 def _unpack(index: ShardIndex, folder: Path) -> None:
@@ -356,10 +202,10 @@ def _unpack(index: ShardIndex, folder: Path) -> None:
             raise OSError("too little space is free")
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
         rows: dict[int, tuple[str, str, str, str]] = {}
-        with _progress("Unpacking shards", sum(shard.images for shard in index.shards)) as progress:
+        with shard_progress("Unpacking shards", sum(shard.images for shard in index.shards)) as progress:
             for shard in index.shards:
                 for member in read_members(index, shard):
-                    name = f"{_key(member.row)}.{member.suffix}"
+                    name = f"{member_key(member.row)}.{member.suffix}"
                     (temporary / name).write_bytes(member.image)
                     rows[member.row] = (name, member.text, member.label, member.split)
                     progress.advance(progress.tasks[0].id)
@@ -381,7 +227,7 @@ def _unpack(index: ShardIndex, folder: Path) -> None:
 
 
 def _member(parts: Mapping[str, bytes], split: str) -> Member:
-    suffix = "jpg" if "jpg" in parts else "png"
+    suffix = next(name for name in _IMAGE_SUFFIXES if name in parts)
     fields = json.loads(parts["json"])
     return Member(int(fields["row"]), parts[suffix], suffix, parts["txt"].decode(), str(fields["label"]), split)
 
@@ -418,7 +264,8 @@ class _HashingReader(io.RawIOBase):
         super().close()
 
 
-def _progress(title: str, total: int) -> Progress:
+def shard_progress(title: str, total: int) -> Progress:
+    """A bar on stderr with one task; silent where stderr is no terminal."""
     console = Console(stderr=True)
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     progress.add_task(title, total=total)

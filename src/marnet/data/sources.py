@@ -83,15 +83,15 @@ def load_source(
     """
     options = _Options(image, text, label, split, val_share, test_share, split_seed, cache or cache_directory())
     name, _, argument = source.partition(":")
-    if name in _READERS:
-        return _READERS[name](argument, options)
+    if name in READERS:
+        return READERS[name](argument, options)
     path = Path(source).expanduser()
     if path.is_dir():
         return _image_folder(source, options)
     if not path.is_file() and path.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
         raise DataError(
-            f"Data source {source!r} is neither a file nor a folder nor a known source.{suggest(name, _READERS)} "
-            f"Needed {', '.join(SOURCES[:-1])} or {SOURCES[-1]}."
+            f"Data source {source!r} is neither a file nor a folder nor a known source.{suggest(name, READERS)} "
+            f"Needed {', '.join(SOURCES[:-1])} or {SOURCES[-1]}"
         )
     return read_manifest(
         path,
@@ -147,6 +147,12 @@ def _ingredient_101(argument: str, options: _Options) -> Manifest:
     )
 
 
+def _shards(argument: str, options: _Options) -> Manifest:
+    from marnet.data.shards import read_shards
+
+    return read_shards(Path(parse_location("shards", argument).path).expanduser(), options.cache)
+
+
 def _synthetic(argument: str, options: _Options) -> Manifest:
     from marnet.data.synthetic import parse_options, synthetic_manifest
 
@@ -157,11 +163,12 @@ def _vireo_food172(argument: str, options: _Options) -> Manifest:
     return read_vireo_food172(Path(parse_location("vireo-food172", argument).path).expanduser())
 
 
-_READERS: dict[str, Callable[[str, _Options], Manifest]] = {
+READERS: dict[str, Callable[[str, _Options], Manifest]] = {
     "grocery-store": _grocery_store,
     "hf-dataset": _hf_dataset,
     "imagefolder": _image_folder,
     "ingredient-101": _ingredient_101,
+    "shards": _shards,
     "synthetic": _synthetic,
     "vireo-food172": _vireo_food172,
 }
@@ -174,6 +181,7 @@ SOURCES = (
     "grocery-store:PATH",
     "ingredient-101:PATH",
     "vireo-food172:PATH",
+    "shards:PATH",
     "synthetic",
     "synthetic:key=value,...",
 )

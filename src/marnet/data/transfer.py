@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import logging
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -68,7 +69,8 @@ def fetch(remote: Remote, target: Path, *, attempts: int = ATTEMPTS, pause: floa
         _forget(part)
         raise DataError(
             f"{remote.url} gave a file of {size:,} bytes with the checksum {found}; needed {remote.checksum}. It was "
-            f"removed. Run the command again; if that does not help, the file was changed at its source. {remote.advice}"
+            f"removed. Run the command again; if that does not help, the file was changed at its source. "
+            f"{remote.advice}"
         )
     part.replace(target)
     _forget(part)
@@ -96,6 +98,8 @@ def _fetch_whole(remote: Remote, part: Path, progress: Progress, attempts: int, 
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING:
                 raise
+            if not _size(part) and isinstance(getattr(error, "reason", None), socket.gaierror | ConnectionRefusedError):
+                raise  # no network, or no such server: waiting does not help
             problem = error
         failed = failed + 1 if _size(part) <= before else 1
         if failed >= attempts:
@@ -194,7 +198,7 @@ def _refuse_network(remote: Remote, part: Path, error: Exception) -> NoReturn:
     else:
         found = _reason(error)
         if not kept:
-            found += "; is this machine connected to the internet?"
+            kept = " Is this machine connected to the internet?"
     raise DataError(f"{remote.url} cannot be fetched: {found.rstrip('.')}.{kept} {remote.advice}".rstrip()) from None
 
 

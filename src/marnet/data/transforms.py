@@ -19,11 +19,15 @@ _CROP_SHARE = 0.875  # the side of the crop at evaluation over the side of the c
 
 
 class ImageSpec(NamedTuple):
-    """What a model takes: squares of `size` pixels, normalised channel by channel (RGB, in fractions of 255)."""
+    """What a model takes: squares of `size` pixels, normalised channel by channel (RGB, in fractions of 255).
+
+    `interpolation` is how images are resized to the square that is cached, "bicubic" or "bilinear".
+    """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bicubic"
 
 
 def cache_size(spec: ImageSpec) -> int:

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from marnet.data.listings import class_and_file, disk_notes, read_lines, read_names
+from marnet.data.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
@@ -43,8 +43,14 @@ def read_vireo_food172(path: Path) -> Manifest:
     records = tuple(
         Record(f"{images}/{name}", texts.get(name, ""), foods[number - 1], split) for split, name, number in rows
     )
-    listed = Counter(name for _, name, _ in rows)
-    notes += _label_notes(source, listed, texts) + disk_notes(source, listed, images)
+    listed = list(dict.fromkeys(name for _, name, _ in rows))
+    unlabelled = [name for name in listed if name not in texts]
+    if unlabelled:
+        notes.append(
+            f"{source}: images without a line in IngreLabel.txt: {len(unlabelled)}, such as {unlabelled[0]}; "
+            f"their texts are blank."
+        )
+    notes += shared_notes(source, ((name, split) for split, name, _ in rows)) + disk_notes(source, listed, images)
     used = {record.label for record in records}
     return Manifest(records, tuple(name for name in foods if name in used), source, tuple(notes))
 
@@ -99,8 +105,8 @@ def _fault(path: str, flags: list[str], needed: int) -> str:
         return f"found the path {path!r}; needed '/<class>/<name>.jpg'."
     if len(flags) != needed:
         return (
-            f"found {len(flags)} flags after {path!r}; needed {needed}, one for each line of IngredientList.txt. One of "
-            f"the two files is cut short or of another release."
+            f"found {len(flags)} flags after {path!r}; needed {needed}, one for each line of IngredientList.txt. One "
+            f"of the two files is cut short or of another release."
         )
     other = next(flag for flag in flags if flag not in _FLAGS)
     return f"found the flag {other!r}; needed -1, 0 or 1, of which 1 means that the ingredient is present."
@@ -120,19 +126,3 @@ def _read_split(file: Path, classes: int) -> list[tuple[str, int]]:
             )
         rows.append(("/".join(found), int(found[0])))
     return rows
-
-
-def _label_notes(source: str, listed: Counter[str], texts: dict[str, str]) -> list[str]:
-    notes = []
-    unlabelled = [name for name in listed if name not in texts]
-    if unlabelled:
-        notes.append(
-            f"{source}: {len(unlabelled)} images have no line in IngreLabel.txt, such as {unlabelled[0]}; "
-            f"their texts are blank."
-        )
-    shared = [name for name, count in listed.items() if count > 1]
-    if shared:
-        notes.append(
-            f"{source}: {len(shared)} images are in more than one split, so figures on val and test flatter: {shared[0]}"
-        )
-    return notes

@@ -79,7 +79,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
         raise EncoderError(
-            f"The weights file {file} cannot be read ({reason}). Needed safetensors, or a PyTorch state dict of tensors."
+            f"The weights file {file} cannot be read ({reason}). Needed safetensors, or a PyTorch state dict."
         ) from None
     nested = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):

@@ -51,10 +51,9 @@ class HFBackbone(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass instead of keeping them."""
-        if enable:
-            self.model.gradient_checkpointing_enable()
-        else:
-            self.model.gradient_checkpointing_disable()
+        word = "enable" if enable else "disable"
+        new = getattr(self.model, f"activation_checkpointing_{word}", None)  # the old name goes with transformers 6
+        (new or getattr(self.model, f"gradient_checkpointing_{word}"))()
 
     def save_settings(self, folder: Path) -> None:
         """Write what rebuilds the architecture, without weights."""
@@ -67,7 +66,7 @@ def hf_backbone(name: str, image_size: int | None, pretrained: bool, weights: Pa
     folder = find_model(name, setting="--backbone")
     config = load_pretrained(transformers.AutoConfig, name, folder)
     config = getattr(config, "vision_config", config)  # of image-text models such as CLIP, the image half
-    kind = transformers.AutoModel if type(config) in transformers.MODEL_MAPPING else transformers.AutoBackbone
+    kind = _kind(transformers, config)
     if pretrained and weights is None:
         model = load_pretrained(kind, name, folder, config=config).float()
     else:
@@ -85,19 +84,30 @@ def hf_backbone(name: str, image_size: int | None, pretrained: bool, weights: Pa
     return own._replace(module=module.train(), image_size=size)
 
 
+def rebuild_hf_backbone(folder: Path, *, image_size: int) -> nn.Module:
+    """The architecture that `HFBackbone.save_settings` wrote, with random weights."""
+    transformers = import_transformers(str(folder))
+    config = load_pretrained(transformers.AutoConfig, str(folder), folder)
+    return HFBackbone(_build(_kind(transformers, config), str(folder), config), image_size=image_size)
+
+
+def _kind(transformers: Any, config: Any) -> Any:
+    return transformers.AutoModel if type(config) in transformers.MODEL_MAPPING else transformers.AutoBackbone
+
+
 def _build(kind: Any, name: str, config: Any) -> Any:
     try:
         return kind.from_config(config)
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise EncoderError(
-            f"hf:{name} is no image model that transformers can build ({type(error).__name__}: {reason}). Needed one that "
-            f"its AutoModel or AutoBackbone knows, such as a ViT, Swin, ConvNeXt, ResNet, DINOv2 or CLIP."
+            f"hf:{name} is no image model that transformers can build ({type(error).__name__}: {reason}). Needed one "
+            f"that its AutoModel or AutoBackbone knows, such as a ViT, Swin, ConvNeXt, ResNet, DINOv2 or CLIP."
         ) from error
 
 
 def _read_input(transformers: Any, name: str, folder: Path, image_size: Any) -> Backbone:
-    """The size and the normalisation that the model's image processor stores; without one, `image_size` and ImageNet's."""
+    """What the model's image processor says of the input; without one, `image_size` and ImageNet's normalisation."""
     size = image_size if isinstance(image_size, int) else 224
     try:
         settings = load_pretrained(transformers.AutoImageProcessor, name, folder).to_dict()

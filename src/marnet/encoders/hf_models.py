@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,19 @@ def find_model(name: str, *, setting: str) -> Path:
     )
 
 
-def load_pretrained(kind: Any, name: str, folder: Path, **options: Any) -> Any:
+def load_pretrained(kind: Any, name: str, folder: Path, *, config: Any = None) -> Any:
     """`kind.from_pretrained` of a model that `find_model` found, from disk where it is whole.
+
+    Args:
+        kind: one of transformers' `Auto` classes.
+        name: as it was given to `find_model`.
+        folder: as `find_model` returned it.
+        config: the configuration to build from, where it is not the model's own.
 
     Raises:
         EncoderError: files are missing and cannot be downloaded, or do not fit.
     """
+    options = {} if config is None else {"config": config}
     local = Path(name).expanduser().is_dir()
     source = str(folder) if local else name
     with quiet_transformers():
@@ -81,15 +89,16 @@ def load_pretrained(kind: Any, name: str, folder: Path, **options: Any) -> Any:
                 error = second
     reason = str(error).partition("\n")[0]
     raise EncoderError(
-        f"hf:{name} cannot be loaded by transformers' {kind.__name__} from {folder} ({type(error).__name__}: {reason}). "
-        f"Needed a whole model of a kind that it knows: its config.json beside its weights, and for texts its tokenizer."
+        f"hf:{name} cannot be loaded by transformers' {kind.__name__} from {folder} ({type(error).__name__}: "
+        f"{reason}). Needed a whole model of a kind that it knows: config.json beside its weights, and for texts its "
+        f"tokenizer."
     ) from error
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers' bars and remarks off the screen, and its random draws out of ours."""
-    from transformers.utils import logging
+    logging: Any = import_module("transformers.utils.logging")
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

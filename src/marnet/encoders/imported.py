@@ -44,8 +44,8 @@ def _look_up(path: str) -> Any:
         module = import_module(home)
     except ImportError as error:
         raise EncoderError(
-            f"module:{path} cannot be imported ({error}); Python looked for {home!r} in the folders of sys.path. Install "
-            f"that package, or name its folder in the environment variable PYTHONPATH (PYTHONPATH=. for this one)."
+            f"module:{path} cannot be imported ({error}); Python looked for {home!r} in the folders of sys.path. "
+            f"Install that package, or name its folder in the environment variable PYTHONPATH (PYTHONPATH=. for here)."
         ) from error
     try:
         return getattr(module, attribute)

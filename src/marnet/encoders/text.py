@@ -1,19 +1,37 @@
 """Text encoders: training texts `(B,)` to semantic vectors x_s `(B, D_s)`.
 
 A text encoder is any `nn.Module` that has an int `width` and maps a list of B strings to `(B, width)`. Only
-`MARNet.training_outputs` calls it; prediction never does.
+`MARNet.training_outputs` calls it; prediction never does. Named ones come from the table `TEXT_ENCODERS`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from marnet.errors import EncoderError
+from marnet.encoders.hf_text import FrozenHFText, HFTextEncoder, load_hf_text, restore_hf_text
+from marnet.encoders.imported import import_encoder
+from marnet.encoders.unique_texts import UniqueTextTable, has_text
+from marnet.encoders.words import TextKind, WordEncoder, fit_word_encoder, split_tags
+from marnet.errors import EncoderError, suggest
 
-TextKind = Literal["bow", "tags"]
+__all__ = [
+    "TEXT_ENCODERS",
+    "TextEncoder",
+    "TextKind",
+    "TextOptions",
+    "UniqueTextTable",
+    "WordEncoder",
+    "build_text_encoder",
+    "check_text_encoder_name",
+    "describe_text_encoder",
+    "fit_word_encoder",
+    "has_text",
+    "restore_text_encoder",
+    "split_tags",
+]
 
 
 class TextEncoder(Protocol):
@@ -25,157 +43,155 @@ class TextEncoder(Protocol):
         """x_s `(B, width)` of B texts."""
 
 
-def has_text(text: str) -> bool:
-    """Whether a row has a text at all; white space alone is none."""
-    return bool(text.strip())
+class TextOptions(NamedTuple):
+    """What can be chosen beside the name; each encoder takes what concerns it."""
+
+    trainable: bool = False  # fine-tune it; of bow and tags, learn a projection
+    dimensions: int | None = 128  # bow: of the SVD
+    max_vocabulary: int = 4096  # bow, tags
+    pooling: str = "mean"  # hf: mean or cls
+    max_length: int = 256  # hf: tokens
+    cache: Path | None = None  # hf, frozen: keep vectors below this folder
 
 
-def split_tags(text: str) -> list[str]:
-    """The tags of a comma list, in lower case, without the space around them and without empty ones."""
-    return [tag for part in text.lower().split(",") if (tag := " ".join(part.split()))]
-
-
-class UniqueTextTable(nn.Module):
-    """Remembers the vector of every text it has seen, so that a fixed text is encoded once and not once a step.
-
-    Args:
-        encode: maps n texts to a float array `(n, width)`; called with unseen texts only.
-        width: the width of those vectors.
-    """
-
-    table: Tensor
-
-    def __init__(self, encode: Callable[[Sequence[str]], np.ndarray[Any, Any]], width: int) -> None:
-        super().__init__()
-        self._encode = encode
-        self._rows: dict[str, int] = {}
-        self.register_buffer("table", torch.zeros(0, width), persistent=False)  # (unique texts, width)
-
-    def forward(self, texts: Sequence[str]) -> Tensor:
-        """Vectors `(B, width)` of B texts."""
-        unseen = [text for text in dict.fromkeys(texts) if text not in self._rows]
-        if unseen:
-            vectors = torch.as_tensor(self._encode(unseen), dtype=torch.float32, device=self.table.device)
-            first = len(self._rows)
-            self._rows.update((text, first + i) for i, text in enumerate(unseen))
-            self.table = torch.cat([self.table, vectors])
-        rows = torch.tensor([self._rows[text] for text in texts], dtype=torch.long, device=self.table.device)
-        return self.table[rows]
-
-
-class WordEncoder(nn.Module):
-    """Texts as weighted words ("bow": TF-IDF) or as a multi-hot vector of tags ("tags").
+class ImportedText(nn.Module):
+    """Somebody's own text encoder, `module:package.attr`.
 
     Args:
-        kind: "bow" or "tags".
-        vocabulary: the words or tags, in the order of the columns.
-        idf: inverse document frequencies `(V,)` for "bow"; None for "tags".
-        components: projection `(V, D)` from an SVD; None keeps all V columns.
-        projection_width: learn a two-layer projection to this width; None leaves the encoder frozen.
-
-    Source: ours; the paper names no text network in what is public.
+        path: its import path.
+        trainable: train it; otherwise every different text is encoded once, with the weights as they are.
     """
 
-    idf: Tensor | None
-    components: Tensor | None
-
-    def __init__(
-        self,
-        kind: TextKind,
-        vocabulary: Sequence[str],
-        *,
-        idf: np.ndarray[Any, Any] | None = None,
-        components: np.ndarray[Any, Any] | None = None,
-        projection_width: int | None = None,
-    ) -> None:
+    def __init__(self, path: str, *, trainable: bool) -> None:
         super().__init__()
-        self.kind = kind
-        self.vocabulary = tuple(vocabulary)
-        self.register_buffer("idf", _as_tensor(idf))  # (V,)
-        self.register_buffer("components", _as_tensor(components))  # (V, D)
-        self._vectoriser = _make_vectoriser(kind, vocabulary=self.vocabulary)
-        if idf is not None:
-            self._vectoriser.idf_ = np.asarray(idf, dtype=np.float64)
-        fixed = components.shape[1] if components is not None else len(self.vocabulary)
-        self.table = UniqueTextTable(self._encode, fixed)
-        self.width = projection_width or fixed
-        self.projection = nn.Identity() if projection_width is None else _projection(fixed, projection_width)
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the encoder has weights to learn."""
-        return not isinstance(self.projection, nn.Identity)
+        encoder = import_encoder(path)
+        width = getattr(encoder, "width", None)
+        if not isinstance(encoder, nn.Module) or not isinstance(width, int):
+            raise EncoderError(
+                f"module:{path} gave a {type(encoder).__name__} whose width is {width!r}; needed a torch.nn.Module "
+                f"with an int attribute `width`, that maps a list of B texts to a tensor (B, width)."
+            )
+        self.path = path
+        self.trainable = trainable
+        self.width = width
+        self.encoder = encoder.requires_grad_(trainable)
+        self.table = None if trainable else UniqueTextTable(self._encode, width)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """x_s `(B, D_s)` of B texts."""
-        return self.projection(self.table(texts))  # type: ignore[no-any-return]
+        vectors = self.encoder(texts) if self.table is None else self.table(texts)
+        if not isinstance(vectors, Tensor) or vectors.shape != (len(texts), self.width):
+            found = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise EncoderError(f"module:{self.path} returned {found}; needed ({len(texts)}, {self.width}).")
+        return vectors
 
-    def _encode(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
-        weights = self._vectoriser.transform(texts)  # sparse (n, V)
-        return np.asarray(weights.toarray() if self.components is None else weights @ self.components.cpu().numpy())
+    def _encode(self, texts: Sequence[str]) -> Any:
+        with torch.no_grad():
+            return self.encoder.eval()(texts).cpu().numpy()
 
 
-def fit_word_encoder(
-    kind: TextKind,
-    texts: Sequence[str],
-    *,
-    dimensions: int | None = 128,
-    max_vocabulary: int = 4096,
-    trainable: bool = False,
-) -> WordEncoder:
-    """Learn the vocabulary, the weights and (for "bow") the SVD from the training texts; blanks are left out.
+def build_text_encoder(name: str, texts: Sequence[str], options: TextOptions | None = None) -> nn.Module:
+    """Build a text encoder by name.
 
     Args:
-        kind: "bow" or "tags".
-        texts: training texts, repeats allowed; each unique one counts once.
-        dimensions: for "bow", reduce to at most this many by SVD; for a trainable encoder, its output width.
-        max_vocabulary: keep this many of the most frequent words or tags.
-        trainable: add a projection that is learned with the model.
+        name: bow, tags, hf:REPOSITORY, hf:FOLDER or module:PACKAGE.NAME.
+        texts: the training texts, repeats and blanks allowed; what learns from them or encodes ahead does it here.
+        options: the rest.
 
     Raises:
-        EncoderError: no text holds a word or a tag.
+        EncoderError: the name is unknown, the model cannot be had, or the texts hold nothing to learn from.
     """
-    from sklearn.decomposition import TruncatedSVD
+    check_text_encoder_name(name)
+    options = options or TextOptions()
+    family, _, rest = name.partition(":")
+    encoder = TEXT_ENCODERS[family](rest, texts, options)
+    if not options.trainable:
+        encoder(sorted({text for text in texts if has_text(text)}))  # all at once is faster than batch by batch
+    return encoder
 
-    unique = sorted({text for text in texts if has_text(text)})
-    vectoriser = _make_vectoriser(kind, max_features=max_vocabulary)
-    try:
-        weights = vectoriser.fit_transform(unique)  # sparse (n, V)
-    except ValueError as error:  # scikit-learn's "empty vocabulary"
-        needed = "a word of two letters or more" if kind == "bow" else "a comma-separated tag"
+
+def check_text_encoder_name(name: str) -> None:
+    """Refuse a name that no text encoder has.
+
+    Raises:
+        EncoderError: it is unknown, or a name beside the prefix is missing or too much.
+    """
+    family, separator, rest = name.partition(":")
+    if family not in TEXT_ENCODERS:
         raise EncoderError(
-            f"The text encoder {kind!r} found nothing to learn in {len(unique)} different training texts ({error}); "
-            f"needed at least one with {needed}. Check the text column, or train with --method image-only."
-        ) from None
-    vocabulary = [str(word) for word in vectoriser.get_feature_names_out()]
-    components = None
-    rank = min(len(unique), len(vocabulary))
-    if kind == "bow" and dimensions is not None and rank >= 2:
-        svd = TruncatedSVD(min(dimensions, rank), random_state=0).fit(weights)
-        components = svd.components_.T
+            f"Text encoder {name!r} is not known; needed bow, tags, hf:NAME or module:PACKAGE.NAME."
+            f"{suggest(family, TEXT_ENCODERS)}"
+        )
+    if bool(rest) != (family in _PREFIXES) or bool(separator) != bool(rest):
+        needed = f"{family}:NAME" if family in _PREFIXES else f"{family} alone"
+        raise EncoderError(f"Text encoder {name!r} is not complete or says too much; needed {needed}.")
+
+
+def describe_text_encoder(encoder: nn.Module, folder: Path) -> dict[str, Any] | None:
+    """What `restore_text_encoder` needs beside the weights; files go into `folder`. None for an encoder it cannot."""
+    if isinstance(encoder, WordEncoder):
+        return {"kind": encoder.kind, "vocabulary": list(encoder.vocabulary)}
+    if isinstance(encoder, HFTextEncoder):
+        encoder.save_files(folder)
+        return encoder.settings()
+    if isinstance(encoder, FrozenHFText):
+        return encoder.settings()
+    if isinstance(encoder, ImportedText):
+        return {"kind": "module", "path": encoder.path, "trainable": encoder.trainable}
+    return None
+
+
+def restore_text_encoder(
+    settings: dict[str, Any], state: Mapping[str, Tensor], folder: Path, *, cache: Path | None
+) -> nn.Module:
+    """Build what `describe_text_encoder` described; the caller loads its weights, `state`, afterwards.
+
+    Raises:
+        EncoderError: an optional package or a model that the run does not hold cannot be had.
+        KeyError: the settings are not whole.
+    """
+    if settings["kind"] == "hf":
+        return restore_hf_text(settings, folder, cache=cache)
+    if settings["kind"] == "module":
+        return ImportedText(settings["path"], trainable=settings["trainable"])
+    projection = state.get("projection.2.weight")
+    tables = {name: state[name].numpy() if name in state else None for name in ("idf", "components")}
     return WordEncoder(
-        kind,
-        vocabulary,
-        idf=vectoriser.idf_ if kind == "bow" else None,
-        components=components,
-        projection_width=(dimensions or 128) if trainable else None,
+        settings["kind"],
+        settings["vocabulary"],
+        idf=tables["idf"],
+        components=tables["components"],
+        projection_width=None if projection is None else len(projection),
     )
 
 
-def _make_vectoriser(
-    kind: TextKind, *, vocabulary: Sequence[str] | None = None, max_features: int | None = None
-) -> Any:
-    # Imported here and not above: it takes seconds, and prediction has no use for it.
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+def _words(kind: TextKind) -> Callable[[str, Sequence[str], TextOptions], nn.Module]:
+    def build(_: str, texts: Sequence[str], options: TextOptions) -> nn.Module:
+        return fit_word_encoder(
+            kind,
+            texts,
+            dimensions=options.dimensions,
+            max_vocabulary=options.max_vocabulary,
+            trainable=options.trainable,
+        )
 
-    if kind == "tags":
-        return CountVectorizer(analyzer=split_tags, binary=True, vocabulary=vocabulary, max_features=max_features)
-    return TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary, max_features=max_features)
-
-
-def _as_tensor(array: np.ndarray[Any, Any] | None) -> Tensor | None:
-    return None if array is None else torch.tensor(array, dtype=torch.float32)
+    return build
 
 
-def _projection(width_in: int, width_out: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width_in, width_out), nn.GELU(), nn.Linear(width_out, width_out))
+def _hf(name: str, _: Sequence[str], options: TextOptions) -> nn.Module:
+    if options.trainable:
+        return load_hf_text(name, pooling=options.pooling, max_length=options.max_length).train()
+    return FrozenHFText(name, pooling=options.pooling, max_length=options.max_length, cache=options.cache)
+
+
+def _imported(path: str, _: Sequence[str], options: TextOptions) -> nn.Module:
+    return ImportedText(path, trainable=options.trainable)
+
+
+TEXT_ENCODERS: dict[str, Callable[[str, Sequence[str], TextOptions], nn.Module]] = {
+    "bow": _words("bow"),
+    "tags": _words("tags"),
+    "hf": _hf,
+    "module": _imported,
+}
+_PREFIXES = ("hf", "module")

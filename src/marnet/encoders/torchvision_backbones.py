@@ -110,7 +110,7 @@ def _download(name: str, published: Any) -> Mapping[str, Tensor]:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise EncoderError(
             f"The pretrained weights of torchvision:{name} ({published.url}) are not in the local cache {folder} and "
-            f"could not be downloaded ({type(error).__name__}). To go on: run once with a network, or put that file into "
-            f"that folder, or name a local file with --set backbone.weights=FILE, or leave --pretrained out."
+            f"could not be downloaded ({type(error).__name__}). To go on: run once with a network, or put that file "
+            f"into that folder, or name a local file with --set backbone.weights=FILE, or leave --pretrained out."
         ) from error
     return state

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.utils.model import freeze_batch_norm_2d
+from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 
-from marnet.encoders.backbone import Backbone as Backbone
-from marnet.encoders.backbone import Checkpointing, load_weights, read_weights
+from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Checkpointing, load_weights, read_weights
 from marnet.encoders.hf_backbones import hf_backbone
 from marnet.encoders.imported import import_encoder
 from marnet.encoders.timm_backbones import timm_backbone
 from marnet.encoders.torchvision_backbones import torchvision_backbone
 from marnet.errors import EncoderError, suggest
+
+__all__ = ["FAMILIES", "IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "adapt_backbone", "feature_width", "make_backbone"]
 
 
 def make_backbone(
@@ -60,7 +61,7 @@ def adapt_backbone(module: nn.Module, *, freeze_batch_norm: bool = False, checkp
     """
     if checkpointing:
         _switch_checkpointing_on(module)
-    return freeze_batch_norm_2d(module) if freeze_batch_norm else module  # type: ignore[no-any-return,no-untyped-call]
+    return freeze_batch_norm_2d(module) if freeze_batch_norm else module  # type: ignore[no-untyped-call]
 
 
 def _switch_checkpointing_on(module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Training: from a configuration to a run directory."""
 
 from marnet.training.fit import FitResult, fit
+from marnet.training.lightning_module import is_first_process
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["FitResult", "fit", "is_first_process"]

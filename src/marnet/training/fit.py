@@ -21,7 +21,7 @@ from marnet.data.dataset import Collate, EpochSampler, ImageTextDataset, OpenedS
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
-from marnet.encoders.text import has_text
+from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone, make_backbone
 from marnet.errors import DataError
 from marnet.inference import collect_outputs, make_loader
@@ -60,7 +60,7 @@ def fit(
     Args:
         config: every setting; `config.training.seed` fixes weights, order, augmentation and noise.
         out: the run directory to write.
-        backbone: your own module, with the normalisation it needs, instead of `config.backbone`.
+        backbone: your own module, with the input it needs, instead of that of `config.backbone`.
         manifest: rows instead of `config.data.source`.
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
@@ -80,7 +80,9 @@ def fit(
     _check_texts(config, manifest)
     seed_everything(config.training.seed)  # before all draws: every method starts from the same backbone
     backbone = backbone or _named_backbone(config)
-    spec = ImageSpec(config.data.image_size, backbone.mean, backbone.std)
+    size = config.data.image_size or backbone.image_size
+    config = config.model_copy(update={"data": config.data.model_copy(update={"image_size": size})})
+    spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
     train, val = _open_train_and_val(config, manifest, spec)
     texts = [record.text for record in train.records]
     model = model_factory(config, num_classes=len(manifest.classes), texts=texts, backbone=backbone.module)
@@ -115,6 +117,8 @@ def _named_backbone(config: Config) -> Backbone:
 
 
 def _check_texts(config: Config, manifest: Manifest) -> None:
+    if config.needs_text:
+        check_text_encoder_name(config.text.name)
     rows = manifest.split("train")
     if config.needs_text and not any(has_text(record.text) for record in rows):
         raise DataError(

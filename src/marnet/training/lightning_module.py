@@ -19,7 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -31,6 +31,7 @@ from marnet.errors import ConfigError, NonFiniteLossError
 from marnet.losses import classification_loss, training_loss
 from marnet.metrics import percent
 from marnet.model import MARNet
+from marnet.training.parameter_groups import parameter_groups
 
 logger = logging.getLogger("marnet")
 
@@ -127,6 +128,8 @@ class _TrainingModule(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
         torch.manual_seed((self.settings.seed + 1) * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
+        if self.settings.probe_epochs:
+            self.model.freeze_backbone(self.current_epoch < self.settings.probe_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         outputs = self.model.training_outputs(batch.images, batch.texts)
@@ -143,7 +146,15 @@ class _TrainingModule(lightning.LightningModule):
         size = len(batch.labels)
         terms = {"loss": loss.total, **loss.terms}
         for name, term in terms.items():
-            self.log(f"train/{name}", term.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
+            self.log(
+                f"train/{name}",
+                term.detach(),
+                prog_bar=True,
+                on_step=False,
+                on_epoch=True,
+                sync_dist=True,
+                batch_size=size,
+            )
         return loss.total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -156,9 +167,11 @@ class _TrainingModule(lightning.LightningModule):
         self.log("val/nll", self.nll, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, self.settings.weight_decay), lr=self.settings.lr, betas=(0.9, 0.999)
+        settings = self.settings
+        groups = parameter_groups(
+            self.model, lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
         )
+        optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.999))
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.settings.warmup_epochs * steps / self.settings.epochs)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -181,15 +194,6 @@ def warmup_cosine(step: int, warmup: int, steps: int, floor: float) -> float:
         return (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Biases, norms, scales and other parameters of fewer than two dimensions are not decayed."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callback]) -> lightning.Trainer:
@@ -281,13 +285,15 @@ class _History(Callback):
             return
         epoch = trainer.current_epoch + 1
         figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        row = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"], **figures}
+        row = {"epoch": epoch, "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups), **figures}
         rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
         columns = list(dict.fromkeys(name for each in rows for name in each))
         with self.path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
+        if sys.stderr.isatty():  # the progress bar says it
+            return
         logger.info(
             "epoch %d of %d: loss %.3f, val top-1 %s",
             epoch,

@@ -1,0 +1,218 @@
+"""`hf:NAME`: text models of Hugging Face transformers, frozen or fine-tuned, by repository or folder."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from marnet.encoders.hf_models import find_model, import_transformers, load_pretrained, quiet_transformers
+from marnet.encoders.text_cache import EmbeddingCache, Vector
+from marnet.encoders.unique_texts import UniqueTextTable
+from marnet.errors import EncoderError
+
+POOLINGS = ("mean", "cls")
+_BATCH = 32  # texts that go through the model together
+_SHOW_PROGRESS_FROM = 200  # texts
+_SETTING = "--set text.name"
+
+
+class HFTextEncoder(nn.Module):
+    """A text model of transformers that learns: one vector `(D,)` a text.
+
+    Equal texts of a batch go through the model once, `_BATCH` at a time.
+
+    Args:
+        name: the repository or folder that it comes from, for the record.
+        model: from `AutoModel`.
+        tokenizer: from `AutoTokenizer`.
+        pooling: "mean" of the tokens' last hidden states, or "cls", that of the first token.
+        max_length: tokens that are read of a text; fewer where the model reads fewer.
+    """
+
+    trainable = True
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, *, pooling: str, max_length: int) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise EncoderError(f"Text pooling {pooling!r} is not known; needed {' or '.join(POOLINGS)}.")
+        # Where a tokenizer's files are missing, transformers makes one up that knows no word.
+        if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+            raise EncoderError(
+                f"The tokenizer of hf:{name} knows no words; needed the tokenizer's own files, such as tokenizer.json, "
+                f"beside the model's config.json. Save both with save_pretrained into one folder."
+            )
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # pools in its own way; its weights would never learn
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self.name = name
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_length = max_length
+        self._limit = min(max_length, tokenizer.model_max_length)
+        self.width = int(model.config.hidden_size)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """x_s `(B, D)` of B texts."""
+        unique = list(dict.fromkeys(texts))
+        parts: list[Tensor] = [self.embed(unique[first : first + _BATCH]) for first in range(0, len(unique), _BATCH)]
+        if not parts:
+            return next(self.model.parameters()).new_zeros(0, self.width)
+        row_of = {text: row for row, text in enumerate(unique)}
+        rows = torch.tensor([row_of[text] for text in texts], device=parts[0].device)
+        return torch.cat(parts)[rows]  # (unique texts, D) -> (B, D)
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Pooled last hidden states `(n, D)` of n texts in one pass."""
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self._limit, return_tensors="pt")
+        tokens = tokens.to(next(self.model.parameters()).device)
+        states: Tensor = self.model(**tokens).last_hidden_state  # (n, L, D)
+        if self.pooling == "cls":
+            return states[:, 0]
+        mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (n, L, 1)
+        mean: Tensor = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return mean
+
+    def settings(self) -> dict[str, Any]:
+        """What `restore_hf_text` needs besides the weights and the files of `save_files`."""
+        return {
+            "kind": "hf",
+            "name": self.name,
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+            "trainable": True,
+        }
+
+    def save_files(self, folder: Path) -> None:
+        """Write the tokenizer and the architecture, without weights."""
+        self.model.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+class FrozenHFText(nn.Module):
+    """A text model of transformers that stays as it is: every different text is encoded once and kept on disk.
+
+    The model is loaded only where there are texts that no run before has met, and is no part of the state dict.
+
+    Args:
+        name: a repository or a folder.
+        pooling: see `HFTextEncoder`.
+        max_length: see `HFTextEncoder`.
+        cache: keep vectors below this folder; None keeps them in memory.
+    """
+
+    trainable = False
+
+    def __init__(self, name: str, *, pooling: str, max_length: int, cache: Path | None) -> None:
+        super().__init__()
+        transformers = import_transformers(name)
+        self.name = name
+        self.pooling = pooling
+        self.max_length = max_length
+        self._folder = find_model(name, setting=_SETTING)
+        config = _text_config(load_pretrained(transformers.AutoConfig, name, self._folder))
+        self.width = int(config.hidden_size)
+        identity = _identity(name, self._folder, pooling, max_length)
+        self._cache = None if cache is None else EmbeddingCache(cache, identity)
+        self.table = UniqueTextTable(self._encode, self.width)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """x_s `(B, D)` of B texts."""
+        return self.table(texts)  # type: ignore[no-any-return]
+
+    def settings(self) -> dict[str, Any]:
+        """What `restore_hf_text` needs."""
+        name = str(self._folder.resolve()) if Path(self.name).expanduser().is_dir() else self.name
+        return {
+            "kind": "hf",
+            "name": name,
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+            "trainable": False,
+        }
+
+    def _encode(self, texts: Sequence[str]) -> Vector:
+        known = {} if self._cache is None else self._cache.read(texts)
+        new = [text for text in texts if text not in known]
+        if new:
+            encoder = load_hf_text(self.name, pooling=self.pooling, max_length=self.max_length)
+            made = dict(zip(new, _embed_all(encoder, new), strict=True))
+            if self._cache is not None:
+                self._cache.append(made)
+            known |= made
+        return np.stack([known[text] for text in texts])
+
+
+def load_hf_text(name: str, *, pooling: str, max_length: int) -> HFTextEncoder:
+    """A text model with its published weights, in evaluation mode.
+
+    Args:
+        name: a repository, from the local cache or by download, or a folder.
+        pooling: see `HFTextEncoder`.
+        max_length: see `HFTextEncoder`.
+
+    Raises:
+        EncoderError: transformers is not installed, or the model cannot be had.
+    """
+    transformers = import_transformers(name)
+    folder = find_model(name, setting=_SETTING)
+    config = _text_config(load_pretrained(transformers.AutoConfig, name, folder))
+    model = load_pretrained(transformers.AutoModel, name, folder, config=config).float()
+    tokenizer = load_pretrained(transformers.AutoTokenizer, name, folder)
+    return HFTextEncoder(name, _encoder_half(model), tokenizer, pooling=pooling, max_length=max_length)
+
+
+def restore_hf_text(settings: dict[str, Any], folder: Path, *, cache: Path | None) -> nn.Module:
+    """The encoder that `settings` describes; a fine-tuned one out of the files in `folder`, its weights at random."""
+    name, pooling, max_length = settings["name"], settings["pooling"], settings["max_length"]
+    if not settings["trainable"]:
+        return FrozenHFText(name, pooling=pooling, max_length=max_length, cache=cache)
+    transformers = import_transformers(name)
+    config = load_pretrained(transformers.AutoConfig, str(folder), folder)
+    tokenizer = load_pretrained(transformers.AutoTokenizer, str(folder), folder)
+    with quiet_transformers():
+        model = _encoder_half(transformers.AutoModel.from_config(config))
+    return HFTextEncoder(name, model, tokenizer, pooling=pooling, max_length=max_length)
+
+
+def _text_config(config: Any) -> Any:
+    return getattr(config, "text_config", config)  # of image-text models such as CLIP, the text half
+
+
+def _encoder_half(model: Any) -> Any:
+    return model.get_encoder() if model.config.is_encoder_decoder else model  # such as T5
+
+
+def _embed_all(encoder: HFTextEncoder, texts: Sequence[str]) -> Vector:
+    """Vectors `(n, D)` float32 of n texts, long ones together so that little padding is computed."""
+    encoder = encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    vectors = np.zeros((len(texts), encoder.width), np.float32)
+    console = Console(stderr=True)
+    quiet = len(texts) < _SHOW_PROGRESS_FROM or not console.is_terminal
+    with torch.no_grad(), Progress(console=console, transient=True, disable=quiet) as progress:
+        task = progress.add_task("Encoding texts", total=len(texts))
+        for first in range(0, len(order), _BATCH):
+            rows = order[first : first + _BATCH]
+            vectors[rows] = encoder.embed([texts[row] for row in rows]).cpu().numpy()
+            progress.advance(task, len(rows))
+    return vectors
+
+
+def _identity(name: str, folder: Path, pooling: str, max_length: int) -> str:
+    """Everything that vectors depend on: of a repository its revision, of a folder its files' sizes and times."""
+    if Path(name).expanduser().is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        model = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+    else:
+        model = f"{name}@{folder.name}"  # the cache names a folder for the revision
+    return json.dumps([1, model, pooling, max_length])

@@ -1,0 +1,83 @@
+"""Which weights learn at what rate and decay: groups for the optimiser."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
+from torch import nn
+
+from marnet.model import MARNet
+
+Groups = list[dict[str, Any]]
+
+_LISTS = (nn.Sequential, nn.ModuleList)
+
+
+@runtime_checkable
+class _KnowsItsLayers(Protocol):
+    """timm's models say which of their parameters belong to which layer."""
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]: ...
+
+
+def parameter_groups(model: MARNet, *, lr: float, weight_decay: float, layer_decay: float = 1.0) -> Groups:
+    """Groups of the weights that learn, with `lr` and `weight_decay` each.
+
+    Biases, norms, scales and other parameters of fewer than two dimensions are not decayed.
+
+    Args:
+        model: what to train.
+        lr: learning rate of everything behind the backbone and of the backbone's last layer.
+        weight_decay: of the rest.
+        layer_decay: learning rate of each layer of the backbone over that of the layer after it (as in BEiT, Bao et
+            al., 2022); 1 is none. timm's models know their layers; of others the order of their modules decides.
+    """
+    if layer_decay == 1.0:
+        return _decayed_and_not(list(model.parameters()), lr, weight_decay)
+    inside = {id(parameter) for parameter in model.backbone.parameters()}
+    groups = _decayed_and_not([p for p in model.parameters() if id(p) not in inside], lr, weight_decay)
+    if isinstance(model.backbone, _KnowsItsLayers):
+        for group in param_groups_layer_decay(model.backbone, weight_decay, layer_decay=layer_decay):
+            groups.append(
+                {"params": group["params"], "lr": lr * group["lr_scale"], "weight_decay": group["weight_decay"]}
+            )
+        return groups
+    layers = parameters_by_layer(model.backbone)
+    for depth, parameters in enumerate(layers):
+        groups += _decayed_and_not(parameters, lr * layer_decay ** (len(layers) - 1 - depth), weight_decay)
+    return groups
+
+
+def parameters_by_layer(module: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of each layer of any module, the first layer first.
+
+    A layer is an element of a `Sequential` or `ModuleList`, or else a module without parts. What has only parameters of
+    fewer than two dimensions, such as a norm, belongs to the layer before it; those of no layer, such as a class token,
+    to the first.
+    """
+    layers: list[list[nn.Parameter]] = []
+    seen: set[int] = set()
+    for layer in _layers(module, in_list=False):
+        new = [parameter for parameter in layer.parameters() if id(parameter) not in seen]
+        seen |= {id(parameter) for parameter in new}
+        if layers and all(parameter.ndim < 2 for parameter in new):
+            layers[-1] += new
+        elif new:
+            layers.append(new)
+    rest = [parameter for parameter in module.parameters() if id(parameter) not in seen]
+    return [rest + layers[0], *layers[1:]] if layers else [rest]
+
+
+def _layers(module: nn.Module, *, in_list: bool) -> list[nn.Module]:
+    children = list(module.children())
+    is_list = type(module) in _LISTS  # not a subclass: those are blocks that happen to run in a row
+    if not children or (in_list and not is_list):
+        return [module]
+    return [layer for child in children for layer in _layers(child, in_list=is_list)]
+
+
+def _decayed_and_not(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> Groups:
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    return [
+        {"params": [p for p in learning if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
+        {"params": [p for p in learning if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
+    ]
