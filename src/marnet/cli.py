@@ -52,7 +52,8 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 def train(  # noqa: PLR0917 - typer calls it by keyword
     out: Annotated[Path, typer.Option(help="The run directory to write.", show_default=False)],
     data: Annotated[
-        str | None, typer.Option(help="FILE (CSV, JSONL, Parquet), FOLDER, grocery-store:PATH, synthetic, ...: docs/data.md.")
+        str | None,
+        typer.Option(help="FILE (CSV, JSONL, Parquet), FOLDER, NAME:PATH or synthetic; see docs/data.md."),
     ] = None,
     backbone: Annotated[
         str | None,

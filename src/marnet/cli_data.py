@@ -9,10 +9,10 @@ import typer
 from marnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from marnet.data.check import CheckResult
-    from marnet.data.findings import Finding
+    from marnet.data.audit.check import CheckResult
+    from marnet.data.audit.findings import Finding
+    from marnet.data.audit.statistics import SourceStatistics, SplitStatistics, Spread
     from marnet.data.manifest import Manifest
-    from marnet.data.statistics import SourceStatistics, SplitStatistics, Spread
 
 data_app = typer.Typer(help="Look at a data source, check it, convert it.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def info(source: Source, sets: Sets = None, as_json: AsJson = False) -> None:
     """Print splits, classes, texts and image sizes; of the images only the headers are read."""
     manifest = _open(source, sets)
 
-    from marnet.data.statistics import describe
+    from marnet.data.audit.statistics import describe
 
     found = describe(manifest)
     if as_json:
@@ -64,7 +64,7 @@ def check(
     manifest = _open(source, sets)
     max_pixels = _data_config(source, sets).max_pixels
 
-    from marnet.data.check import check_manifest
+    from marnet.data.audit.check import check_manifest
 
     found = check_manifest(manifest, batch_size=batch_size, near_bits=near_bits, max_pixels=max_pixels)
     if as_json:
@@ -98,7 +98,7 @@ def convert(  # noqa: PLR0917 - typer calls it by keyword
         raise ConfigError("--shards and --copy-images were given; shards hold their images anyway. Leave one out.")
     manifest = _open(source, sets)
     if shards:
-        from marnet.data.shard_writing import write_shards
+        from marnet.data.shards.writing import write_shards
 
         index = write_shards(
             manifest,

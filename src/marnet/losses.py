@@ -44,8 +44,8 @@ def matching_loss(z_v: Tensor, z_s: Tensor, scale: Tensor, positives: Tensor) ->
     rows, columns = mask.sum(1, keepdim=True), mask.sum(0)[:, None]
     if not bool((mask >= 0).all() & (rows > 0).all() & (columns > 0).all()):
         raise ValueError(
-            "positives has a negative entry, or a row or a column without any positive; needed weights of 0 or more, and "
-            "for each image its own text at least."
+            "positives has a negative entry, or a row or a column without any positive; needed weights of 0 or more, "
+            "and for each image its own text at least."
         )
     similarities = scale * z_v @ z_s.T  # (M, M)
     image_to_text = functional.cross_entropy(similarities, mask / rows)

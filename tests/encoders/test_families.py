@@ -51,7 +51,7 @@ SLOW = {
     "timm:convnextv2_atto": 32,
     "timm:swin_tiny_patch4_window7_224": 64,
     "timm:eva02_tiny_patch14_224": 28,
-    "timm:test_coatnet": 32,
+    "timm:test_coatnet": 64,
     "timm:test_nfnet": 32,
     "timm:regnetx_002": 32,
     "timm:densenet121": 32,

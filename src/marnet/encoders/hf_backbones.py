@@ -36,6 +36,9 @@ class HFBackbone(nn.Module):
         pooler = getattr(model, "pooler", None)
         if isinstance(pooler, nn.Module) and any(isinstance(part, nn.Linear) for part in pooler.modules()):
             model.pooler = None
+        mask = getattr(getattr(model, "embeddings", None), "mask_token", None)
+        if isinstance(mask, nn.Parameter):
+            mask.requires_grad_(False)  # of pretraining on masked images; no image here is masked
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:

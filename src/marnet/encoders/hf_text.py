@@ -63,12 +63,12 @@ class HFTextEncoder(nn.Module):
     def forward(self, texts: Sequence[str]) -> Tensor:
         """x_s `(B, D)` of B texts."""
         unique = list(dict.fromkeys(texts))
-        parts: list[Tensor] = [self.embed(unique[first : first + _BATCH]) for first in range(0, len(unique), _BATCH)]
+        parts = [self.embed(unique[first : first + _BATCH]) for first in range(0, len(unique), _BATCH)]
         if not parts:
-            return next(self.model.parameters()).new_zeros(0, self.width)
+            return torch.zeros(0, self.width, device=next(self.model.parameters()).device)
         row_of = {text: row for row, text in enumerate(unique)}
         rows = torch.tensor([row_of[text] for text in texts], device=parts[0].device)
-        return torch.cat(parts)[rows]  # (unique texts, D) -> (B, D)
+        return torch.cat(parts).index_select(0, rows)  # (unique texts, D) -> (B, D)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Pooled last hidden states `(n, D)` of n texts in one pass."""

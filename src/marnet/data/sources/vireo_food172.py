@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from marnet.data.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
 from marnet.data.manifest import Manifest, Record
+from marnet.data.sources.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
 from marnet.errors import DataError
 
 _NAME = "vireo-food172"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from marnet.data import transfer
-from marnet.data.transfer import Remote, fetch, has_checksum
+from marnet.data.download import transfer
+from marnet.data.download.transfer import Remote, fetch, has_checksum
 from marnet.errors import DataError
 
 CONTENT = bytes(range(256)) * 400

@@ -12,10 +12,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from marnet.cli import app
-from marnet.data.check import CheckResult, check_manifest, names_label
-from marnet.data.findings import Finding
-from marnet.data.grocery_store import read_grocery_store
+from marnet.data.audit.check import CheckResult, check_manifest, names_label
+from marnet.data.audit.findings import Finding
 from marnet.data.manifest import Manifest, Record, write_manifest
+from marnet.data.sources.grocery_store import read_grocery_store
 from marnet.errors import DataError
 
 CLASSES = ("apple", "lime")

@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.data.holdout import hold_out_val
 from marnet.data.manifest import Manifest, Record, natural_order, read_manifest, write_manifest
+from marnet.data.sources.holdout import hold_out_val
 from marnet.data.splits import SPLITS, normalise_split
 from marnet.errors import DataError, suggest
 

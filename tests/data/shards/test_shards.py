@@ -15,11 +15,10 @@ from typer.testing import CliRunner
 
 from marnet.cli import app
 from marnet.config import make_config
-from marnet.data import shard_writing
 from marnet.data.images import decode_images
 from marnet.data.manifest import Manifest, Record, read_manifest
-from marnet.data.shard_writing import write_shards
-from marnet.data.shards import INDEX, PLAN, read_index, read_members, read_shards
+from marnet.data.shards import INDEX, PLAN, read_index, read_members, read_shards, writing
+from marnet.data.shards.writing import write_shards
 from marnet.data.sources import load_source
 from marnet.errors import DataError
 
@@ -147,7 +146,7 @@ def test_the_same_rows_give_the_same_bytes(manifest: Manifest, tmp_path: Path) -
 
 def test_a_killed_conversion_goes_on(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shards(manifest, tmp_path / "unbroken", images_per_shard=4)
-    read = shard_writing._image_bytes
+    read = writing._image_bytes
     calls: list[Path] = []
 
     def stop_at(limit: int) -> None:
@@ -158,7 +157,7 @@ def test_a_killed_conversion_goes_on(manifest: Manifest, tmp_path: Path, monkeyp
             return read(path, max_pixels)
 
         calls.clear()
-        monkeypatch.setattr(shard_writing, "_image_bytes", counting)
+        monkeypatch.setattr(writing, "_image_bytes", counting)
 
     stop_at(11)  # within the third shard
     with pytest.raises(KeyboardInterrupt):

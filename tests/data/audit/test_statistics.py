@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from marnet.data.audit.statistics import Spread, describe, describe_texts, false_negatives, image_sizes
 from marnet.data.manifest import Manifest, Record
-from marnet.data.statistics import Spread, describe, describe_texts, false_negatives, image_sizes
 from marnet.errors import DataError
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from marnet.data.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
 from marnet.data.manifest import Manifest, Record
+from marnet.data.sources.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
 from marnet.data.splits import SPLITS
 from marnet.errors import DataError, suggest
 

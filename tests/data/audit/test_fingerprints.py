@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from marnet.data import fingerprints
-from marnet.data.fingerprints import NEAR_BITS, equal_groups, fingerprint, near_pairs, perceptual_hashes
+from marnet.data.audit import fingerprints
+from marnet.data.audit.fingerprints import NEAR_BITS, equal_groups, fingerprint, near_pairs, perceptual_hashes
 
 
 def scene(seed: int, size: tuple[int, int] = (192, 160)) -> Image.Image:

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from marnet.data.dataset import Batch, Collate, Draw, EpochSampler, open_splits
 from marnet.data.images import decode_images
 from marnet.data.manifest import Manifest, Record
-from marnet.data.shard_images import ShardImages, ShardSampler, ShardSplit, open_shard_split
-from marnet.data.shard_writing import write_shards
 from marnet.data.shards import ShardIndex
+from marnet.data.shards.images import ShardImages, ShardSampler, ShardSplit, open_shard_split
+from marnet.data.shards.writing import write_shards
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, train_transform
 from marnet.errors import DataError, ImageError
 

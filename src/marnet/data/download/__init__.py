@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from marnet.data.archives import holds_all, unpack
-from marnet.data.transfer import Remote, fetch, has_checksum
+from marnet.data.download.archives import holds_all, unpack
+from marnet.data.download.transfer import Remote, fetch, has_checksum
 from marnet.errors import DataError, suggest
 
 

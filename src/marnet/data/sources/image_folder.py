@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from marnet.data.holdout import hold_out_val, split_unsplit
-from marnet.data.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.manifest import Manifest, Record, natural_order
+from marnet.data.sources.holdout import hold_out_val, split_unsplit
+from marnet.data.sources.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.splits import SPLITS, normalise_split
 from marnet.data.tables import Table, read_table
 from marnet.errors import DataError, suggest

@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from marnet.data.duplicates import check_images
-from marnet.data.findings import Finding, Severity, share, some
-from marnet.data.fingerprints import NEAR_BITS, fingerprint
+from marnet.data.audit.duplicates import check_images
+from marnet.data.audit.findings import Finding, Severity, share, some
+from marnet.data.audit.fingerprints import NEAR_BITS, fingerprint
+from marnet.data.audit.statistics import false_negatives
 from marnet.data.images import MAX_PIXELS
 from marnet.data.manifest import Manifest, Record
 from marnet.data.splits import SPLITS
-from marnet.data.statistics import false_negatives
 from marnet.errors import DataError
 
 IMBALANCE = 10  # times as many images in the largest class as in the smallest

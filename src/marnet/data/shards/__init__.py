@@ -172,7 +172,7 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
     """The rows of a folder of shards, in the order of the manifest that was written.
 
     The images are unpacked below `cache` the first time, checksums verified; from then on training reads what it would
-    read from the files, row for row and pixel for pixel. `marnet.data.shard_images` trains without unpacking.
+    read from the files, row for row and pixel for pixel. `marnet.data.shards.images` trains without unpacking.
 
     Raises:
         DataError: see `read_index`; a shard is damaged; or the cache cannot be written.

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from marnet.config import DataConfig, cache_directory
-from marnet.data.grocery_store import read_grocery_store
-from marnet.data.hf_dataset import HFColumns, read_hf_dataset
-from marnet.data.image_folder import Columns, read_image_folder
-from marnet.data.ingredient_101 import read_ingredient_101
-from marnet.data.listings import parse_location
 from marnet.data.manifest import Manifest, read_manifest
-from marnet.data.vireo_food172 import read_vireo_food172
+from marnet.data.sources.grocery_store import read_grocery_store
+from marnet.data.sources.hf_dataset import HFColumns, read_hf_dataset
+from marnet.data.sources.image_folder import Columns, read_image_folder
+from marnet.data.sources.ingredient_101 import read_ingredient_101
+from marnet.data.sources.listings import parse_location
+from marnet.data.sources.vireo_food172 import read_vireo_food172
 from marnet.errors import DataError, suggest
 
 _logger = logging.getLogger("marnet")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from marnet.data import archives
-from marnet.data.archives import unpack
+from marnet.data.download import archives
+from marnet.data.download.archives import unpack
 from marnet.errors import DataError
 
 FILES = {"Top-master/images/a/1.jpg": b"picture", "Top-master/list.txt": b"a/1\n"}

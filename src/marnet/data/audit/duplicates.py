@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from marnet.data.findings import Finding, count_of
-from marnet.data.fingerprints import HASH_BITS, NEAR_BITS, Fingerprints, Pair, equal_groups, near_pairs
+from marnet.data.audit.findings import Finding, count_of
+from marnet.data.audit.fingerprints import HASH_BITS, NEAR_BITS, Fingerprints, Pair, equal_groups, near_pairs
 from marnet.data.manifest import Record
 from marnet.data.splits import SPLITS
 
