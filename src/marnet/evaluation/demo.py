@@ -33,7 +33,7 @@ class DemoResult(NamedTuple):
     report: Path
 
 
-def run_demo(out: Path | str, *, seed: int = 0, epochs: int = 25) -> DemoResult:
+def run_demo(out: Path | str, *, seed: int = 0, epochs: int = 20) -> DemoResult:
     """Train both methods, judge them as trained and under each nuisance turned up, and write `out`/report.html.
 
     A demo that `out` holds already is replaced. The default number of epochs takes about two minutes on two cores.
