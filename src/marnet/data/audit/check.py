@@ -120,8 +120,8 @@ def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
             "note",
             "false-negatives",
             f"With positives 'identity' and batches of {expected.batch_size}, {100 * expected.rows_share:.1f} % of the "
-            f"rows would be pushed away from an equal text in their batch ({expected.per_row:.2f} such rows each, "
-            f"{100 * expected.pair_share:.2f} % of all pairs). Keep alignment.positives at its default 'text'.",
+            f"rows would find an equal text in their batch counted as no match ({expected.per_row:.2f} such rows "
+            f"each, {100 * expected.pair_share:.2f} % of all pairs); the default 'text' counts it as one.",
             (expected._asdict(),),
         )
 
