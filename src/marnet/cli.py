@@ -55,6 +55,9 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         str | None,
         typer.Option(help="FILE (CSV, JSONL, Parquet), FOLDER, NAME:PATH or synthetic; see docs/data.md."),
     ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Train on the features of 'marnet embed', the backbone frozen, in seconds.")
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME  [default: timm:resnet18]"),
@@ -87,7 +90,12 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     """Train a classifier and write a run directory."""
     flags: dict[str, Any] = {
         "method": method,
-        "data": {"source": data, "image_size": image_size, "on_bad_image": on_bad_image},
+        "data": {
+            "source": data,
+            "features": None if features is None else str(features),
+            "image_size": image_size,
+            "on_bad_image": on_bad_image,
+        },
         "backbone": {"name": backbone, "pretrained": pretrained or None},
         "training": {
             "epochs": epochs,
@@ -107,6 +115,30 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         return
     _print_metrics(result.metrics._asdict(), f"{resolved.method} on val, best epoch")
     typer.echo(f"Run directory: {result.run}")
+
+
+@app.command()
+def embed(  # noqa: PLR0917 - typer calls it by keyword
+    source: Annotated[str, typer.Argument(help="As for 'marnet train --data'.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+    backbone: Annotated[str | None, typer.Option(help="As for 'marnet train'  [default: timm:resnet18]")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the backbone's published weights.")] = False,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of data and backbone, as section.key=value.")
+    ] = None,
+) -> None:
+    """Compute features once, to train on them with 'marnet train --features'."""
+    from marnet.config import make_config
+    from marnet.training import embed as compute
+
+    flags = {
+        "data": {"source": source, "image_size": image_size},
+        "backbone": {"name": backbone, "pretrained": pretrained or None},
+    }
+    typer.echo(f"Features: {compute(make_config(_given(flags), sets=sets or []), out)}")
 
 
 @app.command()
@@ -194,12 +226,28 @@ def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> "C
     from marnet.config import make_config
 
     config = make_config(_given(flags), file=file, sets=sets)
-    if not config.data.source:
+    if config.data.features is not None:
+        _refuse_beside_features(flags)
+    elif not config.data.source:
         raise ConfigError(
             "No data was named. Needed --data SOURCE: a manifest file with the columns image, text, label and split, a "
             "folder of images, grocery-store:PATH, synthetic, or another source of docs/data.md."
         )
     return config
+
+
+def _refuse_beside_features(flags: dict[str, Any]) -> None:
+    """Features have fixed their images and their backbone."""
+    given = _given(
+        {**flags["data"], "backbone": flags["backbone"]["name"], "pretrained": flags["backbone"]["pretrained"]}
+    )
+    beside = [name for name in ("source", "backbone", "pretrained", "image_size", "on_bad_image") if name in given]
+    if beside:
+        typed = ", ".join("--data" if name == "source" else f"--{name.replace('_', '-')}" for name in beside)
+        raise ConfigError(
+            f"--features brings its own data and backbone; found {typed} beside it. Leave that out, or give it to "
+            f"'marnet embed'."
+        )
 
 
 def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: list[str]) -> "Config":

@@ -56,6 +56,7 @@ class DataConfig(Section):
     """Where the images and texts come from and how they reach the model."""
 
     source: str = Field("", description="a manifest file, a folder of images or NAME:PATH; see docs/data.md")
+    features: Path | None = Field(None, description="train on these features of 'marnet embed' instead of images")
     columns: ColumnNames = ColumnNames()
     image_size: int | None = Field(
         None, ge=8, description="side of the square the model sees, in pixels; null: the backbone's"

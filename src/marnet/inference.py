@@ -1,17 +1,17 @@
 """Prediction from images alone, out of a run directory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from marnet.checkpoint import MANIFEST, load_run
 from marnet.config import Config, cache_directory
-from marnet.data.dataset import Batch, Collate, ImageTextDataset, open_splits
+from marnet.data.dataset import Batch, Collate, Sample, open_splits
 from marnet.data.images import fit_square, read_image, to_rgb
 from marnet.data.manifest import Manifest, Record, read_manifest
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
@@ -107,7 +107,9 @@ class Predictor:
             max_pixels=data.max_pixels,
             cache=cache_directory() if data.cache else None,
         )[split]
-        collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
+        collected = collect_outputs(
+            self.model, opened.dataset, Collate(self.spec), batch_size=batch_size, device=self.device
+        )
         labels = torch.as_tensor(opened.dataset.labels)
         return SplitOutputs(
             collected.logits,
@@ -133,22 +135,29 @@ def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "a
     return Predictor(run, backbone=backbone, device=device)
 
 
-def make_loader(dataset: ImageTextDataset, spec: ImageSpec, *, batch_size: int, workers: int = 0) -> DataLoader[Any]:
+def make_loader(
+    dataset: Dataset[Sample], collate: Callable[[Sequence[Sample]], Batch], *, batch_size: int, workers: int = 0
+) -> DataLoader[Any]:
     """Batches of a dataset in its own order."""
     return DataLoader(
-        dataset, batch_size=batch_size, num_workers=workers, collate_fn=Collate(spec), generator=torch.Generator()
+        dataset, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator()
     )
 
 
 @torch.inference_mode()
 def collect_outputs(
-    model: MARNet, dataset: ImageTextDataset, spec: ImageSpec, *, batch_size: int, device: torch.device | None = None
+    model: MARNet,
+    dataset: Dataset[Sample],
+    collate: Callable[[Sequence[Sample]], Batch],
+    *,
+    batch_size: int,
+    device: torch.device | None = None,
 ) -> PredictionOutput:
     """The model's prediction outputs over a whole dataset, N rows, on the CPU; the model's mode is left alone."""
     device = device or torch.device("cpu")
     batches: list[PredictionOutput] = []
     batch: Batch
-    for batch in make_loader(dataset, spec, batch_size=batch_size):
+    for batch in make_loader(dataset, collate, batch_size=batch_size):
         batches.append(model.prediction_outputs(batch.images.to(device)))
     first = batches[0]
     return PredictionOutput(

@@ -84,6 +84,9 @@ class MARNet(nn.Module):
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """Logits `(B, C)` of normalised images `(B, 3, H, W)`; the whole of prediction.
 
+        In place of images, here and in the two methods below, features `(B, D_v)` may stand that the backbone gave
+        before.
+
         `noise` replaces the stored start vector of CDR's reverse process, `(B, d_0)`; see
         `CrossModalDiffusionReconstruction.sample`. Without it the answer is a function of the image.
         """
@@ -91,7 +94,7 @@ class MARNet(nn.Module):
 
     def prediction_outputs(self, images: Tensor, noise: Tensor | None = None) -> PredictionOutput:
         """The prediction with its branches and features."""
-        return self._predict(self.backbone(images), noise)
+        return self._predict(self._features(images), noise)
 
     def training_outputs(
         self,
@@ -115,7 +118,7 @@ class MARNet(nn.Module):
             raise ValueError(
                 f"{len(texts)} texts came with {len(images)} images; needed one text an image ('' is none)."
             )
-        x_v = self.backbone(images)
+        x_v = self._features(images)
         prediction = self._predict(x_v, noise)
         rows = torch.tensor([i for i, text in enumerate(texts) if has_text(text)], dtype=torch.long, device=x_v.device)
         if self.text is None:
@@ -153,6 +156,9 @@ class MARNet(nn.Module):
         if self._frozen is not None:
             self.backbone.eval()
         return self
+
+    def _features(self, images: Tensor) -> Tensor:
+        return images if images.ndim == 2 else self.backbone(images)
 
     def _predict(self, x_v: Tensor, noise: Tensor | None) -> PredictionOutput:
         x_ema = self.alignment.features(x_v) if self.alignment is not None else None

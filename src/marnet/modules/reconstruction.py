@@ -40,7 +40,7 @@ class Denoiser(nn.Module):
         self.hidden = hidden
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Output `(B, d_0)` for noisy semantics `(B, d_0)`, times `(B,)` int64 and conditions `(B, D_c)`."""
+        """Output `(B, d_0)` for noisy semantics `(B, d_0)`, times `(B,)` or `(1,)` int64 and conditions `(B, D_c)`."""
         time = self.time(time_embedding(t, self.hidden).to(x_t.dtype))
         c = functional.silu(time + self.condition(condition))  # (B, hidden)
         h = self.inlet(x_t)
@@ -176,7 +176,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         for i, t in enumerate(times):
             alpha_bar = self.alpha_bar[t]
             alpha_bar_next = self.alpha_bar[times[i + 1]] if i + 1 < count else clean
-            output = self._guided(x, torch.full((len(x),), t, device=x.device), condition)
+            output = self._guided(x, torch.full((1,), t, device=x.device), condition)
             denoised = diffusion.interpret(self.prediction, output, x, alpha_bar, bound=self.bound)
             if self.sampler == "ddim":
                 x = diffusion.ddim_step(denoised, alpha_bar_next)

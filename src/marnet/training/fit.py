@@ -1,5 +1,6 @@
 """`fit`: data, model, training and the first figures, from one configuration into one run directory."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,7 +18,9 @@ from marnet.checkpoint import (
     write_json,
 )
 from marnet.config import Config, cache_directory
-from marnet.data.dataset import Collate, EpochSampler, ImageTextDataset, OpenedSplit, open_splits
+from marnet.data.dataset import Batch, Collate, EpochSampler, ImageTextDataset, Sample, open_splits
+from marnet.data.features import FeatureDataset, collate_features
+from marnet.data.images import BrokenImage
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
@@ -27,6 +30,7 @@ from marnet.errors import DataError
 from marnet.inference import collect_outputs, make_loader
 from marnet.metrics import Metrics, classification_metrics
 from marnet.model import MARNet, build_model
+from marnet.training.features import open_features
 from marnet.training.lightning_module import is_first_process, seed_everything, train_with_lightning
 
 
@@ -35,6 +39,18 @@ class FitResult(NamedTuple):
 
     run: Path
     metrics: Metrics
+
+
+class _TrainingData(NamedTuple):
+    """What a run trains on."""
+
+    manifest: Manifest
+    train: ImageTextDataset | FeatureDataset
+    val: ImageTextDataset | FeatureDataset
+    collate: Callable[[Sequence[Sample]], Batch]
+    spec: ImageSpec
+    backbone: nn.Module
+    skipped: list[BrokenImage]
 
 
 class ModelFactory(Protocol):
@@ -74,37 +90,34 @@ def fit(
         check_run_directory(run, overwrite=overwrite, resume=resume)
     if backbone is not None:
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
-    if manifest is None:
-        manifest = read_manifest(run / MANIFEST) if resume else open_source(config.data)
-    check_trainable(manifest)
-    _check_texts(config, manifest)
     seed_everything(config.training.seed)  # before all draws: every method starts from the same backbone
-    backbone = backbone or _named_backbone(config)
-    size = config.data.image_size or backbone.image_size
-    config = config.model_copy(update={"data": config.data.model_copy(update={"image_size": size})})
-    spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
-    train, val = _open_train_and_val(config, manifest, spec)
-    texts = [record.text for record in train.records]
-    model = model_factory(config, num_classes=len(manifest.classes), texts=texts, backbone=backbone.module)
+    if config.data.features is not None:
+        config, data = _load_features(config)
+    else:
+        if manifest is None:
+            manifest = read_manifest(run / MANIFEST) if resume else open_source(config.data)
+        config, data = _load_images(config, manifest, backbone)
+    texts = data.train.texts
+    model = model_factory(config, num_classes=len(data.manifest.classes), texts=texts, backbone=data.backbone)
     model = model.to(memory_format=torch.channels_last)
     if is_first_process():
-        start_run_directory(run, config, manifest.classes, spec, resume=resume)
-        write_manifest(manifest, run / MANIFEST)
+        start_run_directory(run, config, data.manifest.classes, data.spec, resume=resume)
+        write_manifest(data.manifest, run / MANIFEST)
     epochs = train_with_lightning(
         model,
-        lambda epoch: _train_loader(config, train.dataset, spec, epoch),
-        make_loader(val.dataset, spec, batch_size=config.training.batch_size, workers=config.data.workers),
+        lambda epoch: _train_loader(config, data, epoch),
+        make_loader(data.val, data.collate, batch_size=config.training.batch_size, workers=config.data.workers),
         run=run,
         settings=config.training,
         losses=config.losses,
         positives=config.alignment.positives,
         resume=resume,
     )
-    best = load_run(run, backbone=backbone.module).model
-    outputs = collect_outputs(best, val.dataset, spec, batch_size=config.training.batch_size)
-    metrics = classification_metrics(outputs.logits, torch.as_tensor(val.dataset.labels))
+    best = load_run(run, backbone=data.backbone).model
+    outputs = collect_outputs(best, data.val, data.collate, batch_size=config.training.batch_size)
+    metrics = classification_metrics(outputs.logits, torch.as_tensor(data.val.labels))
     if is_first_process():
-        report = {"val": metrics._asdict(), "data": _describe_data(manifest, train, val), "epochs": epochs}
+        report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
         write_json(run / METRICS, report)
     return FitResult(run, metrics)
 
@@ -127,40 +140,71 @@ def _check_texts(config: Config, manifest: Manifest) -> None:
         )
 
 
-def _open_train_and_val(config: Config, manifest: Manifest, spec: ImageSpec) -> tuple[OpenedSplit, OpenedSplit]:
-    data = config.data
+def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) -> tuple[Config, "_TrainingData"]:
+    """Decoded images and the backbone for them; the configuration comes back with the size of the images."""
+    check_trainable(manifest)
+    _check_texts(config, manifest)
+    backbone = backbone or _named_backbone(config)
+    size = config.data.image_size or backbone.image_size
+    section = config.data.model_copy(update={"image_size": size})
+    spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
     opened = open_splits(
         manifest,
-        {"train": train_transform(data.augmentation, spec), "val": eval_transform(spec)},
+        {"train": train_transform(section.augmentation, spec), "val": eval_transform(spec)},
         spec=spec,
-        on_bad_image=data.on_bad_image,
-        max_pixels=data.max_pixels,
-        cache=cache_directory() if data.cache else None,
+        on_bad_image=section.on_bad_image,
+        max_pixels=section.max_pixels,
+        cache=cache_directory() if section.cache else None,
     )
-    return opened["train"], opened["val"]
+    skipped = [broken for each in opened.values() for broken in each.skipped]
+    train, val = opened["train"].dataset, opened["val"].dataset
+    data = _TrainingData(manifest, train, val, Collate(spec), spec, backbone.module, skipped)
+    return config.model_copy(update={"data": section}), data
 
 
-def _train_loader(config: Config, dataset: ImageTextDataset, spec: ImageSpec, epoch: int) -> DataLoader[Any]:
-    sampler = EpochSampler(len(dataset), seed=config.training.seed, shuffle=True)
+def _load_features(config: Config) -> tuple[Config, "_TrainingData"]:
+    """Features of a frozen backbone; the configuration comes back with that backbone and the data they came from."""
+    folder = config.data.features
+    if folder is None:
+        raise ValueError("config.data.features is None; needed a folder of features.")
+    found = open_features(folder)
+    check_trainable(found.manifest)
+    _check_texts(config, found.manifest)
+    backbone = found.config.backbone.model_copy(update={"freeze": True})
+    data = found.config.data.model_copy(update={"features": folder, "workers": config.data.workers})
+    training = _TrainingData(
+        found.manifest,
+        found.dataset("train"),
+        found.dataset("val"),
+        collate_features,
+        found.spec,
+        found.backbone,
+        [],
+    )
+    return config.model_copy(update={"backbone": backbone, "data": data}), training
+
+
+def _train_loader(config: Config, data: _TrainingData, epoch: int) -> DataLoader[Any]:
+    sampler = EpochSampler(len(data.train), seed=config.training.seed, shuffle=True)
     sampler.set_epoch(epoch)
     return DataLoader(
-        dataset,
+        data.train,
         batch_size=config.training.batch_size,
         sampler=sampler,
         num_workers=config.data.workers,
-        collate_fn=Collate(spec),
-        drop_last=len(dataset) > config.training.batch_size,  # batch norm cannot learn from a batch of one
+        collate_fn=data.collate,
+        drop_last=len(data.train) > config.training.batch_size,  # batch norm cannot learn from a batch of one
         generator=torch.Generator(),  # of its own: a loader otherwise draws from the one that the noise comes from
     )
 
 
-def _describe_data(manifest: Manifest, train: OpenedSplit, val: OpenedSplit) -> dict[str, Any]:
+def _describe_data(data: _TrainingData) -> dict[str, Any]:
     return {
-        "source": manifest.source,
-        "classes": len(manifest.classes),
-        "train": len(train.records),
-        "val": len(val.records),
-        "train_without_text": sum(not has_text(record.text) for record in train.records),
-        "skipped_images": [broken._asdict() for opened in (train, val) for broken in opened.skipped],
-        "notes": list(manifest.notes),
+        "source": data.manifest.source,
+        "classes": len(data.manifest.classes),
+        "train": len(data.train),
+        "val": len(data.val),
+        "train_without_text": sum(not has_text(text) for text in data.train.texts),
+        "skipped_images": [broken._asdict() for broken in data.skipped],
+        "notes": list(data.manifest.notes),
     }

@@ -1,0 +1,137 @@
+"""Features computed once with a frozen backbone, to train EMA, CDR and fusion on in seconds.
+
+```
+FOLDER/
+  features.safetensors   x_v by split, (N, D_v) each, in the order of the manifest's rows
+  manifest.csv           the rows
+  encoder/               the backbone with its weights and its input, as a run directory
+```
+"""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from marnet.checkpoint import MANIFEST, load_run, save_weights, start_run_directory
+from marnet.config import Config, cache_directory
+from marnet.data.dataset import Collate, ImageTextDataset, open_splits
+from marnet.data.features import FeatureDataset
+from marnet.data.manifest import Manifest, label_indices, read_manifest, write_manifest
+from marnet.data.sources import open_source
+from marnet.data.transforms import ImageSpec, eval_transform
+from marnet.encoders.visual import make_backbone
+from marnet.errors import RunDirectoryError
+from marnet.inference import make_loader
+from marnet.model import build_model
+
+FEATURES, ENCODER = "features.safetensors", "encoder"
+_logger = logging.getLogger("marnet")
+
+
+class FeatureSet(NamedTuple):
+    """Features with the rows they belong to and the backbone they came from."""
+
+    manifest: Manifest
+    splits: dict[str, Tensor]  # (N, D_v) each
+    backbone: nn.Module
+    config: Config  # of the encoder: what `backbone` and `data` were
+    spec: ImageSpec
+
+    def dataset(self, split: str) -> FeatureDataset:
+        """The features of a split as a dataset."""
+        records = self.manifest.split(split)
+        labels = label_indices(records, self.manifest.classes)
+        return FeatureDataset(self.splits[split], [record.text for record in records], labels)
+
+
+def embed(config: Config, out: Path | str) -> Path:
+    """Compute the features of every image of `config.data` with `config.backbone`, without augmentation.
+
+    Raises:
+        RunDirectoryError: `out` holds something already.
+        MarnetError: the data or the backbone cannot be used.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another --out.")
+    data = config.data
+    manifest = open_source(data)
+    torch.manual_seed(config.training.seed)  # of a backbone that starts at random
+    section = config.backbone
+    backbone = make_backbone(
+        section.name, image_size=data.image_size, pretrained=section.pretrained, weights=section.weights
+    )
+    size = data.image_size or backbone.image_size
+    spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
+    opened = open_splits(
+        manifest,
+        dict.fromkeys(manifest.splits(), eval_transform(spec)),
+        spec=spec,
+        on_bad_image=data.on_bad_image,
+        max_pixels=data.max_pixels,
+        cache=cache_directory() if data.cache else None,
+    )
+    features = {name: _compute(backbone.module, each.dataset, spec, name) for name, each in opened.items()}
+    kept = tuple(record for each in opened.values() for record in each.records)
+    plain = Config.model_validate(
+        {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}}
+        | {"data": {**data.model_dump(), "image_size": size}}
+    )
+    model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)
+    start_run_directory(out / ENCODER, plain, manifest.classes, spec)
+    save_weights(out / ENCODER, model)
+    write_manifest(Manifest(kept, manifest.classes, manifest.source), out / MANIFEST)
+    save_file(features, out / FEATURES)
+    width = next(iter(features.values())).shape[1]
+    _logger.info("Wrote %d features of width %d into %s.", len(kept), width, out)
+    return out
+
+
+def open_features(folder: Path | str) -> FeatureSet:
+    """Open what `embed` wrote.
+
+    Raises:
+        RunDirectoryError: a file is missing or damaged.
+    """
+    folder = Path(folder)
+    if not (folder / FEATURES).is_file():
+        raise RunDirectoryError(
+            f"{folder} has no {FEATURES}; needed a folder written by 'marnet embed SOURCE --out {folder}'."
+        )
+    try:
+        splits = load_file(folder / FEATURES)
+    except (SafetensorError, OSError) as error:
+        raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
+    manifest = read_manifest(folder / MANIFEST)
+    encoder = load_run(folder / ENCODER)
+    counts = {name: len(features) for name, features in splits.items()}
+    if counts != manifest.splits():
+        raise RunDirectoryError(
+            f"{folder / FEATURES} holds {counts} features, {MANIFEST} {manifest.splits()} rows; needed as many of "
+            f"each. Embed the source again."
+        )
+    return FeatureSet(manifest, splits, encoder.model.backbone, encoder.config, encoder.spec)
+
+
+@torch.inference_mode()
+def _compute(backbone: nn.Module, dataset: ImageTextDataset, spec: ImageSpec, split: str) -> Tensor:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    console = Console(stderr=True)
+    batches = track(
+        make_loader(dataset, Collate(spec), batch_size=64),
+        description=f"Embedding {split}",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    features = torch.cat([backbone(batch.images.to(device)).float().cpu() for batch in batches])
+    backbone.to("cpu")
+    return features
