@@ -1,6 +1,5 @@
 """The Grocery Store layout: a miniature, and the real data where it is at hand."""
 
-import os
 import re
 from pathlib import Path
 
@@ -83,11 +82,8 @@ def test_another_folder_is_refused(store: Path, tmp_path: Path) -> None:
         load_source(f"grocery-store:{store}")
 
 
-def test_the_real_data() -> None:
-    shared = Path(os.environ.get("MARNET_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    folder = shared / "GroceryStoreDataset"
-    if not folder.is_dir():
-        pytest.skip(f"Grocery Store is not in {shared}; set MARNET_SHARED_DATA")
+def test_the_real_data(shared_data: Path) -> None:
+    folder = shared_data / "GroceryStoreDataset"
     manifest = load_source(f"grocery-store:{folder}")
     assert manifest.splits() == {"train": 2640, "val": 296}
     assert len(manifest.classes) == 81
