@@ -13,10 +13,10 @@ from PIL import Image
 
 import marnet
 from marnet.data.sources import load_source
+from marnet.evaluation.demo import TEST_DATA, TRAINING_DATA
 
 run = Path(sys.argv[1] if len(sys.argv) > 1 else "marnet-demo") / "marnet"
-training = load_source("synthetic:images=30,val_images=10,test_images=0")
-new = load_source("synthetic:images=0,val_images=0,test_images=20")
+training, new = load_source(TRAINING_DATA), load_source(TEST_DATA)
 predictor = marnet.load(run)
 
 chosen = new.classes[::6]

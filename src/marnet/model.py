@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from marnet.config import Config, cache_directory, make_config
 from marnet.encoders.text import TextOptions, build_text_encoder, has_text
-from marnet.encoders.visual import adapt_backbone, feature_width, make_backbone
+from marnet.encoders.visual import Backbone, adapt_backbone, feature_width, make_backbone
 from marnet.errors import ConfigError
 from marnet.modules.alignment import AlignedPair, EmbeddingMatchingAlignment
 from marnet.modules.fusion import make_fusion
@@ -192,6 +192,18 @@ def branch_widths(
     return widths
 
 
+def build_backbone(config: Config) -> Backbone:
+    """The backbone that a configuration names, with the input it needs.
+
+    Raises:
+        EncoderError: it is unknown, or its weights cannot be had.
+    """
+    section = config.backbone
+    return make_backbone(
+        section.name, image_size=config.data.image_size, pretrained=section.pretrained, weights=section.weights
+    )
+
+
 def build_model(
     config: Config,
     *,
@@ -215,9 +227,7 @@ def build_model(
     """
     section, image_size = config.backbone, config.data.image_size
     if backbone is None:
-        made = make_backbone(
-            section.name, image_size=image_size, pretrained=section.pretrained, weights=section.weights
-        )
+        made = build_backbone(config)
         backbone, image_size = made.module, made.image_size
     backbone = adapt_backbone(
         backbone, freeze_batch_norm=section.freeze_batch_norm, checkpointing=section.gradient_checkpointing

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import marnet
 from marnet import fit, make_config
 from marnet.cli import main
-from marnet.errors import RunDirectoryError
+from marnet.errors import ConfigError, RunDirectoryError
 from marnet.training import embed
 from marnet.training.features import open_features
 
@@ -38,9 +38,9 @@ def test_features_are_those_of_the_backbone(features: Path, manifest_file: Path)
 
 
 def test_a_run_on_features_predicts_from_images(features: Path, tmp_path: Path) -> None:
-    result = train_on(features, tmp_path / "run")
-    moved = shutil.copytree(features, tmp_path / "kept")
-    assert moved.exists()
+    copy = Path(shutil.copytree(features, tmp_path / "F"))
+    result = train_on(copy, tmp_path / "run")
+    shutil.rmtree(copy)  # the run needs nothing of it
     judged = marnet.evaluate(result.run)  # decodes the images and runs the backbone
     assert judged.top1 == pytest.approx(result.metrics.top1)
     assert judged.nll == pytest.approx(result.metrics.nll, abs=1e-4)
@@ -79,6 +79,12 @@ def test_the_command_line(
     assert "--features brings its own data and backbone; found --data, --backbone beside it" in capsys.readouterr().err
     assert call("embed", source, "--out", "F") == 1
     assert "F already holds something; nothing was changed" in capsys.readouterr().err
+
+
+def test_features_take_neither_rows_nor_a_backbone_beside_them(features: Path, tmp_path: Path) -> None:
+    config = make_config({"data": {"features": str(features)}})
+    with pytest.raises(ConfigError, match=r"data.features brings its own rows and backbone; found a manifest"):
+        fit(config, tmp_path / "run", manifest=open_features(features).manifest)
 
 
 def test_damage_is_named(features: Path, tmp_path: Path) -> None:

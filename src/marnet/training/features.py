@@ -26,10 +26,9 @@ from marnet.data.features import FeatureDataset
 from marnet.data.manifest import Manifest, label_indices, read_manifest, write_manifest
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform
-from marnet.encoders.visual import make_backbone
 from marnet.errors import RunDirectoryError
 from marnet.inference import make_loader
-from marnet.model import build_model
+from marnet.model import build_backbone, build_model
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
 _logger = logging.getLogger("marnet")
@@ -64,10 +63,7 @@ def embed(config: Config, out: Path | str) -> Path:
     data = config.data
     manifest = open_source(data)
     torch.manual_seed(config.training.seed)  # of a backbone that starts at random
-    section = config.backbone
-    backbone = make_backbone(
-        section.name, image_size=data.image_size, pretrained=section.pretrained, weights=section.weights
-    )
+    backbone = build_backbone(config)
     size = data.image_size or backbone.image_size
     spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
     opened = open_splits(

@@ -25,11 +25,11 @@ from marnet.data.manifest import Manifest, check_trainable, read_manifest, write
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
-from marnet.encoders.visual import Backbone, make_backbone
-from marnet.errors import DataError
+from marnet.encoders.visual import Backbone
+from marnet.errors import ConfigError, DataError
 from marnet.inference import collect_outputs, make_loader
 from marnet.metrics import Metrics, classification_metrics
-from marnet.model import MARNet, build_model
+from marnet.model import MARNet, build_backbone, build_model
 from marnet.training.features import open_features
 from marnet.training.lightning_module import is_first_process, seed_everything, train_with_lightning
 
@@ -92,7 +92,12 @@ def fit(
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
     seed_everything(config.training.seed)  # before all draws: every method starts from the same backbone
     if config.data.features is not None:
-        config, data = _load_features(config)
+        if backbone is not None or manifest is not None:
+            raise ConfigError(
+                "data.features brings its own rows and backbone; found a manifest or a backbone beside it. "
+                "Leave that out."
+            )
+        config, data = _load_features(config, config.data.features)
     else:
         if manifest is None:
             manifest = read_manifest(run / MANIFEST) if resume else open_source(config.data)
@@ -122,13 +127,6 @@ def fit(
     return FitResult(run, metrics)
 
 
-def _named_backbone(config: Config) -> Backbone:
-    section = config.backbone
-    return make_backbone(
-        section.name, image_size=config.data.image_size, pretrained=section.pretrained, weights=section.weights
-    )
-
-
 def _check_texts(config: Config, manifest: Manifest) -> None:
     if config.needs_text:
         check_text_encoder_name(config.text.name)
@@ -144,7 +142,7 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     """Decoded images and the backbone for them; the configuration comes back with the size of the images."""
     check_trainable(manifest)
     _check_texts(config, manifest)
-    backbone = backbone or _named_backbone(config)
+    backbone = backbone or build_backbone(config)
     size = config.data.image_size or backbone.image_size
     section = config.data.model_copy(update={"image_size": size})
     spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
@@ -162,11 +160,8 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     return config.model_copy(update={"data": section}), data
 
 
-def _load_features(config: Config) -> tuple[Config, "_TrainingData"]:
+def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData"]:
     """Features of a frozen backbone; the configuration comes back with that backbone and the data they came from."""
-    folder = config.data.features
-    if folder is None:
-        raise ValueError("config.data.features is None; needed a folder of features.")
     found = open_features(folder)
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)
