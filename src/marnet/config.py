@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from marnet.errors import ConfigError, suggest
 
 Augmentation = Literal["none", "light", "strong"]
+Balance = Literal["none", "weights", "sampler", "logit-adjust"]
 FusionKind = Literal["gated-logits", "gated-features", "concat"]
+LabelForm = Literal["single", "multi"]
 Method = Literal["image-only", "match", "reconstruct", "marnet"]
 Parametrisation = Literal["x0", "v", "epsilon"]
 Positives = Literal["text", "identity"]
@@ -58,6 +60,10 @@ class DataConfig(Section):
     source: str = Field("", description="a manifest file, a folder of images or NAME:PATH; see docs/data.md")
     features: Path | None = Field(None, description="train on these features of 'marnet embed' instead of images")
     columns: ColumnNames = ColumnNames()
+    labels: LabelForm = Field("single", description="one class an image, or multi: a comma list of classes, or none")
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="labels multi: an image has the classes with this probability or more"
+    )
     image_size: int | None = Field(
         None, ge=8, description="side of the square the model sees, in pixels; null: the backbone's"
     )
@@ -160,7 +166,9 @@ class TrainingConfig(Section):
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a backbone's layer over the one after it")
     probe_epochs: int = Field(0, ge=0, description="this many first epochs leave the backbone as it is")
     gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null does not clip")
-    patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better val top-1")
+    patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better val top-1 or mAP")
+    balance: Balance = Field("none", description="what to do about rare classes (docs/data.md)")
+    logit_adjustment: float = Field(1.0, gt=0, description="balance logit-adjust: tau, the factor on the log priors")
     precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = "32"
     devices: str = Field("auto", description="auto, a count, or cpu, cpu:2, cuda:1, mps")
     seed: int = Field(0, ge=0)

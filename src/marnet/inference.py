@@ -1,5 +1,6 @@
 """Prediction from images alone, out of a run directory."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,11 @@ from marnet.data.manifest import Manifest, Record, read_manifest
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
 from marnet.errors import DataError
 from marnet.model import MARNet, PredictionOutput
+from marnet.tasks import Task, make_task
 
 
 class Prediction(NamedTuple):
-    """The most probable classes of one image, the best first."""
+    """Classes of one image, the most probable first; where images have several classes, possibly none."""
 
     image: str
     labels: tuple[str, ...]
@@ -31,7 +33,7 @@ class SplitOutputs(NamedTuple):
     """What the model makes of every image of a split; tensors on the CPU, N rows."""
 
     logits: Tensor  # (N, C)
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64; where images have several classes, (N, C) float32
     branch_logits: dict[str, Tensor]  # (N, C) each
     x_v: Tensor  # (N, D_v)
     x_cdr: Tensor | None  # (N, d_0)
@@ -57,50 +59,58 @@ class Predictor:
         self.config: Config = loaded.config
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
+        self.task: Task = make_task(loaded.config, len(loaded.classes))
         self.device = _choose_device(device)
         self.model: MARNet = loaded.model.to(self.device)
 
     def predict(
-        self, images: Sequence[str | Path | Image.Image], *, top: int = 5, batch_size: int = 64
+        self, images: Sequence[str | Path | Image.Image], *, top: int | None = None, batch_size: int = 64
     ) -> list[Prediction]:
         """The `top` most probable classes of each image.
+
+        Without `top` these are five, or where images have several classes, those that reach `data.threshold`.
 
         Raises:
             ImageError: an image cannot be read.
             ValueError: `top` is less than 1.
         """
-        if top < 1:
+        if top is not None and top < 1:
             raise ValueError(f"top is {top}; needed 1 or more.")
         predictions = []
         for first in range(0, len(images), batch_size):
             chosen = images[first : first + batch_size]
             probabilities = self.probabilities(torch.stack([self._prepare(image) for image in chosen]))
-            values, indices = probabilities.topk(min(top, len(self.classes)))
-            for image, row, columns in zip(chosen, values.tolist(), indices.tolist(), strict=True):
+            for image, row, columns in zip(chosen, probabilities, self.task.read(probabilities, top), strict=True):
                 name = getattr(image, "filename", "") or "image" if isinstance(image, Image.Image) else str(image)
-                predictions.append(Prediction(name, tuple(self.classes[i] for i in columns), tuple(row)))
+                labels = tuple(self.classes[column] for column in columns)
+                predictions.append(Prediction(name, labels, tuple(row[columns].tolist())))
         return predictions
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities `(B, C)` of uint8 images `(B, 3, S, S)` of the size of `self.spec`."""
-        return self.model(normalise(images, self.spec).to(self.device)).softmax(-1).cpu()  # type: ignore[no-any-return]
+        return self.task.probabilities(self.model(normalise(images, self.spec).to(self.device))).cpu()
 
     def manifest(self) -> Manifest:
         """The rows and the split that the run was trained and validated on."""
-        return read_manifest(self.run / MANIFEST)
+        return read_manifest(self.run / MANIFEST, labels=self.config.data.labels)
 
     def outputs(self, manifest: Manifest, split: str, *, batch_size: int = 64) -> SplitOutputs:
         """Everything the model makes of a split; labels are matched to the run's classes by name.
 
         Raises:
-            DataError: the split is empty, a label is unknown to the run, or (unless the run skips them) an image is
-                broken.
+            DataError: the split is empty, its labels are of the other form, one is unknown to the run, or (unless the
+                run skips them) an image is broken.
         """
         data = self.config.data
+        if manifest.labels != data.labels:
+            raise DataError(
+                f"{manifest.source} has labels of the form {manifest.labels!r}; the run was trained with "
+                f"{data.labels!r}. Read the source with --labels {data.labels}."
+            )
         _check_labels_known(manifest, split, self.classes)
         opened = open_splits(
-            Manifest(manifest.records, self.classes, manifest.source, manifest.notes),
+            dataclasses.replace(manifest, classes=self.classes),
             {split: eval_transform(self.spec)},
             spec=self.spec,
             on_bad_image=data.on_bad_image,
@@ -175,7 +185,13 @@ def _concatenate(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _check_labels_known(manifest: Manifest, split: str, classes: Sequence[str]) -> None:
-    unknown = sorted({record.label for record in manifest.split(split)} - set(classes))
+    rows = manifest.split(split)
+    named = {name for record in rows for name in manifest.names(record)}
+    if not named:
+        raise DataError(
+            f"{manifest.source} names no class in any of the {len(rows)} rows of split {split!r}; needed some to judge."
+        )
+    unknown = sorted(named - set(classes))
     if unknown:
         raise DataError(
             f"{manifest.source}, split {split!r}, has labels that the run does not know: {', '.join(unknown[:5])}"

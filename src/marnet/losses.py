@@ -1,7 +1,7 @@
 """The losses: pure functions of tensors, and their weighted sum (docs/method.md)."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,14 @@ class LossTerms(NamedTuple):
 
     total: Tensor  # (), the weighted sum
     terms: dict[str, Tensor]  # () each, before weighting
+
+
+class ClassificationLoss(Protocol):
+    """Judges logits `(B, C)` against targets, `()`; `classification_loss` is the default."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, /, *, label_smoothing: float = 0.0) -> Tensor:
+        """The loss; 0 where B is 0."""
+        ...
 
 
 def matching_loss(z_v: Tensor, z_s: Tensor, scale: Tensor, positives: Tensor) -> Tensor:
@@ -90,26 +98,28 @@ def training_loss(
     positives: Positives | Tensor = "text",
     weights: Mapping[str, float] | None = None,
     label_smoothing: float = 0.1,
+    classify: ClassificationLoss = classification_loss,
 ) -> LossTerms:
     """The objective of docs/method.md, with a classification loss for each branch (ours).
 
     Args:
         outputs: of `MARNet.training_outputs`.
-        labels: `(B,)` int64.
+        labels: `(B,)` int64, or what `classify` takes.
         texts: the B texts that `outputs` were computed from.
         positives: a kind of `positive_pairs`, or a mask `(M, M)` over the rows that have a text.
         weights: by name of the term; a missing one has the library's default. 0 leaves the term out.
         label_smoothing: of every cross-entropy.
+        classify: the cross-entropy of all these terms; another for several labels an image or for rare classes.
 
     Raises:
         ValueError: a weight has an unknown name.
     """
     weights = _complete(weights or {})
     prediction = outputs.prediction
-    terms = {"classification": classification_loss(prediction.logits, labels, label_smoothing=label_smoothing)}
+    terms = {"classification": classify(prediction.logits, labels, label_smoothing=label_smoothing)}
     if len(prediction.branch_logits) > 1:  # with one branch its prediction is the fused one
         for branch, logits in prediction.branch_logits.items():
-            terms[BRANCH_TERMS[branch]] = classification_loss(logits, labels, label_smoothing=label_smoothing)
+            terms[BRANCH_TERMS[branch]] = classify(logits, labels, label_smoothing=label_smoothing)
     if outputs.aligned is not None and weights["matching"]:
         if not isinstance(positives, Tensor):
             with_text = [texts[i] for i in outputs.text_rows.tolist()]
@@ -119,7 +129,7 @@ def training_loss(
         terms["reconstruction"] = reconstruction_loss(outputs.reconstruction.prediction, outputs.reconstruction.target)
     if outputs.text_logits is not None:
         own = labels[outputs.text_rows]
-        terms["text"] = classification_loss(outputs.text_logits, own, label_smoothing=label_smoothing)
+        terms["text"] = classify(outputs.text_logits, own, label_smoothing=label_smoothing)
     used = {name: term for name, term in terms.items() if weights[name]}
     total = sum((weights[name] * term for name, term in used.items()), torch.zeros((), device=labels.device))
     return LossTerms(total, used)

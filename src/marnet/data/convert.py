@@ -1,5 +1,6 @@
 """From any source to a manifest file, its images referenced or copied beside it."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -58,7 +59,7 @@ def _copy_images(manifest: Manifest, folder: Path) -> Manifest:
         record._replace(image=str(folder / targets[record.image, record.split, record.label]))
         for record in manifest.records
     )
-    return Manifest(records, manifest.classes, manifest.source, manifest.notes)
+    return dataclasses.replace(manifest, records=records)
 
 
 def _choose_targets(manifest: Manifest) -> dict[tuple[str, str, str], str]:

@@ -1,5 +1,6 @@
 """Datasets and batches whose random draws are a function of seed, epoch and row alone."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from marnet.data.images import BrokenImage, decode_images
-from marnet.data.manifest import Manifest, Record, check_trainable, label_indices
+from marnet.data.manifest import Manifest, Record, check_trainable, label_targets
 from marnet.data.transforms import ImageSpec, Transform, cache_size, normalise
 from marnet.errors import DataError
 
@@ -30,7 +31,7 @@ class Sample(NamedTuple):
 
     image: Tensor  # (3, S, S) uint8
     text: str
-    label: int
+    label: int | np.ndarray  # its number; where images have several classes, (C,) float32 of 0 and 1
     row: int
 
 
@@ -39,7 +40,7 @@ class Batch(NamedTuple):
 
     images: Tensor  # (B, 3, S, S) float32, normalised, channels last
     texts: list[str]
-    labels: Tensor  # (B,) int64
+    labels: Tensor  # (B,) int64; where images have several classes, (B, C) float32
     indices: Tensor  # (B,) int64, rows of the dataset
 
 
@@ -60,7 +61,7 @@ class ImageTextDataset(Dataset[Sample]):
     Args:
         images: `(M, S', S', 3)` uint8, possibly memory-mapped.
         texts: N texts, "" for none.
-        labels: `(N,)` int64.
+        labels: of `label_targets`, `(N,)` int64 or `(N, C)` float32.
         transform: from uint8 `(3, S', S')` to uint8 `(3, S, S)`.
         rows: `(N,)`, the image of each row; None if M = N and row i has image i.
     """
@@ -108,7 +109,7 @@ class ImageTextDataset(Dataset[Sample]):
         pixels = np.array(self.images[self.rows[row]])  # a copy: torch needs it writable
         image = torch.from_numpy(pixels).permute(2, 0, 1)  # (S', S', 3) -> (3, S', S')
         image = self.transform(image) if seed is None else _transform_seeded(self.transform, image, seed)
-        return Sample(image, self.texts[row], int(self.labels[row]), row)
+        return Sample(image, self.texts[row], self.labels[row], row)
 
 
 def _transform_seeded(transform: Transform, image: Tensor, seed: int) -> Tensor:
@@ -169,7 +170,7 @@ class Collate:
         return Batch(
             normalise(images, self.spec),
             [sample.text for sample in samples],
-            torch.tensor([sample.label for sample in samples]),
+            torch.from_numpy(np.array([sample.label for sample in samples])),
             torch.tensor([sample.row for sample in samples]),
         )
 
@@ -220,7 +221,7 @@ def open_splits(
         dataset = ImageTextDataset(
             decoded[name].pixels,
             [record.text for record in kept],
-            label_indices(kept, manifest.classes),
+            label_targets(kept, manifest.classes, manifest.labels),
             transform,
             rows=rows,
         )
@@ -254,4 +255,5 @@ def _check_remaining(manifest: Manifest, opened: Mapping[str, OpenedSplit]) -> N
             )
     if {"train", "val"} <= set(opened):
         kept = tuple(record for each in opened.values() for record in each.records)
-        check_trainable(Manifest(kept, manifest.classes, f"{manifest.source} without its broken images"))
+        source = f"{manifest.source} without its broken images"
+        check_trainable(dataclasses.replace(manifest, records=kept, source=source))

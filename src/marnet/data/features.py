@@ -16,7 +16,7 @@ class FeatureDataset(Dataset[Sample]):
     Args:
         features: `(N, D_v)` float32.
         texts: N texts, "" for none.
-        labels: `(N,)` int64.
+        labels: of `label_targets`, `(N,)` int64 or `(N, C)` float32.
     """
 
     def __init__(self, features: Tensor, texts: Sequence[str], labels: np.ndarray) -> None:
@@ -33,7 +33,7 @@ class FeatureDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int | Draw) -> Sample:
         row = index.row if isinstance(index, Draw) else index
-        return Sample(self.features[row], self.texts[row], int(self.labels[row]), row)
+        return Sample(self.features[row], self.texts[row], self.labels[row], row)
 
 
 def collate_features(samples: Sequence[Sample]) -> Batch:
@@ -41,6 +41,6 @@ def collate_features(samples: Sequence[Sample]) -> Batch:
     return Batch(
         torch.stack([sample.image for sample in samples]),
         [sample.text for sample in samples],
-        torch.tensor([sample.label for sample in samples]),
+        torch.from_numpy(np.array([sample.label for sample in samples])),
         torch.tensor([sample.row for sample in samples]),
     )

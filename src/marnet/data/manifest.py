@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marnet.data.splits import SPLITS, normalise_split, stratified_split
+from marnet.config import LabelForm
+from marnet.data.labels import (
+    LABEL_INDEX,
+    canonical_label,
+    comma_notes,
+    label_names,
+    list_classes,
+    multi_hot,
+    number_classes,
+    numbered_classes,
+)
+from marnet.data.splits import SPLITS, normalise_split, split_by_classes
 from marnet.data.tables import Table, read_table, write_table
 from marnet.errors import DataError, suggest
 
-# Written by `write_manifest` where the classes are not in natural order, so that a run keeps its numbering.
-LABEL_INDEX = "label_index"
 _logger = logging.getLogger("marnet")
 
 
@@ -25,7 +33,7 @@ class Record(NamedTuple):
 
     image: str  # absolute path
     text: str  # "" for none
-    label: str
+    label: str  # a class, or classes as "basil, tomato" ("" for none), as `Manifest.labels` says
     split: str  # "train", "val" or "test"
 
 
@@ -38,12 +46,18 @@ class Manifest:
         classes: the C class names; their order numbers the labels.
         source: where the rows come from, for messages.
         notes: what a user should know about how the source was read.
+        labels: whether a label is one class or a comma list of them.
     """
 
     records: tuple[Record, ...]
     classes: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+    labels: LabelForm = "single"
+
+    def names(self, record: Record) -> tuple[str, ...]:
+        """The classes of a row: one, or with `labels` "multi" any number."""
+        return label_names(record.label, self.labels)
 
     def splits(self) -> dict[str, int]:
         """The number of rows of each split that has any."""
@@ -71,6 +85,7 @@ def read_manifest(
     text: str = "text",
     label: str = "label",
     split: str = "split",
+    labels: LabelForm = "single",
     val_share: float = 0.15,
     test_share: float = 0.15,
     split_seed: int = 0,
@@ -83,6 +98,7 @@ def read_manifest(
         text: name of the column of texts; cells may be blank, and the column "text" may be absent.
         label: name of the column of class names.
         split: name of the column of splits; where "split" is absent, a seeded stratified split is made.
+        labels: "multi" reads a label as a comma list of classes; a blank one is no class.
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
@@ -92,25 +108,28 @@ def read_manifest(
     """
     path = Path(path)
     columns = {"image": image, "text": text, "label": label, "split": split}
-    table = read_table(path, [*columns.values(), LABEL_INDEX])
+    table = read_table(path, [*columns.values(), LABEL_INDEX], lists=[label] if labels == "multi" else [])
     for role, name in columns.items():
         if name not in table.columns and (role in ("image", "label") or name != role):
             raise _unknown_column(path, role, name, table)
     notes = []
     if text not in table.columns:
         notes.append(f"{path} has no column {text!r}: all texts are blank.")
-    labels = _filled(path, table, label)
+    cells = table.columns[label] if labels == "multi" else _filled(path, table, label)
+    notes += comma_notes(str(path), cells, labels)
     folder = path.absolute().parent
     images = [os.path.normpath(folder / name) for name in _filled(path, table, image)]
     if any(table.columns.get(split, ())):
         splits = _read_splits(path, table, split)
         notes += _shared_images(path, images, splits)
     else:
-        splits = stratified_split(images, labels, val_share=val_share, test_share=test_share, seed=split_seed)
+        names = [label_names(cell, labels) for cell in cells]
+        splits = split_by_classes(images, names, val_share=val_share, test_share=test_share, seed=split_seed)
         notes.append(f"{path} names no splits: made a stratified one with seed {split_seed}, {_count_splits(splits)}.")
     texts = table.columns.get(text) or [""] * len(images)
-    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, strict=True))
-    return Manifest(records, _read_classes(path, table, labels), str(path), tuple(notes))
+    named = [canonical_label(cell, labels) for cell in cells]
+    records = tuple(Record(*row) for row in zip(images, texts, named, splits, strict=True))
+    return Manifest(records, _read_classes(path, table, cells, labels), str(path), tuple(notes), labels)
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
@@ -129,20 +148,11 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         "label": [record.label for record in manifest.records],
         "split": [record.split for record in manifest.records],
     }
-    if manifest.classes != natural_order(columns["label"]):
-        columns[LABEL_INDEX] = [str(index) for index in label_indices(manifest.records, manifest.classes)]
+    if manifest.classes != list_classes(columns["label"], manifest.labels):
+        # So that a run keeps its numbering: a number for each name.
+        named = [number_classes(manifest.names(record), manifest.classes).tolist() for record in manifest.records]
+        columns[LABEL_INDEX] = [", ".join(map(str, numbers)) for numbers in named]
     write_table(path, columns)
-
-
-def natural_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Unique names, sorted with numbers in them by value: "dish 2" before "dish 10"."""
-
-    def key(name: str) -> tuple[list[str | int], str]:
-        # Splitting at a group of digits alternates text and number, so like is compared with like.
-        parts = re.split(r"(\d+)", name)
-        return [int(part) if position % 2 else part for position, part in enumerate(parts)], name
-
-    return tuple(sorted(set(names), key=key))
 
 
 def label_indices(records: Sequence[Record], classes: Sequence[str]) -> np.ndarray:
@@ -151,29 +161,44 @@ def label_indices(records: Sequence[Record], classes: Sequence[str]) -> np.ndarr
     Raises:
         DataError: a label is not among the classes.
     """
-    numbers = {name: index for index, name in enumerate(classes)}
-    unknown = Counter(record.label for record in records if record.label not in numbers)
-    if unknown:
-        raise DataError(
-            f"Found labels that are not among the {len(classes)} classes: {_some(unknown)}; "
-            f"needed labels such as {', '.join(repr(name) for name in classes[:3])}."
-        )
-    return np.array([numbers[record.label] for record in records], np.int64)
+    return number_classes([record.label for record in records], classes)
+
+
+def label_targets(records: Sequence[Record], classes: Sequence[str], form: LabelForm) -> np.ndarray:
+    """What a classifier is to learn: `label_indices`, `(N,)` int64; of form "multi" `(N, C)` float32 of 0 and 1.
+
+    Raises:
+        DataError: a class is not among the classes.
+    """
+    if form == "multi":
+        return multi_hot([record.label for record in records], classes)
+    return label_indices(records, classes)
+
+
+def count_classes(manifest: Manifest, split: str) -> Counter[str]:
+    """How many rows of a split each class has; those it has none of are absent."""
+    return Counter(name for record in manifest.records if record.split == split for name in manifest.names(record))
 
 
 def check_trainable(manifest: Manifest) -> None:
     """Refuse a manifest that no classifier can learn from and be judged on.
 
     Raises:
-        DataError: train or val is empty, train has one class only, or a class has no training image.
+        DataError: train or val is empty or names no class, train has one class only, or a class has no training image.
     """
-    rows = {name: Counter(record.label for record in manifest.records if record.split == name) for name in SPLITS}
+    rows = {name: count_classes(manifest, name) for name in SPLITS}
+    present = manifest.splits()
     for name in ("train", "val"):
-        if not rows[name]:
+        if name not in present:
             found = _count_splits(record.split for record in manifest.records)
             raise DataError(
                 f"{manifest.source} has no rows in split {name!r}; found {found}. Training needs train and val: give "
                 f"some rows that split, or leave the split column out and let a stratified split be made."
+            )
+        if not rows[name]:
+            raise DataError(
+                f"{manifest.source} names no class in any of the {present[name]} rows of split {name!r}; needed some "
+                f"with classes to learn and to judge. Check the label column."
             )
     if len(rows["train"]) < 2:
         only, count = rows["train"].most_common(1)[0]
@@ -245,21 +270,16 @@ def _shared_images(path: Path, images: Sequence[str], splits: Sequence[str]) -> 
     ]
 
 
-def _read_classes(path: Path, table: Table, labels: Sequence[str]) -> tuple[str, ...]:
+def _read_classes(path: Path, table: Table, labels: Sequence[str], form: LabelForm) -> tuple[str, ...]:
     if LABEL_INDEX not in table.columns:
-        return natural_order(labels)
-    pairs = set(zip(labels, table.columns[LABEL_INDEX], strict=True))
-    by_index = {index: name for name, index in pairs}
-    if (
-        len({name for name, _ in pairs}) != len(pairs)
-        or len(by_index) != len(pairs)
-        or not all(map(str.isdecimal, by_index))
-    ):
+        return list_classes(labels, form)
+    classes = numbered_classes(labels, table.columns[LABEL_INDEX], form)
+    if classes is None:
         raise DataError(
             f"Manifest {path}: the column {LABEL_INDEX!r} must number the labels, one whole number for each; found "
             f"otherwise. Remove or rename the column."
         )
-    return tuple(by_index[index] for index in sorted(by_index, key=int))
+    return classes
 
 
 def _relative(image: str, folder: Path) -> str:
@@ -274,8 +294,3 @@ def _count_splits(splits: Iterable[str]) -> str:
 
 def _count_label(rows: dict[str, Counter[str]], label: str) -> str:
     return ", ".join(f"{split} {counts[label]}" for split, counts in rows.items() if counts[label]) or "no rows"
-
-
-def _some(counts: Counter[str]) -> str:
-    shown = ", ".join(f"{name!r} ({count} rows)" for name, count in sorted(counts.items())[:5])
-    return shown + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")

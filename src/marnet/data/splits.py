@@ -1,6 +1,6 @@
 """The names of splits, and the seeded stratified split of rows that have none."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from random import Random
 
@@ -51,6 +51,36 @@ def stratified_split(
         for position, image in enumerate(shuffled):
             chosen[label, image] = "val" if position < val else "test" if position < val + test else "train"
     return [chosen[label, image] for image, label in zip(images, labels, strict=True)]
+
+
+def split_by_classes(
+    images: Sequence[str], names: Sequence[Sequence[str]], *, val_share: float, test_share: float, seed: int
+) -> list[str]:
+    """`stratified_split` of rows with any number of classes, by the rarest class of each (ours).
+
+    Rare classes are the ones that chance would leave out of a split, so a row counts as one of its rarest class. A class
+    of which nothing fell to train gets one of its images back there.
+
+    Args:
+        images: of the N rows.
+        names: the classes of each row.
+        val_share: share of val.
+        test_share: share of test.
+        seed: of the choice.
+    """
+    counts = Counter(name for row in names for name in row)
+    rarest = [min(row, key=lambda name: (counts[name], name), default="") for row in names]
+    splits = stratified_split(images, rarest, val_share=val_share, test_share=test_share, seed=seed)
+    learned = {name for row, split in zip(names, splits, strict=True) if split == "train" for name in row}
+    for name in sorted(set(counts) - learned):
+        if name in learned:  # came with another's image
+            continue
+        own = sorted({image for image, row in zip(images, names, strict=True) if name in row})
+        back = Random(f"{seed} {name}").choice(own)
+        moved = [number for number, image in enumerate(images) if image == back]
+        splits = ["train" if number in moved else split for number, split in enumerate(splits)]
+        learned |= {other for number in moved for other in names[number]}
+    return splits
 
 
 def _counts(n: int, val_share: float, test_share: float) -> tuple[int, int]:

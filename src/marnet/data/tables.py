@@ -28,11 +28,17 @@ class Table(NamedTuple):
         return f"{self.unit}{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Table:
+def read_table(path: Path, columns: Sequence[str], *, lists: Sequence[str] = ()) -> Table:
     """Read those of `columns` that the file has, and the names of the others (as empty lists).
 
+    Args:
+        path: the file.
+        columns: names of the columns to read.
+        lists: those of them whose lists will be taken apart at commas again.
+
     Raises:
-        DataError: the file is missing, empty, of another kind, damaged or not UTF-8.
+        DataError: the file is missing, empty, of another kind, damaged or not UTF-8, or an entry of a list holds a
+            comma where that would tear it apart.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -42,7 +48,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Table:
     if not path.is_file():
         near = suggest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
         raise DataError(f"Manifest {path} does not exist.{near} Check the path.")
-    table = reader(path, columns)
+    table = reader(path, columns, lists)
     if not table.places:
         raise DataError(f"Manifest {path} is empty; needed one row for each image.")
     return table
@@ -64,7 +70,7 @@ def write_table(path: Path, columns: dict[str, list[str]]) -> None:
         raise DataError(f"Manifest {path} cannot be written: {error.strerror or error}.") from None
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> Table:
+def _read_csv(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -91,7 +97,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Table:
     return table
 
 
-def _read_jsonl(path: Path, columns: Sequence[str]) -> Table:
+def _read_jsonl(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
     rows: list[dict[str, Any]] = []
     places = []
     for line, text in enumerate(_read_text(path).split("\n"), start=1):
@@ -110,11 +116,12 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Table:
         places.append(line)
     found: dict[str, list[str]] = {name: [] for row in rows for name in row}
     for name in set(columns) & set(found):
-        found[name] = _cells(path, name, [row.get(name) for row in rows], places=places, unit="line")
+        cells = [row.get(name) for row in rows]
+        found[name] = _cells(path, name, cells, places=places, unit="line", apart=name in lists)
     return Table(found, places, "line")
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Table:
+def _read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
     import pyarrow
     from pyarrow import parquet
 
@@ -126,16 +133,25 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Table:
         raise DataError(f"Manifest {path} is not a readable Parquet file: {error}") from None
     places = list(range(1, table.num_rows + 1))
     for name in table.column_names:
-        found[name] = _cells(path, name, table.column(name).to_pylist(), places=places, unit="row")
+        cells = table.column(name).to_pylist()
+        found[name] = _cells(path, name, cells, places=places, unit="row", apart=name in lists)
     return Table(found, places, "row")
 
 
-def _cells(path: Path, name: str, values: Sequence[Any], *, places: Sequence[int], unit: str) -> list[str]:
+def _cells(
+    path: Path, name: str, values: Sequence[Any], *, places: Sequence[int], unit: str, apart: bool
+) -> list[str]:
     for place, value in zip(places, values, strict=True):
         if isinstance(value, dict | bytes):
             raise DataError(
                 f"Manifest {path}, {unit} {place}: column {name!r} holds a {type(value).__name__}; needed a text, "
                 f"a number or a list of texts. Images must be files, named by their path."
+            )
+        torn = [entry for entry in value if "," in str(entry)] if apart and isinstance(value, list) else []
+        if torn:
+            raise DataError(
+                f"Manifest {path}, {unit} {place}: column {name!r} lists {torn[0]!r}; needed names without a comma, "
+                f"since a comma parts the classes of a comma list. Rename that class."
             )
     return [_to_text(value) for value in values]
 

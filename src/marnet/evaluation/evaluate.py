@@ -4,10 +4,10 @@ from pathlib import Path
 
 from marnet.data.sources import open_source
 from marnet.inference import load
-from marnet.metrics import Metrics, classification_metrics
+from marnet.metrics import Metrics, MultiLabelMetrics
 
 
-def evaluate(run: Path | str, *, split: str = "val", source: str | None = None) -> Metrics:
+def evaluate(run: Path | str, *, split: str = "val", source: str | None = None) -> Metrics | MultiLabelMetrics:
     """Judge a run on a split of its own rows, or of another source.
 
     Args:
@@ -24,4 +24,4 @@ def evaluate(run: Path | str, *, split: str = "val", source: str | None = None) 
     else:
         manifest = open_source(predictor.config.data.model_copy(update={"source": source}))
     outputs = predictor.outputs(manifest, split)
-    return classification_metrics(outputs.logits, outputs.labels)
+    return predictor.task.metrics(outputs.logits, outputs.labels)

@@ -8,6 +8,7 @@ FOLDER/
 ```
 """
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from marnet.checkpoint import MANIFEST, load_run, save_weights, start_run_direct
 from marnet.config import Config, cache_directory
 from marnet.data.dataset import Collate, ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
-from marnet.data.manifest import Manifest, label_indices, read_manifest, write_manifest
+from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform
 from marnet.errors import RunDirectoryError
@@ -46,7 +47,7 @@ class FeatureSet(NamedTuple):
     def dataset(self, split: str) -> FeatureDataset:
         """The features of a split as a dataset."""
         records = self.manifest.split(split)
-        labels = label_indices(records, self.manifest.classes)
+        labels = label_targets(records, self.manifest.classes, self.manifest.labels)
         return FeatureDataset(self.splits[split], [record.text for record in records], labels)
 
 
@@ -78,12 +79,12 @@ def embed(config: Config, out: Path | str) -> Path:
     kept = tuple(record for each in opened.values() for record in each.records)
     plain = Config.model_validate(
         {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}}
-        | {"data": {**data.model_dump(), "image_size": size}}
+        | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.labels}}
     )
     model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)
     start_run_directory(out / ENCODER, plain, manifest.classes, spec)
     save_weights(out / ENCODER, model)
-    write_manifest(Manifest(kept, manifest.classes, manifest.source), out / MANIFEST)
+    write_manifest(dataclasses.replace(manifest, records=kept), out / MANIFEST)
     save_file(features, out / FEATURES)
     width = next(iter(features.values())).shape[1]
     _logger.info("Wrote %d features of width %d into %s.", len(kept), width, out)
@@ -105,8 +106,8 @@ def open_features(folder: Path | str) -> FeatureSet:
         splits = load_file(folder / FEATURES)
     except (SafetensorError, OSError) as error:
         raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
-    manifest = read_manifest(folder / MANIFEST)
     encoder = load_run(folder / ENCODER)
+    manifest = read_manifest(folder / MANIFEST, labels=encoder.config.data.labels)
     counts = {name: len(features) for name, features in splits.items()}
     if counts != manifest.splits():
         raise RunDirectoryError(

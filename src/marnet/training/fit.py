@@ -18,6 +18,7 @@ from marnet.checkpoint import (
     write_json,
 )
 from marnet.config import Config, cache_directory
+from marnet.data.balanced import ClassBalancedSampler
 from marnet.data.dataset import Batch, Collate, EpochSampler, ImageTextDataset, Sample, open_splits
 from marnet.data.features import FeatureDataset, collate_features
 from marnet.data.images import BrokenImage
@@ -28,8 +29,9 @@ from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError, DataError
 from marnet.inference import collect_outputs, make_loader
-from marnet.metrics import Metrics, classification_metrics
+from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet, build_backbone, build_model
+from marnet.tasks import make_task
 from marnet.training.features import open_features
 from marnet.training.lightning_module import is_first_process, seed_everything, train_with_lightning
 
@@ -38,7 +40,7 @@ class FitResult(NamedTuple):
     """Where the run is and how good its best epoch is on val."""
 
     run: Path
-    metrics: Metrics
+    metrics: Metrics | MultiLabelMetrics
 
 
 class _TrainingData(NamedTuple):
@@ -100,8 +102,13 @@ def fit(
         config, data = _load_features(config, config.data.features)
     else:
         if manifest is None:
-            manifest = read_manifest(run / MANIFEST) if resume else open_source(config.data)
+            manifest = (
+                read_manifest(run / MANIFEST, labels=config.data.labels) if resume else open_source(config.data)
+            )
         config, data = _load_images(config, manifest, backbone)
+    task = make_task(config, len(data.manifest.classes))
+    training = config.training
+    classify = task.balanced_loss(training.balance, data.train.labels, tau=training.logit_adjustment)
     texts = data.train.texts
     model = model_factory(config, num_classes=len(data.manifest.classes), texts=texts, backbone=data.backbone)
     model = model.to(memory_format=torch.channels_last)
@@ -113,6 +120,8 @@ def fit(
         lambda epoch: _train_loader(config, data, epoch),
         make_loader(data.val, data.collate, batch_size=config.training.batch_size, workers=config.data.workers),
         run=run,
+        task=task,
+        classify=classify,
         settings=config.training,
         losses=config.losses,
         positives=config.alignment.positives,
@@ -120,7 +129,7 @@ def fit(
     )
     best = load_run(run, backbone=data.backbone).model
     outputs = collect_outputs(best, data.val, data.collate, batch_size=config.training.batch_size)
-    metrics = classification_metrics(outputs.logits, torch.as_tensor(data.val.labels))
+    metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
     if is_first_process():
         report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
         write_json(run / METRICS, report)
@@ -144,7 +153,7 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     _check_texts(config, manifest)
     backbone = backbone or build_backbone(config)
     size = config.data.image_size or backbone.image_size
-    section = config.data.model_copy(update={"image_size": size})
+    section = config.data.model_copy(update={"image_size": size, "labels": manifest.labels})
     spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
     opened = open_splits(
         manifest,
@@ -166,7 +175,7 @@ def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)
     backbone = found.config.backbone.model_copy(update={"freeze": True})
-    data = found.config.data.model_copy(update={"features": folder, "workers": config.data.workers})
+    data = found.config.data.model_copy(update={"features": folder, "workers": config.data.workers, "threshold": config.data.threshold})
     training = _TrainingData(
         found.manifest,
         found.dataset("train"),
@@ -180,7 +189,12 @@ def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData
 
 
 def _train_loader(config: Config, data: _TrainingData, epoch: int) -> DataLoader[Any]:
-    sampler = EpochSampler(len(data.train), seed=config.training.seed, shuffle=True)
+    seed = config.training.seed
+    sampler: EpochSampler | ClassBalancedSampler = (
+        ClassBalancedSampler(data.train.labels, seed=seed)
+        if config.training.balance == "sampler"
+        else EpochSampler(len(data.train), seed=seed, shuffle=True)
+    )
     sampler.set_epoch(epoch)
     return DataLoader(
         data.train,

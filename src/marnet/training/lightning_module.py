@@ -22,15 +22,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from marnet.checkpoint import HISTORY, RESUME_POINT, read_history, save_weights
 from marnet.config import LossConfig, Positives, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.errors import ConfigError, NonFiniteLossError
-from marnet.losses import classification_loss, training_loss
+from marnet.losses import ClassificationLoss, training_loss
 from marnet.metrics import percent
 from marnet.model import MARNet
+from marnet.tasks import Task
 from marnet.training.parameter_groups import parameter_groups
 
 logger = logging.getLogger("marnet")
@@ -44,6 +44,8 @@ def train_with_lightning(
     val: Loader,
     *,
     run: Path,
+    task: Task,
+    classify: ClassificationLoss,
     settings: TrainingConfig,
     losses: LossConfig,
     positives: Positives,
@@ -56,6 +58,8 @@ def train_with_lightning(
         train: gives the batches of an epoch, counted from 0.
         val: the batches to validate on after every epoch.
         run: the run directory.
+        task: judges the epochs.
+        classify: the classification loss of every branch.
         settings: of the optimisation.
         losses: weights of the terms.
         positives: which pairs match.
@@ -69,8 +73,8 @@ def train_with_lightning(
         ConfigError: the devices or the precision are not to be had on this machine.
     """
     callbacks: list[Callback] = [
-        _BestWeights(run),
-        _History(run / HISTORY),
+        _BestWeights(run, task.score),
+        _History(run / HISTORY, task),
         ModelCheckpoint(
             run / RESUME_POINT.parent,
             filename=RESUME_POINT.stem,  # one file, replaced after every epoch
@@ -81,10 +85,12 @@ def train_with_lightning(
     if sys.stderr.isatty():
         callbacks.append(_ProgressBar(console_kwargs={"stderr": True}))
     if settings.patience is not None:
-        callbacks.append(EarlyStopping("val/top1", mode="max", patience=settings.patience))
+        callbacks.append(EarlyStopping(f"val/{task.score}", mode="max", patience=settings.patience))
     with _quiet():
         trainer = _make_trainer(settings, run, callbacks)
-    module = _TrainingModule(model, train, settings=settings, losses=losses, positives=positives)
+    module = _TrainingModule(
+        model, train, task=task, classify=classify, settings=settings, losses=losses, positives=positives
+    )
     checkpoint = run / RESUME_POINT if resume else None
     with _quiet():
         trainer.fit(module, val_dataloaders=val, ckpt_path=checkpoint, weights_only=True)
@@ -109,6 +115,8 @@ class _TrainingModule(lightning.LightningModule):
         model: MARNet,
         train: Callable[[int], Loader],
         *,
+        task: Task,
+        classify: ClassificationLoss,
         settings: TrainingConfig,
         losses: LossConfig,
         positives: Positives,
@@ -116,10 +124,12 @@ class _TrainingModule(lightning.LightningModule):
         super().__init__()
         self.model = model
         self.train_loader_of = train
+        self.task = task
+        self.classify = classify
         self.settings = settings
         self.losses = losses
         self.positives = positives
-        self.top1 = MulticlassAccuracy(model.num_classes, average="micro")
+        self.score = task.score_metric()
         self.nll = MeanMetric()
 
     def train_dataloader(self) -> Loader:
@@ -140,6 +150,7 @@ class _TrainingModule(lightning.LightningModule):
             positives=self.positives,
             weights=self.losses.weights,
             label_smoothing=self.losses.label_smoothing,
+            classify=self.classify,
         )
         if not bool(torch.isfinite(loss.total)):
             self._refuse(loss.terms, batch_idx)
@@ -161,9 +172,9 @@ class _TrainingModule(lightning.LightningModule):
         logits = self.model(batch.images)
         if not bool(torch.isfinite(logits).all()):
             self._refuse({"validation prediction": logits.sum()}, batch_idx)
-        self.top1(logits, batch.labels)
-        self.nll(classification_loss(logits, batch.labels), len(batch.labels))
-        self.log("val/top1", self.top1, prog_bar=True, on_epoch=True)
+        self.score.update(logits, batch.labels)
+        self.nll(self.task.loss(logits, batch.labels), len(batch.labels))
+        self.log(f"val/{self.task.score}", self.score, prog_bar=True, on_step=False, on_epoch=True)
         self.log("val/nll", self.nll, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
@@ -244,15 +255,16 @@ def _quiet() -> Iterator[None]:
 
 
 class _BestWeights(Callback):
-    """Keep the weights of the epoch with the best val top-1; of equals, the one with the lower nll."""
+    """Keep the weights of the epoch with the best score on val; of equals, the one with the lower nll."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, score: str) -> None:
         self.run = run
+        self.score = score
         self.best = (-math.inf, -math.inf)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         found = trainer.callback_metrics
-        score = (float(found["val/top1"]), -float(found["val/nll"]))
+        score = (float(found[f"val/{self.score}"]), -float(found["val/nll"]))
         if score > self.best:
             self.best = score
             if trainer.is_global_zero and isinstance(pl_module, _TrainingModule):
@@ -262,8 +274,8 @@ class _BestWeights(Callback):
         return {"best": list(self.best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        top1, nll = state_dict["best"]
-        self.best = (top1, nll)
+        score, nll = state_dict["best"]
+        self.best = (score, nll)
 
 
 class _ProgressBar(RichProgressBar):
@@ -277,8 +289,9 @@ class _ProgressBar(RichProgressBar):
 class _History(Callback):
     """One CSV row an epoch; a resumed run goes on below the rows that it does not repeat."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, task: Task) -> None:
         self.path = path
+        self.task = task
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -295,9 +308,10 @@ class _History(Callback):
         if sys.stderr.isatty():  # the progress bar says it
             return
         logger.info(
-            "epoch %d of %d: loss %.3f, val top-1 %s",
+            "epoch %d of %d: loss %.3f, val %s %s",
             epoch,
             trainer.max_epochs,
             figures["train/loss"],
-            percent(figures["val/top1"]),
+            self.task.score_title,
+            percent(figures[f"val/{self.task.score}"]),
         )

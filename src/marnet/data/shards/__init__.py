@@ -1,7 +1,7 @@
 """Reading WebDataset shards: the index, the tar files, and the source `shards:PATH`.
 
 A shard is a plain tar file. An image is `<row>.jpg` or `<row>.png` in it, followed by `<row>.txt` (its text),
-`<row>.cls` (its class as a number) and `<row>.json` (row, label, name of the file that it was). `info.json` beside the
+`<row>.cls` (its class as a number; absent where images have several classes) and `<row>.json` (row, label, name of the file that it was). `info.json` beside the
 shards is the index; its part `splits` is what timm's reader of WebDataset expects, so that timm reads the folder too.
 """
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
+from marnet.config import LabelForm
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
@@ -48,6 +49,7 @@ class ShardIndex(NamedTuple):
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
     notes: tuple[str, ...]
+    labels: LabelForm = "single"
 
 
 class Member(NamedTuple):
@@ -86,7 +88,12 @@ def read_index(path: Path | str) -> ShardIndex:
             )
         shards = tuple(Shard(**each) for each in content["shards"])
         index = ShardIndex(
-            file.parent.resolve(), content["source"], tuple(content["classes"]), shards, tuple(content["notes"])
+            file.parent.resolve(),
+            content["source"],
+            tuple(content["classes"]),
+            shards,
+            tuple(content["notes"]),
+            content.get("labels", "single"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"shards: {file} is damaged ({error}). Run the conversion again.") from None
@@ -184,7 +191,7 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
         _unpack(index, folder)
     rows = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
     records = tuple(Record(str(folder / image), text, label, split) for image, text, label, split in rows)
-    return Manifest(records, index.classes, f"shards:{path}", index.notes)
+    return Manifest(records, index.classes, f"shards:{path}", index.notes, index.labels)
 
 
 def member_key(row: int) -> str:

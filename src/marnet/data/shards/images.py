@@ -19,7 +19,7 @@ from torch.utils.data import Sampler
 
 from marnet.data.dataset import Draw, ImageTextDataset
 from marnet.data.images import MAX_PIXELS, fit_square, to_rgb
-from marnet.data.manifest import Record, label_indices
+from marnet.data.manifest import Record, label_targets
 from marnet.data.shards import Shard, ShardIndex, read_shard_fields
 from marnet.data.transforms import ImageSpec, Transform, cache_size
 from marnet.errors import DataError, ImageError
@@ -145,7 +145,7 @@ def open_shard_split(
     dataset = ImageTextDataset(
         cast(np.ndarray, images),  # of an array it needs the length and single rows
         [record.text for record in records],
-        label_indices(records, index.classes),
+        label_targets(records, index.classes, index.labels),
         transform,
     )
     return ShardSplit(dataset, records, places)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from marnet.data.images import MAX_PIXELS, read_image
-from marnet.data.manifest import Manifest, Record, label_indices
+from marnet.data.manifest import Manifest, Record, label_targets
 from marnet.data.shards import FORMAT, INDEX, PLAN, VERSION, Shard, ShardIndex, member_key, shard_progress
 from marnet.errors import DataError
 
@@ -56,14 +56,15 @@ def write_shards(
     out = Path(out)
     plan = _make_plan(manifest, images_per_shard, seed)
     identity = {"format": FORMAT, "version": VERSION, "plan": _plan_hash(manifest, plan)}
-    labels = label_indices(manifest.records, manifest.classes)
+    targets = label_targets(manifest.records, manifest.classes, manifest.labels)  # refuses unknown classes
+    numbers = None if manifest.labels == "multi" else targets  # readers expect one number
     try:
         _prepare_folder(out, identity, overwrite=overwrite)
         with shard_progress("Writing shards", len(manifest.records)) as progress:
             task = progress.tasks[0].id
             for name, rows in plan.items():
                 if not _is_complete(out / name, rows):
-                    _write_shard(out / name, manifest.records, labels, rows, max_pixels)
+                    _write_shard(out / name, manifest.records, numbers, rows, max_pixels)
                 progress.advance(task, len(rows))
         index = _make_index(manifest, out, plan)
         _write_index(index, identity)
@@ -88,7 +89,7 @@ def _make_plan(manifest: Manifest, images_per_shard: int, seed: int) -> dict[str
 
 def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
     """Of everything that the shards' bytes depend on; the images count by path, size and time of change."""
-    key = hashlib.sha256(json.dumps([manifest.classes, plan]).encode())
+    key = hashlib.sha256(json.dumps([manifest.labels, manifest.classes, plan]).encode())
     for record in manifest.records:
         try:
             status = Path(record.image).stat()
@@ -145,7 +146,9 @@ def _is_complete(file: Path, rows: Sequence[int]) -> bool:
     return list(dict.fromkeys(name.partition(".")[0] for name in names)) == [member_key(row) for row in rows]
 
 
-def _write_shard(file: Path, records: Sequence[Record], labels: np.ndarray, rows: Sequence[int], limit: int) -> None:
+def _write_shard(
+    file: Path, records: Sequence[Record], numbers: np.ndarray | None, rows: Sequence[int], limit: int
+) -> None:
     part = file.with_suffix(".part")
     with part.open("wb") as stream:
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -153,12 +156,11 @@ def _write_shard(file: Path, records: Sequence[Record], labels: np.ndarray, rows
                 record = records[row]
                 suffix, image = _image_bytes(Path(record.image), limit)
                 fields = {"row": row, "label": record.label, "file": Path(record.image).name}
-                for name, content in (
-                    (suffix, image),
-                    ("txt", record.text.encode()),
-                    ("cls", str(labels[row]).encode()),
-                    ("json", json.dumps(fields, ensure_ascii=False).encode()),
-                ):
+                parts = {suffix: image, "txt": record.text.encode()}
+                if numbers is not None:
+                    parts["cls"] = str(numbers[row]).encode()
+                parts["json"] = json.dumps(fields, ensure_ascii=False).encode()
+                for name, content in parts.items():
                     info = tarfile.TarInfo(f"{member_key(row)}.{name}")
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
@@ -187,7 +189,7 @@ def _make_index(manifest: Manifest, out: Path, plan: Mapping[str, Sequence[int]]
         with (out / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         shards.append(Shard(name, manifest.records[rows[0]].split, len(rows), (out / name).stat().st_size, digest))
-    return ShardIndex(out, manifest.source, manifest.classes, tuple(shards), manifest.notes)
+    return ShardIndex(out, manifest.source, manifest.classes, tuple(shards), manifest.notes, manifest.labels)
 
 
 def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
@@ -204,6 +206,7 @@ def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
         **identity,
         "source": index.source,
         "classes": index.classes,
+        "labels": index.labels,
         "notes": index.notes,
         "splits": splits,
         "shards": [shard._asdict() for shard in index.shards],

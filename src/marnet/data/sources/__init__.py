@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from marnet.config import DataConfig, cache_directory
+from marnet.config import DataConfig, LabelForm, cache_directory
 from marnet.data.manifest import Manifest, read_manifest
 from marnet.data.sources.grocery_store import read_grocery_store
 from marnet.data.sources.hf_dataset import HFColumns, read_hf_dataset
@@ -25,6 +25,7 @@ class _Options(NamedTuple):
     text: str
     label: str
     split: str
+    labels: LabelForm
     val_share: float
     test_share: float
     split_seed: int
@@ -44,6 +45,7 @@ def open_source(config: DataConfig) -> Manifest:
         text=columns.text,
         label=columns.label,
         split=columns.split,
+        labels=config.labels,
         val_share=config.val_share,
         test_share=config.test_share,
         split_seed=config.split_seed,
@@ -60,6 +62,7 @@ def load_source(
     text: str = "text",
     label: str = "label",
     split: str = "split",
+    labels: LabelForm = "single",
     val_share: float = 0.15,
     test_share: float = 0.15,
     split_seed: int = 0,
@@ -73,6 +76,7 @@ def load_source(
         text: name of the column of texts; like all columns, for files, image folders and Hugging Face datasets.
         label: name of the column of class names.
         split: name of the column of splits.
+        labels: "multi" where a label is a comma list of classes; shards know it themselves.
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
@@ -81,9 +85,14 @@ def load_source(
     Raises:
         DataError: the source is unknown, or what it names cannot be used.
     """
-    options = _Options(image, text, label, split, val_share, test_share, split_seed, cache or cache_directory())
+    options = _Options(image, text, label, split, labels, val_share, test_share, split_seed, cache or cache_directory())
     name, _, argument = source.partition(":")
     if name in READERS:
+        if labels == "multi" and name not in _WITH_LABEL_COLUMN:
+            raise DataError(
+                f"{source} gives each image one class; found --labels multi beside it, which needs a column of lists "
+                f"of classes. Leave it out."
+            )
         return READERS[name](argument, options)
     path = Path(source).expanduser()
     if path.is_dir():
@@ -99,6 +108,7 @@ def load_source(
         text=text,
         label=label,
         split=split,
+        labels=labels,
         val_share=val_share,
         test_share=test_share,
         split_seed=split_seed,
@@ -120,6 +130,7 @@ def _hf_dataset(argument: str, options: _Options) -> Manifest:
         cache=options.cache,
         columns=HFColumns(given.get("image"), given.get("text"), given.get("label"), given.get("split")),
         config=location.options.get("config"),
+        labels=options.labels,
         val_share=options.val_share,
         test_share=options.test_share,
         split_seed=options.split_seed,
@@ -131,6 +142,7 @@ def _image_folder(argument: str, options: _Options) -> Manifest:
     return read_image_folder(
         Path(parse_location("imagefolder", argument).path).expanduser(),
         columns=Columns(image, options.text, options.label, options.split),
+        labels=options.labels,
         val_share=options.val_share,
         test_share=options.test_share,
         split_seed=options.split_seed,
@@ -150,7 +162,13 @@ def _ingredient_101(argument: str, options: _Options) -> Manifest:
 def _shards(argument: str, options: _Options) -> Manifest:
     from marnet.data.shards import read_shards
 
-    return read_shards(Path(parse_location("shards", argument).path).expanduser(), options.cache)
+    manifest = read_shards(Path(parse_location("shards", argument).path).expanduser(), options.cache)
+    if options.labels == "multi" != manifest.labels:
+        raise DataError(
+            f"{manifest.source} was written with one class an image; found --labels multi beside it. Leave it out, or "
+            f"write the shards again from their source with --labels multi."
+        )
+    return manifest
 
 
 def _synthetic(argument: str, options: _Options) -> Manifest:
@@ -172,6 +190,7 @@ READERS: dict[str, Callable[[str, _Options], Manifest]] = {
     "synthetic": _synthetic,
     "vireo-food172": _vireo_food172,
 }
+_WITH_LABEL_COLUMN = ("hf-dataset", "imagefolder", "shards")
 # What a user may write, for messages and help.
 SOURCES = (
     "FILE (.csv, .jsonl, .parquet)",

@@ -15,7 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.data.manifest import Manifest, Record, natural_order, read_manifest, write_manifest
+from marnet.config import LabelForm
+from marnet.data.labels import canonical_label, list_classes
+from marnet.data.manifest import Manifest, Record, read_manifest, write_manifest
 from marnet.data.sources.holdout import hold_out_val
 from marnet.data.splits import SPLITS, normalise_split
 from marnet.errors import DataError, suggest
@@ -56,6 +58,7 @@ def read_hf_dataset(
     cache: Path,
     columns: HFColumns = HFColumns(),  # noqa: B008 (immutable)
     config: str | None = None,
+    labels: LabelForm = "single",
     val_share: float = 0.15,
     test_share: float = 0.15,
     split_seed: int = 0,
@@ -70,6 +73,7 @@ def read_hf_dataset(
         cache: where the images are written.
         columns: names of the columns.
         config: which configuration of a dataset that has several.
+        labels: "multi" takes a label for several classes: a list, or a text with commas.
         val_share: share of val, where there are no splits, or train and test alone.
         test_share: share of test, where there are no splits.
         split_seed: seed of a split made here.
@@ -77,10 +81,12 @@ def read_hf_dataset(
     Raises:
         DataError: `datasets` is not installed, the dataset cannot be loaded, or a column or row cannot be used.
     """
-    folder = cache / _NAME / _key(name, columns, config)
+    folder = cache / _NAME / _key(name, columns, config, labels)
     if not (folder / "notes.json").is_file():
-        _export(name, folder, columns, config)
-    manifest = read_manifest(folder / "manifest.csv", val_share=val_share, test_share=test_share, split_seed=split_seed)
+        _export(name, folder, columns, config, labels)
+    manifest = read_manifest(
+        folder / "manifest.csv", labels=labels, val_share=val_share, test_share=test_share, split_seed=split_seed
+    )
     notes = json.loads((folder / "notes.json").read_text(encoding="utf-8"))
     source = f"{_NAME}:{name}"
     named = tuple(note.replace(str(folder / "manifest.csv"), source) for note in manifest.notes)
@@ -88,16 +94,17 @@ def read_hf_dataset(
     return hold_out_val(manifest, share=val_share, seed=split_seed)
 
 
-def _key(name: str, columns: HFColumns, config: str | None) -> str:
+def _key(name: str, columns: HFColumns, config: str | None, labels: LabelForm) -> str:
     """A folder's name that changes with the dataset on disk; the Hub's are told apart by name alone."""
     path = Path(name).expanduser()
     files = sorted(path.rglob("*")) if path.is_dir() else []
     state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     where = str(path.resolve()) if path.is_dir() else name
-    return hashlib.sha256(repr((_VERSION, where, columns, config, state)).encode()).hexdigest()[:16]
+    key = (_VERSION, where, columns, config, state, *(() if labels == "single" else (labels,)))
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
 
-def _export(name: str, folder: Path, columns: HFColumns, config: str | None) -> None:
+def _export(name: str, folder: Path, columns: HFColumns, config: str | None, labels: LabelForm) -> None:
     """Write into a temporary folder and rename it, so that `folder` is complete or absent."""
     parts, notes = _parts(_load(name, config), name)
     try:
@@ -105,10 +112,10 @@ def _export(name: str, folder: Path, columns: HFColumns, config: str | None) -> 
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exporting-") as temporary:
             written = Path(temporary) / "export"
             (written / "images").mkdir(parents=True)
-            records = _write_images(written, parts, columns, notes)
+            records = _write_images(written, parts, columns, notes, labels)
             if not records:
                 raise DataError(f"{_NAME}: {name} has no labelled rows; needed one for each image.")
-            write_manifest(_manifest(records), written / "manifest.csv")
+            write_manifest(_manifest(records, labels), written / "manifest.csv")
             (written / "notes.json").write_text(json.dumps(notes), encoding="utf-8")
             try:
                 written.rename(folder)
@@ -123,8 +130,8 @@ def _export(name: str, folder: Path, columns: HFColumns, config: str | None) -> 
     _logger.info("Wrote %d images of %s:%s into %s.", len(records), _NAME, name, folder)
 
 
-def _manifest(records: list[Record]) -> Manifest:
-    return Manifest(tuple(records), natural_order(record.label for record in records), "")
+def _manifest(records: list[Record], form: LabelForm) -> Manifest:
+    return Manifest(tuple(records), list_classes((record.label for record in records), form), "", labels=form)
 
 
 def _load(name: str, config: str | None) -> Any:
@@ -163,14 +170,17 @@ def _parts(loaded: Any, name: str) -> tuple[dict[str, Any], list[str]]:
     return known, notes
 
 
-def _write_images(folder: Path, parts: dict[str, Any], columns: HFColumns, notes: list[str]) -> list[Record]:
+def _write_images(
+    folder: Path, parts: dict[str, Any], columns: HFColumns, notes: list[str], labels: LabelForm
+) -> list[Record]:
     records: list[Record] = []
     unlabelled: Counter[str] = Counter()
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for part, dataset in parts.items():
             total = len(dataset) if hasattr(dataset, "__len__") else None
-            rows = progress.track(_rows(dataset, part, columns, notes), total=total, description="Writing images")
+            found = _rows(dataset, part, columns, notes, labels)
+            rows = progress.track(found, total=total, description="Writing images")
             for number, row in enumerate(rows, start=1):
                 if row.label is None:
                     unlabelled[part] += 1
@@ -181,7 +191,7 @@ def _write_images(folder: Path, parts: dict[str, Any], columns: HFColumns, notes
     return records
 
 
-def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str]) -> Iterator[_Row]:
+def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str], labels: LabelForm) -> Iterator[_Row]:
     from datasets import ClassLabel
     from datasets import Image as ImageFeature
 
@@ -202,7 +212,9 @@ def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str]) -> Iter
             f"{_NAME}: no column 'text'{_of(part)}, found {found}: texts are blank. Give text=COLUMN for others."
         )
     keep = [name for name in names if name]
-    classes = features[names.label] if isinstance(features[names.label], ClassLabel) else None
+    feature = features[names.label]
+    feature = getattr(feature, "feature", feature)  # of a list, what it lists
+    classes = feature if isinstance(feature, ClassLabel) else None
     split = normalise_split(part) or ""
     for number, row in enumerate(_read_rows(dataset.select_columns(keep), part), start=1):
         named = str(row[names.split]) if names.split and row[names.split] is not None else ""
@@ -213,7 +225,8 @@ def _rows(dataset: Any, part: str, columns: HFColumns, notes: list[str]) -> Iter
                 f"{suggest(named, SPLITS)}"
             )
         text = row[names.text] if names.text else None
-        yield _Row(row[names.image], _to_text(text), _to_label(row[names.label], classes), known)
+        label = _to_label(row[names.label], classes, labels, f"row {number}{_of(part)}")
+        yield _Row(row[names.image], _to_text(text), label, known)
 
 
 def _read_rows(dataset: Any, part: str) -> Iterator[dict[str, Any]]:
@@ -284,8 +297,30 @@ def _to_text(value: Any) -> str:
     return str(value)
 
 
-def _to_label(value: Any, classes: Any) -> str | None:
-    """The class's name; None for a row that has none, as test sets have that were published without labels (-1)."""
+def _to_label(value: Any, classes: Any, form: LabelForm, place: str) -> str | None:
+    """The class's name; None for a row that has none, as test sets have that were published without labels (-1).
+
+    Of form "multi" a comma list of names, "" where the list is empty.
+    """
+    if not isinstance(value, list):
+        name = _to_class(value, classes)
+        return None if name is None else canonical_label(name, form)
+    if form == "single":
+        raise DataError(
+            f"{_NAME}: {place}: the label is the list {str(value)[:80]}; needed one class an image. If an image may "
+            f"have several, add --labels multi; for another column, {_NAME}:NAME,label=COLUMN."
+        )
+    names = [name for name in (_to_class(each, classes) for each in value) if name is not None]
+    torn = [name for name in names if "," in name]
+    if torn:
+        raise DataError(
+            f"{_NAME}: {place}: the label lists {torn[0]!r}; needed names without a comma, since marnet parts the "
+            f"classes of an image by commas. Rename that class."
+        )
+    return canonical_label(", ".join(names), form)
+
+
+def _to_class(value: Any, classes: Any) -> str | None:
     if value is None or (classes is not None and value == -1):
         return None
     return str(classes.int2str(value)) if classes is not None else str(value).strip() or None

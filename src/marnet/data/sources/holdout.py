@@ -3,7 +3,7 @@
 import dataclasses
 
 from marnet.data.manifest import Manifest
-from marnet.data.splits import stratified_split
+from marnet.data.splits import split_by_classes
 
 
 def hold_out_val(manifest: Manifest, *, share: float, seed: int) -> Manifest:
@@ -17,8 +17,8 @@ def hold_out_val(manifest: Manifest, *, share: float, seed: int) -> Manifest:
     rows = [record for record in manifest.records if record.split == "train"]
     if not rows or "val" in manifest.splits():
         return manifest
-    splits = stratified_split(
-        [row.image for row in rows], [row.label for row in rows], val_share=share, test_share=0, seed=seed
+    splits = split_by_classes(
+        [row.image for row in rows], [manifest.names(row) for row in rows], val_share=share, test_share=0, seed=seed
     )
     drawn = iter(splits)
     records = tuple(
@@ -37,9 +37,9 @@ def split_unsplit(manifest: Manifest, *, val_share: float, test_share: float, se
     Raises:
         DataError: the shares leave nothing for train.
     """
-    splits = stratified_split(
+    splits = split_by_classes(
         [row.image for row in manifest.records],
-        [row.label for row in manifest.records],
+        [manifest.names(row) for row in manifest.records],
         val_share=val_share,
         test_share=test_share,
         seed=seed,

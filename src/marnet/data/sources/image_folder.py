@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from marnet.data.manifest import Manifest, Record, natural_order
+from marnet.config import LabelForm
+from marnet.data.labels import canonical_label, comma_notes, list_classes, natural_order
+from marnet.data.manifest import Manifest, Record
 from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.splits import SPLITS, normalise_split
@@ -38,6 +40,7 @@ def read_image_folder(
     path: Path,
     *,
     columns: Columns = Columns(),  # noqa: B008 (immutable)
+    labels: LabelForm = "single",
     val_share: float = 0.15,
     test_share: float = 0.15,
     split_seed: int = 0,
@@ -51,6 +54,7 @@ def read_image_folder(
     Args:
         path: the folder; the layout may stand in `data` in it.
         columns: names of the columns of the metadata or of `classes.csv`.
+        labels: "multi" reads the labels of the metadata as comma lists of classes.
         val_share: share of val, where there are no splits, or train and test alone.
         test_share: share of test, where there are no splits.
         split_seed: seed of a split made here.
@@ -65,26 +69,31 @@ def read_image_folder(
     if not _metadata_parts(root) and not any(_images_below(each) for each in _subfolders(root) if each.name != "data"):
         root = root / "data" if (root / "data").is_dir() else root
     parts = _metadata_parts(root)
-    manifest = _read_metadata(source, root, parts, columns) if parts else _read_tree(source, root, columns)
+    if labels == "multi" and not parts:
+        raise DataError(
+            f"{_NAME}: {root} has no metadata file, so its folders give each image one class; found --labels multi "
+            f"beside it. Leave it out, or list the classes in metadata.csv with the columns file_name and label."
+        )
+    manifest = _read_metadata(source, root, parts, columns, labels) if parts else _read_tree(source, root, columns)
     if not any(record.split for record in manifest.records):
         return split_unsplit(manifest, val_share=val_share, test_share=test_share, seed=split_seed)
     return hold_out_val(manifest, share=val_share, seed=split_seed)
 
 
-def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns) -> Manifest:
+def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns, form: LabelForm) -> Manifest:
     rows: list[tuple[Record, str]] = []
     files = [part.path for part in parts]
     notes = [f"{source}: read {', '.join(file.relative_to(root).as_posix() for file in files)}."]
     texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
     for file, split in parts:
-        table = read_table(file, columns)
+        table = read_table(file, columns, lists=[columns.label] if form == "multi" else [])
         _require(file, table, columns)
         if columns.label not in table.columns:
             notes.append(f"{file} has no column {columns.label!r}: an image's folder is taken for its class.")
         if columns.text not in table.columns and not texts:
             found = ", ".join(map(repr, table.columns))
             notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")
-        rows += _metadata_rows(root, _Part(file, split), table, columns, texts)
+        rows += _metadata_rows(root, _Part(file, split), table, columns, texts, form)
     unsplit = [place for record, place in rows if not record.split]
     if unsplit and len(unsplit) < len(rows):
         raise DataError(
@@ -93,11 +102,13 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
         )
     records = tuple(record for record, _ in rows)
     notes += _unlisted_notes(source, root, records)
-    return Manifest(records, natural_order(record.label for record in records), source, tuple(notes))
+    labels = [record.label for record in records]
+    notes += comma_notes(source, labels, form)
+    return Manifest(records, list_classes(labels, form), source, tuple(notes), form)
 
 
 def _metadata_rows(
-    root: Path, part: _Part, table: Table, columns: Columns, texts: dict[str, str]
+    root: Path, part: _Part, table: Table, columns: Columns, texts: dict[str, str], form: LabelForm
 ) -> Iterator[tuple[Record, str]]:
     """Each row's record, its split "" where nothing names one, and where the row stands."""
     for row, name in enumerate(table.columns[columns.image]):
@@ -113,10 +124,10 @@ def _metadata_rows(
                 f"{_NAME}: {place}: unknown split {named!r}; needed {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
             )
         if columns.label in table.columns:
-            label = table.columns[columns.label][row]
+            label = canonical_label(table.columns[columns.label][row], form)
         else:  # the folder names the class: <class>/1.jpg or <split>/<class>/1.jpg
             label = folders[-1] if folders and not (len(folders) == 1 and normalise_split(folders[0])) else ""
-        if not label:
+        if not label and (form == "single" or columns.label not in table.columns):
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
         yield Record(str(image), text, label, known), place

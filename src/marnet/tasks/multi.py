@@ -1,0 +1,145 @@
+"""Any number of classes an image: sigmoid, binary cross-entropy, mAP; and two ways to balance rare classes."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from marnet.config import Balance
+from marnet.errors import ConfigError
+from marnet.losses import ClassificationLoss
+from marnet.metrics import MultiLabelMetrics, mean_average_precision, multi_label_metrics
+
+
+class MultiLabel:
+    """Each image has any of C classes, or none; targets are `(N, C)` float of 0 and 1. See `marnet.tasks.Task`.
+
+    Args:
+        num_classes: C.
+        threshold: an image has the classes whose probability is this or more.
+    """
+
+    score = "map"
+    score_title = "mAP"
+
+    def __init__(self, num_classes: int, threshold: float = 0.5) -> None:
+        self.num_classes = num_classes
+        self.threshold = threshold
+
+    def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Binary cross-entropy `()`, the mean over images and classes."""
+        return binary_cross_entropy(logits, targets, label_smoothing=label_smoothing)
+
+    def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
+        """Binary cross-entropy, each class weighted or adjusted as a task of its own."""
+        if balance == "sampler":
+            raise ConfigError(
+                "--balance sampler draws every class equally often; found images with several classes, which come "
+                "together. Choose --balance weights or logit-adjust."
+            )
+        if balance == "none":
+            return binary_cross_entropy
+        with_class, rows = targets.sum(0), len(targets)
+        ones, zeros = torch.ones(self.num_classes), torch.zeros(self.num_classes)
+        if balance == "weights":
+            return BalancedBinaryCrossEntropy(*binary_weights(with_class, rows), zeros)
+        return BalancedBinaryCrossEntropy(ones, ones, tau * log_odds(with_class, rows))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The sigmoid."""
+        return logits.sigmoid()
+
+    def score_metric(self) -> Metric:
+        """Mean average precision."""
+        return _MeanAveragePrecision()
+
+    def metrics(self, logits: Tensor, targets: Tensor) -> MultiLabelMetrics:
+        """See `MultiLabelMetrics`."""
+        return multi_label_metrics(logits, targets, threshold=self.threshold)
+
+    def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
+        """The classes at the threshold or above it, possibly none; with `top` so many whatever the threshold."""
+        order = probabilities.argsort(-1, descending=True, stable=True)
+        counts = (probabilities >= self.threshold).sum(-1).tolist() if top is None else [top] * len(probabilities)
+        return [row[:count] for row, count in zip(order.tolist(), counts, strict=True)]
+
+
+class BalancedBinaryCrossEntropy(nn.Module):
+    """Binary cross-entropy of logits + a, weighted by class and by whether an image has it.
+
+    Args:
+        positive: `(C,)`, weights of images with the class.
+        negative: `(C,)`, of those without.
+        offsets: `(C,)`, a.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    offsets: Tensor
+
+    def __init__(self, positive: Tensor, negative: Tensor, offsets: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("positive", positive, persistent=False)
+        self.register_buffer("negative", negative, persistent=False)
+        self.register_buffer("offsets", offsets, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """The loss `()` of logits `(B, C)` against targets `(B, C)`."""
+        weights = torch.where(targets > 0.5, self.positive, self.negative)  # (B, C)
+        return binary_cross_entropy(logits + self.offsets, targets, label_smoothing=label_smoothing, weights=weights)
+
+
+def binary_cross_entropy(
+    logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """The mean `()` over images and classes, of logits and targets `(B, C)`; smoothing e makes 1 - e/2 of 1, e/2 of 0."""
+    if len(logits) == 0:
+        return logits.sum() * 0.0
+    smooth = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, smooth, weights)
+
+
+def binary_weights(counts: np.ndarray, rows: int) -> tuple[Tensor, Tensor]:
+    """Weights `(C,)` of rows with the class, N / (2 n_c), and of those without it, N / (2 (N - n_c)).
+
+    Their ratio is what PyTorch calls `pos_weight`, (N - n_c) / n_c; the mean over the N rows is 1. A class that no row
+    or every row has keeps the weight 1.
+    """
+    mixed = (counts > 0) & (counts < rows)
+    safe = np.where(mixed, counts, rows / 2)
+    positive, negative = rows / (2 * safe), rows / (2 * (rows - safe))
+    return torch.from_numpy(positive).float(), torch.from_numpy(negative).float()
+
+
+def log_odds(counts: np.ndarray, rows: int) -> Tensor:
+    """log(n_c / (N - n_c)) `(C,)`: for two classes, what Menon et al. (2021) add to their difference of logits.
+
+    0 for a class that no row or every row has.
+    """
+    mixed = (counts > 0) & (counts < rows)
+    safe = np.where(mixed, counts, rows / 2)
+    return torch.from_numpy(np.log(safe / (rows - safe))).float()
+
+
+class _MeanAveragePrecision(Metric):
+    """`mean_average_precision` of all batches, of all processes."""
+
+    logits: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("logits", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Take in a batch, `(B, C)` each."""
+        self.logits.append(logits.detach())
+        self.targets.append(targets)
+
+    def compute(self) -> Tensor:
+        """The score `()`."""
+        logits, targets = dim_zero_cat(self.logits), dim_zero_cat(self.targets)
+        return torch.tensor(mean_average_precision(logits, targets), device=logits.device)

@@ -1,0 +1,98 @@
+"""One class an image: softmax, cross-entropy, top-1; and three ways to balance rare classes."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from marnet.config import Balance
+from marnet.losses import ClassificationLoss, classification_loss
+from marnet.metrics import Metrics, classification_metrics
+
+_SHOWN = 5  # classes of an image that are shown where the user does not say
+
+
+class SingleLabel:
+    """Each image has exactly one of C classes; targets are `(N,)` int64. See `marnet.tasks.Task`."""
+
+    score = "top1"
+    score_title = "top-1"
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy `()`."""
+        return classification_loss(logits, targets, label_smoothing=label_smoothing)
+
+    def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
+        """Cross-entropy with weights or adjusted logits; the sampler needs no other loss than none."""
+        if balance in ("none", "sampler"):
+            return classification_loss
+        counts = np.bincount(targets, minlength=self.num_classes)
+        if balance == "weights":
+            return BalancedCrossEntropy(class_weights(counts), torch.zeros(self.num_classes))
+        return BalancedCrossEntropy(torch.ones(self.num_classes), tau * log_priors(counts))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The softmax."""
+        return logits.softmax(-1)
+
+    def score_metric(self) -> Metric:
+        """Top-1."""
+        return MulticlassAccuracy(self.num_classes, average="micro")
+
+    def metrics(self, logits: Tensor, targets: Tensor) -> Metrics:
+        """See `Metrics`."""
+        return classification_metrics(logits, targets)
+
+    def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
+        """The `top` most probable classes, 5 if None."""
+        rows: list[list[int]] = probabilities.topk(min(top or _SHOWN, self.num_classes)).indices.tolist()
+        return rows
+
+
+class BalancedCrossEntropy(nn.Module):
+    """Mean over the batch of w_y CE(logits + a, y), of weights and offsets by class.
+
+    Divided by the number of rows, not by the sum of their weights: so a batch without rare classes does not count for
+    more than another.
+
+    Args:
+        weights: `(C,)`, w.
+        offsets: `(C,)`, a.
+    """
+
+    weights: Tensor
+    offsets: Tensor
+
+    def __init__(self, weights: Tensor, offsets: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("offsets", offsets, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """The loss `()` of logits `(B, C)` against targets `(B,)` int64."""
+        if len(logits) == 0:
+            return logits.sum() * 0.0
+        rows = functional.cross_entropy(
+            logits + self.offsets, targets, label_smoothing=label_smoothing, reduction="none"
+        )  # (B,)
+        return (self.weights[targets] * rows).mean()
+
+
+def class_weights(counts: np.ndarray) -> Tensor:
+    """N / (K n_c) `(C,)` for n_c of N rows in class c and K classes that have any; 0 for the others.
+
+    So every class has the same weight in all, and the mean over the N rows is 1.
+    """
+    present = counts > 0
+    weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
+    return torch.from_numpy(weights).float()
+
+
+def log_priors(counts: np.ndarray) -> Tensor:
+    """log(n_c / N) `(C,)`, to add to the logits in training (Menon et al., 2021); a class without rows counts as one."""
+    return torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float()
