@@ -110,5 +110,5 @@ def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, ...], labels: tup
 
 
 def test_names_and_percent_are_as_published() -> None:
-    assert Metrics._fields == ("top1", "top5", "macro_f1", "nll", "ece", "n")
+    assert Metrics._fields == ("top1", "top5", "macro_f1", "macro_recall", "nll", "ece", "n")
     assert percent(0.6344) == "63.4 %"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from marnet.evaluation.evaluate import evaluate
     from marnet.inference import Prediction, Predictor, load
     from marnet.losses import LossTerms, training_loss
-    from marnet.metrics import Metrics, classification_metrics
+    from marnet.metrics import Metrics, MultiLabelMetrics, classification_metrics, multi_label_metrics
     from marnet.model import MARNet, MARNetOutput, PredictionOutput, build_model, wrap
     from marnet.training.fit import FitResult, fit
 
@@ -30,7 +30,7 @@ _HOMES = {
     "marnet.evaluation.evaluate": ("evaluate",),
     "marnet.inference": ("Prediction", "Predictor", "load"),
     "marnet.losses": ("LossTerms", "training_loss"),
-    "marnet.metrics": ("Metrics", "classification_metrics"),
+    "marnet.metrics": ("Metrics", "MultiLabelMetrics", "classification_metrics", "multi_label_metrics"),
     "marnet.model": ("MARNet", "MARNetOutput", "PredictionOutput", "build_model", "wrap"),
     "marnet.training.fit": ("FitResult", "fit"),
 }
@@ -47,6 +47,7 @@ __all__ = [
     "Manifest",
     "MarnetError",
     "Metrics",
+    "MultiLabelMetrics",
     "Prediction",
     "PredictionOutput",
     "Predictor",
@@ -58,6 +59,7 @@ __all__ = [
     "fit",
     "load",
     "make_config",
+    "multi_label_metrics",
     "read_manifest",
     "training_loss",
     "wrap",

@@ -62,6 +62,9 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         str | None,
         typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME  [default: timm:resnet18]"),
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="single, or multi: a label is a comma list of classes  [default: single]")
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="image-only, match, reconstruct or marnet  [default: marnet]")
     ] = None,
@@ -74,6 +77,9 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     seed: Annotated[int | None, typer.Option(help="Fixes weights, order and noise  [default: 0]")] = None,
     precision: Annotated[str | None, typer.Option(help="32, 16-mixed, bf16-mixed or 64  [default: 32]")] = None,
     devices: Annotated[str | None, typer.Option(help="auto, a count, cpu, cpu:2, cuda:1  [default: auto]")] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="For rare classes: none, weights, sampler or logit-adjust  [default: none]")
+    ] = None,
     on_bad_image: Annotated[
         str | None, typer.Option(help="stop before training, or skip broken images  [default: stop]")
     ] = None,
@@ -93,6 +99,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         "data": {
             "source": data,
             "features": None if features is None else str(features),
+            "labels": labels,
             "image_size": image_size,
             "on_bad_image": on_bad_image,
         },
@@ -104,6 +111,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
             "seed": seed,
             "precision": precision,
             "devices": devices,
+            "balance": balance,
         },
     }
     resolved = _resume_config(out, flags, config, sets or []) if resume else _new_config(flags, config, sets or [])
@@ -121,6 +129,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
 def embed(  # noqa: PLR0917 - typer calls it by keyword
     source: Annotated[str, typer.Argument(help="As for 'marnet train --data'.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+    labels: Annotated[str | None, typer.Option(help="As for 'marnet train'  [default: single]")] = None,
     backbone: Annotated[str | None, typer.Option(help="As for 'marnet train'  [default: timm:resnet18]")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the backbone's published weights.")] = False,
     image_size: Annotated[
@@ -135,7 +144,7 @@ def embed(  # noqa: PLR0917 - typer calls it by keyword
     from marnet.training import embed as compute
 
     flags = {
-        "data": {"source": source, "image_size": image_size},
+        "data": {"source": source, "image_size": image_size, "labels": labels},
         "backbone": {"name": backbone, "pretrained": pretrained or None},
     }
     typer.echo(f"Features: {compute(make_config(_given(flags), sets=sets or []), out)}")
@@ -162,10 +171,20 @@ def evaluate(
 def predict(
     run: Run,
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
-    top: Annotated[int, typer.Option(min=1, help="Classes to print for each image.")] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Classes to print for each image  [default: 5; of a run on --labels multi, those that reach the "
+            "threshold]",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the most probable classes of images; one that cannot be read is reported and does not stop the others."""
+    """Print the classes of images, the most probable first.
+
+    An image that cannot be read is reported and does not stop the others.
+    """
     from marnet.errors import ImageError
     from marnet.inference import load
 
@@ -194,6 +213,9 @@ def predict(
             typer.echo(row.image)
             for label, probability in zip(row.labels, row.probabilities, strict=True):
                 typer.echo(f"  {100 * probability:5.1f} %  {label}")
+            if not row.labels:
+                threshold = predictor.config.data.threshold
+                typer.echo(f"  none: no class reaches {100 * threshold:g} % (--top 3 shows the most probable)")
     if failures:
         raise typer.Exit(1)
 
@@ -241,7 +263,9 @@ def _refuse_beside_features(flags: dict[str, Any]) -> None:
     given = _given(
         {**flags["data"], "backbone": flags["backbone"]["name"], "pretrained": flags["backbone"]["pretrained"]}
     )
-    beside = [name for name in ("source", "backbone", "pretrained", "image_size", "on_bad_image") if name in given]
+    beside = [
+        name for name in ("source", "labels", "backbone", "pretrained", "image_size", "on_bad_image") if name in given
+    ]
     if beside:
         typed = ", ".join("--data" if name == "source" else f"--{name.replace('_', '-')}" for name in beside)
         raise ConfigError(

@@ -28,14 +28,17 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting of the data, such as data.columns.label=dish; may be repeated."),
 ]
+Labels = Annotated[
+    str | None, typer.Option(help="single, or multi: a label is a comma list of classes  [default: single]")
+]
 _EXAMPLES = 5
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @data_app.command()
-def info(source: Source, sets: Sets = None, as_json: AsJson = False) -> None:
+def info(source: Source, labels: Labels = None, sets: Sets = None, as_json: AsJson = False) -> None:
     """Print splits, classes, texts and image sizes; of the images only the headers are read."""
-    manifest = _open(source, sets)
+    manifest = _open(source, labels, sets)
 
     from marnet.data.audit.statistics import describe
 
@@ -47,12 +50,13 @@ def info(source: Source, sets: Sets = None, as_json: AsJson = False) -> None:
 
 
 @data_app.command()
-def check(
+def check(  # noqa: PLR0917 - typer calls it by keyword
     source: Source,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the training that the false negatives are for.")] = 64,
     near_bits: Annotated[
         int, typer.Option(min=0, max=63, help="Near duplicates differ in at most so many of 64 bits.")
     ] = 8,
+    labels: Labels = None,
     sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,8 +65,8 @@ def check(
     Errors: split train or val is empty, classes without a training image, broken images, equal images in several
     splits. All else is a warning or a note.
     """
-    manifest = _open(source, sets)
-    max_pixels = _data_config(source, sets).max_pixels
+    manifest = _open(source, labels, sets)
+    max_pixels = _data_config(source, labels, sets).max_pixels
 
     from marnet.data.audit.check import check_manifest
 
@@ -91,12 +95,13 @@ def convert(  # noqa: PLR0917 - typer calls it by keyword
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier conversion left in OUT.")
     ] = False,
+    labels: Labels = None,
     sets: Sets = None,
 ) -> None:
     """Write a source as a manifest file or as WebDataset shards; a stopped conversion goes on where it was."""
     if shards and copy_images:
         raise ConfigError("--shards and --copy-images were given; shards hold their images anyway. Leave one out.")
-    manifest = _open(source, sets)
+    manifest = _open(source, labels, sets)
     if shards:
         from marnet.data.shards.writing import write_shards
 
@@ -106,7 +111,7 @@ def convert(  # noqa: PLR0917 - typer calls it by keyword
             images_per_shard=images_per_shard,
             seed=seed,
             overwrite=overwrite,
-            max_pixels=_data_config(source, sets).max_pixels,
+            max_pixels=_data_config(source, labels, sets).max_pixels,
         )
         size = sum(shard.size for shard in index.shards) / 1e6
         typer.echo(
@@ -137,16 +142,17 @@ def download(
     typer.echo(f"Use: --data {found.source}")
 
 
-def _data_config(source: str, sets: list[str] | None) -> Any:
+def _data_config(source: str, labels: str | None, sets: list[str] | None) -> Any:
     from marnet.config import make_config
 
-    return make_config({"data": {"source": source}}, sets=sets or []).data
+    values = {"source": source} if labels is None else {"source": source, "labels": labels}
+    return make_config({"data": values}, sets=sets or []).data
 
 
-def _open(source: str, sets: list[str] | None) -> "Manifest":
+def _open(source: str, labels: str | None, sets: list[str] | None) -> "Manifest":
     from marnet.data.sources import open_source
 
-    return open_source(_data_config(source, sets))
+    return open_source(_data_config(source, labels, sets))
 
 
 def _plain(value: Any) -> Any:
@@ -167,7 +173,8 @@ def _print_info(found: "SourceStatistics") -> None:
     table.add_column("")
     for name in (*found.splits, "all"):
         table.add_column(name, justify="right")
-    columns = [_info_column(each) for each in (*found.splits.values(), found.total)]
+    several = found.labels == "multi"
+    columns = [_info_column(each, several=several) for each in (*found.splits.values(), found.total)]
     for name in columns[0]:
         table.add_row(name, *(column[name] for column in columns))
     console = Console()
@@ -183,11 +190,16 @@ def _print_info(found: "SourceStatistics") -> None:
         typer.echo(f"Unreadable headers: {count}; 'marnet data check' lists them.")
 
 
-def _info_column(rows: "SplitStatistics") -> dict[str, str]:
+def _info_column(rows: "SplitStatistics", *, several: bool) -> dict[str, str]:
+    labels = {
+        "classes per image (min / median / max)": _spread(rows.classes_per_image),
+        "images without a class": str(rows.without_class),
+    }
     return {
         "images": str(rows.images),
         "classes": str(rows.classes),
         "images per class (min / median / max)": _spread(rows.images_per_class),
+        **(labels if several else {}),
         "unique texts": str(rows.texts.unique),
         "blank texts": str(rows.texts.blank),
         "words per text (min / median / max)": _spread(rows.texts.words) if rows.texts.words else "-",

@@ -166,7 +166,9 @@ class TrainingConfig(Section):
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a backbone's layer over the one after it")
     probe_epochs: int = Field(0, ge=0, description="this many first epochs leave the backbone as it is")
     gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null does not clip")
-    patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better val top-1 or mAP")
+    patience: int | None = Field(
+        None, ge=1, description="stop after this many epochs without a better val top-1 or mAP"
+    )
     balance: Balance = Field("none", description="what to do about rare classes (docs/data.md)")
     logit_adjustment: float = Field(1.0, gt=0, description="balance logit-adjust: tau, the factor on the log priors")
     precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = "32"

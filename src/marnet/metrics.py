@@ -46,7 +46,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
         top1=float(multiclass_accuracy(logits, labels, classes, average="micro")),
         top5=float(multiclass_accuracy(logits, labels, classes, average="micro", top_k=min(5, classes))),
         macro_f1=float(multiclass_f1_score(logits, labels, classes, average="macro")),
-        macro_recall=float(recalls[labels.unique()].mean()),
+        macro_recall=float(recalls[torch.bincount(labels, minlength=classes) > 0].mean()),
         nll=float(functional.cross_entropy(logits, labels)),
         ece=float(multiclass_calibration_error(probabilities, labels, classes, n_bins=CALIBRATION_BINS, norm="l1")),
         n=len(labels),
@@ -98,7 +98,7 @@ def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
     """Mean over the classes with a positive of the area under precision and recall, of scores and 0 or 1 `(N, C)`."""
     true = (targets > 0.5).long()
     # torchmetrics takes a sigmoid of scores beyond 0 and 1, which ties the large ones: hand it their ranks between.
-    values, ranks = scores.unique(return_inverse=True)  # (N, C)
+    values, ranks = torch.unique(scores, return_inverse=True)  # ranks (N, C)
     order = ranks.double() / len(values)
     # Its own mean counts classes without a positive as 0.
     present = torch.nonzero(true.any(0)).flatten().tolist()

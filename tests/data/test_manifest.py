@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marnet.data.labels import natural_order
 from marnet.data.manifest import (
     Manifest,
     Record,
     check_trainable,
     label_indices,
-    natural_order,
     read_manifest,
     write_manifest,
 )

@@ -58,8 +58,8 @@ def split_by_classes(
 ) -> list[str]:
     """`stratified_split` of rows with any number of classes, by the rarest class of each (ours).
 
-    Rare classes are the ones that chance would leave out of a split, so a row counts as one of its rarest class. A class
-    of which nothing fell to train gets one of its images back there.
+    Rare classes are the ones that chance would leave out of a split, so a row counts as one of its rarest class. A
+    class of which nothing fell to train gets one of its images back there.
 
     Args:
         images: of the N rows.

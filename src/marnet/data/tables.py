@@ -138,9 +138,7 @@ def _read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str]) -> T
     return Table(found, places, "row")
 
 
-def _cells(
-    path: Path, name: str, values: Sequence[Any], *, places: Sequence[int], unit: str, apart: bool
-) -> list[str]:
+def _cells(path: Path, name: str, values: Sequence[Any], *, places: Sequence[int], unit: str, apart: bool) -> list[str]:
     for place, value in zip(places, values, strict=True):
         if isinstance(value, dict | bytes):
             raise DataError(

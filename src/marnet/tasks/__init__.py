@@ -1,10 +1,10 @@
 """What the labels ask for: one class an image, or any number of them.
 
-A task is the one place that knows: the loss, the probabilities, the figures, and how a prediction reads. `SingleLabel` and
-`MultiLabel` are the two; all other code asks the task.
+A task is the one place that knows: the loss, the probabilities, the figures, and how a prediction reads. `SingleLabel`
+and `MultiLabel` are the two; all other code asks the task.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +33,14 @@ class Task(Protocol):
 
     def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """The plain loss `()` of logits `(B, C)`."""
+        ...
+
+    def check_balance(self, balance: Balance) -> None:
+        """Say before anything is read whether these labels can be balanced so.
+
+        Raises:
+            ConfigError: they cannot.
+        """
         ...
 
     def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:

@@ -32,13 +32,17 @@ class MultiLabel:
         """Binary cross-entropy `()`, the mean over images and classes."""
         return binary_cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
-    def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
-        """Binary cross-entropy, each class weighted or adjusted as a task of its own."""
+    def check_balance(self, balance: Balance) -> None:
+        """The sampler is refused."""
         if balance == "sampler":
             raise ConfigError(
                 "--balance sampler draws every class equally often; found images with several classes, which come "
                 "together. Choose --balance weights or logit-adjust."
             )
+
+    def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
+        """Binary cross-entropy, each class weighted or adjusted as a task of its own."""
+        self.check_balance(balance)
         if balance == "none":
             return binary_cross_entropy
         with_class, rows = targets.sum(0), len(targets)
@@ -61,7 +65,7 @@ class MultiLabel:
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
         """The classes at the threshold or above it, possibly none; with `top` so many whatever the threshold."""
-        order = probabilities.argsort(-1, descending=True, stable=True)
+        order = probabilities.argsort(dim=-1, descending=True, stable=True)
         counts = (probabilities >= self.threshold).sum(-1).tolist() if top is None else [top] * len(probabilities)
         return [row[:count] for row, count in zip(order.tolist(), counts, strict=True)]
 
@@ -94,7 +98,7 @@ class BalancedBinaryCrossEntropy(nn.Module):
 def binary_cross_entropy(
     logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """The mean `()` over images and classes, of logits and targets `(B, C)`; smoothing e makes 1 - e/2 of 1, e/2 of 0."""
+    """The mean `()` over images and classes, of logits and targets `(B, C)`; smoothing e makes 1 - e/2 of a 1."""
     if len(logits) == 0:
         return logits.sum() * 0.0
     smooth = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2

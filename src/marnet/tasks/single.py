@@ -27,6 +27,9 @@ class SingleLabel:
         """Cross-entropy `()`."""
         return classification_loss(logits, targets, label_smoothing=label_smoothing)
 
+    def check_balance(self, balance: Balance) -> None:
+        """Every way to balance will do."""
+
     def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
         """Cross-entropy with weights or adjusted logits; the sampler needs no other loss than none."""
         if balance in ("none", "sampler"):
@@ -94,5 +97,5 @@ def class_weights(counts: np.ndarray) -> Tensor:
 
 
 def log_priors(counts: np.ndarray) -> Tensor:
-    """log(n_c / N) `(C,)`, to add to the logits in training (Menon et al., 2021); a class without rows counts as one."""
+    """log(n_c / N) `(C,)`, to add to the logits in training (Menon et al., 2021); no row counts as one."""
     return torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float()

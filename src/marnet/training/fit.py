@@ -31,7 +31,7 @@ from marnet.errors import ConfigError, DataError
 from marnet.inference import collect_outputs, make_loader
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet, build_backbone, build_model
-from marnet.tasks import make_task
+from marnet.tasks import TASKS, make_task
 from marnet.training.features import open_features
 from marnet.training.lightning_module import is_first_process, seed_everything, train_with_lightning
 
@@ -102,9 +102,7 @@ def fit(
         config, data = _load_features(config, config.data.features)
     else:
         if manifest is None:
-            manifest = (
-                read_manifest(run / MANIFEST, labels=config.data.labels) if resume else open_source(config.data)
-            )
+            manifest = read_manifest(run / MANIFEST, labels=config.data.labels) if resume else open_source(config.data)
         config, data = _load_images(config, manifest, backbone)
     task = make_task(config, len(data.manifest.classes))
     training = config.training
@@ -147,10 +145,15 @@ def _check_texts(config: Config, manifest: Manifest) -> None:
         )
 
 
+def _check_balance(config: Config, manifest: Manifest) -> None:
+    TASKS[manifest.labels](len(manifest.classes), config.data.threshold).check_balance(config.training.balance)
+
+
 def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) -> tuple[Config, "_TrainingData"]:
     """Decoded images and the backbone for them; the configuration comes back with the size of the images."""
     check_trainable(manifest)
     _check_texts(config, manifest)
+    _check_balance(config, manifest)
     backbone = backbone or build_backbone(config)
     size = config.data.image_size or backbone.image_size
     section = config.data.model_copy(update={"image_size": size, "labels": manifest.labels})
@@ -174,8 +177,11 @@ def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData
     found = open_features(folder)
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)
+    _check_balance(config, found.manifest)
     backbone = found.config.backbone.model_copy(update={"freeze": True})
-    data = found.config.data.model_copy(update={"features": folder, "workers": config.data.workers, "threshold": config.data.threshold})
+    data = found.config.data.model_copy(
+        update={"features": folder, "workers": config.data.workers, "threshold": config.data.threshold}
+    )
     training = _TrainingData(
         found.manifest,
         found.dataset("train"),

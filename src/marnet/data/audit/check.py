@@ -10,7 +10,7 @@ from marnet.data.audit.findings import Finding, Severity, share, some
 from marnet.data.audit.fingerprints import NEAR_BITS, fingerprint
 from marnet.data.audit.statistics import false_negatives
 from marnet.data.images import MAX_PIXELS
-from marnet.data.manifest import Manifest, Record
+from marnet.data.manifest import Manifest, Record, count_classes
 from marnet.data.splits import SPLITS
 from marnet.errors import DataError
 
@@ -58,8 +58,8 @@ def check_manifest(
 
 def check_splits(manifest: Manifest) -> Iterator[Finding]:
     """Splits without rows, classes that a split lacks, imbalance."""
-    counts = {name: Counter(each.label for each in manifest.records if each.split == name) for name in SPLITS}
-    present = [name for name in SPLITS if counts[name]]
+    counts = {name: count_classes(manifest, name) for name in SPLITS}
+    present = list(manifest.splits())
     for name in ("train", "val"):
         if name not in present:
             yield Finding("error", "empty-split", f"Split {name!r} has no rows; training needs train and val.")
@@ -90,6 +90,10 @@ def check_splits(manifest: Manifest) -> Iterator[Finding]:
             f"learned.",
             _label_examples(alone, counts),
         )
+    for name in present:
+        if not counts[name]:
+            severity: Severity = "warning" if name == "test" else "error"
+            yield Finding(severity, "no-classes", f"No image of split {name!r} has a class: nothing to learn or judge.")
     yield from _check_balance(counts["train"])
 
 
@@ -106,14 +110,14 @@ def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
         )
     if blank == len(rows):
         return
-    if _one_text_a_class(rows):
+    if manifest.labels == "single" and _one_text_a_class(rows):
         yield Finding(
             "note",
             "class-level-texts",
             "Every class has one text of its own, shared by all its images: it tells which classes are alike, and "
             "nothing about the single image.",
         )
-    yield from _check_leaks(rows)
+    yield from _check_leaks(manifest, rows)
     expected = false_negatives(texts, batch_size)
     if expected is not None and expected.rows_share >= _FEW_FALSE_NEGATIVES:
         yield Finding(
@@ -141,7 +145,7 @@ def _check_balance(counts: Counter[str]) -> Iterator[Finding]:
             "warning",
             "class-imbalance",
             f"The largest class, {largest!r}, has {most} training images, the smallest, {smallest!r}, {least}: "
-            f"{most / least:.0f} times as many. Judge by macro F1 rather than top-1.",
+            f"{most / least:.0f} times as many. Judge by macro F1 rather than top-1, and see --balance.",
             ({"largest": largest, "most": most, "smallest": smallest, "least": least},),
         )
     single = sorted(label for label, count in counts.items() if count == 1)
@@ -164,19 +168,20 @@ def _one_text_a_class(rows: Sequence[Record]) -> bool:
     return repeated and all(len(found) == 1 for found in (*texts.values(), *labels.values()))
 
 
-def _check_leaks(rows: Sequence[Record]) -> Iterator[Finding]:
+def _check_leaks(manifest: Manifest, rows: Sequence[Record]) -> Iterator[Finding]:
     leaking: dict[str, list[Record]] = defaultdict(list)
     known: dict[tuple[str, str], bool] = {}  # texts repeat
     for row in rows:
-        key = (row.text, row.label)
-        if key not in known:
-            known[key] = names_label(*key)
-        if known[key]:
-            leaking[row.label].append(row)
+        for name in manifest.names(row):
+            key = (row.text, name)
+            if key not in known:
+                known[key] = names_label(*key)
+            if known[key]:
+                leaking[name].append(row)
     if not leaking:
         return
-    classes = len({row.label for row in rows})
-    count = sum(map(len, leaking.values()))
+    classes = len({name for row in rows for name in manifest.names(row)})
+    count = sum(any(known[row.text, name] for name in manifest.names(row)) for row in rows)
     named = sum(bool(row.text.strip()) for row in rows)
     yield Finding(
         "warning",

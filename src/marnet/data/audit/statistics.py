@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from marnet.config import LabelForm
+from marnet.data.labels import label_names
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
@@ -40,6 +42,8 @@ class SplitStatistics(NamedTuple):
     images: int
     classes: int  # with at least one image here
     images_per_class: Spread  # over these classes
+    classes_per_image: Spread
+    without_class: int  # images
     texts: TextStatistics
 
 
@@ -56,6 +60,7 @@ class SourceStatistics(NamedTuple):
     """What `marnet data info` prints."""
 
     source: str
+    labels: LabelForm
     classes: int
     splits: dict[str, SplitStatistics]
     total: SplitStatistics
@@ -80,22 +85,29 @@ def describe(manifest: Manifest) -> SourceStatistics:
     """
     if not manifest.records:
         raise DataError(f"{manifest.source} has no rows; needed one for each image.")
-    splits = {name: describe_rows(manifest.split(name)) for name in manifest.splits()}
+    splits = {name: describe_rows(manifest.split(name), manifest.labels) for name in manifest.splits()}
     return SourceStatistics(
         manifest.source,
+        manifest.labels,
         len(manifest.classes),
         splits,
-        describe_rows(manifest.records),
+        describe_rows(manifest.records, manifest.labels),
         image_sizes({record.image for record in manifest.records}),
         manifest.notes,
     )
 
 
-def describe_rows(records: Sequence[Record]) -> SplitStatistics:
+def describe_rows(records: Sequence[Record], form: LabelForm = "single") -> SplitStatistics:
     """Count images, classes and texts of one or more rows."""
-    per_class = Counter(record.label for record in records)
+    names = [label_names(record.label, form) for record in records]
+    per_class = Counter(name for own in names for name in own)
     return SplitStatistics(
-        len(records), len(per_class), spread(per_class.values()), describe_texts([record.text for record in records])
+        len(records),
+        len(per_class),
+        spread(per_class.values() or [0]),
+        spread(map(len, names)),
+        sum(not own for own in names),
+        describe_texts([record.text for record in records]),
     )
 
 

@@ -1,8 +1,9 @@
 """Reading WebDataset shards: the index, the tar files, and the source `shards:PATH`.
 
 A shard is a plain tar file. An image is `<row>.jpg` or `<row>.png` in it, followed by `<row>.txt` (its text),
-`<row>.cls` (its class as a number; absent where images have several classes) and `<row>.json` (row, label, name of the file that it was). `info.json` beside the
-shards is the index; its part `splits` is what timm's reader of WebDataset expects, so that timm reads the folder too.
+`<row>.cls` (its class as a number; absent where images have several classes) and `<row>.json` (row, label, name of the
+file that it was). `info.json` beside the shards is the index; its part `splits` is what timm's reader of WebDataset
+expects, so that timm reads the folder too.
 """
 
 import hashlib

@@ -89,11 +89,16 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
         table = read_table(file, columns, lists=[columns.label] if form == "multi" else [])
         _require(file, table, columns)
         if columns.label not in table.columns:
+            if form == "multi":
+                raise DataError(
+                    f"{_NAME}: {file} has no column {columns.label!r}; found {', '.join(map(repr, table.columns))}. "
+                    f"--labels multi needs the column that lists the classes: --set data.columns.label=NAME."
+                )
             notes.append(f"{file} has no column {columns.label!r}: an image's folder is taken for its class.")
         if columns.text not in table.columns and not texts:
             found = ", ".join(map(repr, table.columns))
             notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")
-        rows += _metadata_rows(root, _Part(file, split), table, columns, texts, form)
+        rows += _metadata_rows(root, _Part(file, split), table, columns, texts, form=form)
     unsplit = [place for record, place in rows if not record.split]
     if unsplit and len(unsplit) < len(rows):
         raise DataError(
@@ -108,7 +113,7 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
 
 
 def _metadata_rows(
-    root: Path, part: _Part, table: Table, columns: Columns, texts: dict[str, str], form: LabelForm
+    root: Path, part: _Part, table: Table, columns: Columns, texts: dict[str, str], *, form: LabelForm
 ) -> Iterator[tuple[Record, str]]:
     """Each row's record, its split "" where nothing names one, and where the row stands."""
     for row, name in enumerate(table.columns[columns.image]):
@@ -127,7 +132,7 @@ def _metadata_rows(
             label = canonical_label(table.columns[columns.label][row], form)
         else:  # the folder names the class: <class>/1.jpg or <split>/<class>/1.jpg
             label = folders[-1] if folders and not (len(folders) == 1 and normalise_split(folders[0])) else ""
-        if not label and (form == "single" or columns.label not in table.columns):
+        if not label and form == "single":
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
         yield Record(str(image), text, label, known), place
