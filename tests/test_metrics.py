@@ -2,14 +2,29 @@
 
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    hamming_loss,
+    log_loss,
+    top_k_accuracy_score,
+)
 from torch import Tensor
 
-from marnet.metrics import Metrics, classification_metrics, percent
+from marnet.metrics import (
+    Metrics,
+    classification_metrics,
+    mean_average_precision,
+    multi_label_metrics,
+    percent,
+)
 
 
 def as_logits(probabilities: list[list[float]]) -> Tensor:
@@ -112,3 +127,71 @@ def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, ...], labels: tup
 def test_names_and_percent_are_as_published() -> None:
     assert Metrics._fields == ("top1", "top5", "macro_f1", "macro_recall", "nll", "ece", "n")
     assert percent(0.6344) == "63.4 %"
+
+
+def test_macro_recall_worked_by_hand_leaves_out_classes_that_do_not_occur() -> None:
+    """Class 0 is found in two of three, class 1 in none of one; class 2 is predicted and never true."""
+    logits = torch.eye(4)[[0, 0, 2, 2]]
+    labels = torch.tensor([0, 0, 0, 1])
+    assert classification_metrics(logits, labels).macro_recall == pytest.approx((2 / 3 + 0) / 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_recall_is_scikit_learns_balanced_accuracy(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, labels = torch.randn(200, 9, generator=generator), torch.randint(7, (200,), generator=generator)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        expected = balanced_accuracy_score(labels.numpy(), logits.argmax(1).numpy())
+    assert classification_metrics(logits, labels).macro_recall == pytest.approx(expected, abs=1e-6)
+
+
+def test_several_labels_worked_by_hand() -> None:
+    probabilities = torch.tensor([[0.9, 0.4, 0.2], [0.6, 0.8, 0.7], [0.7, 0.1, 0.3]], dtype=torch.float64)
+    targets = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+    metrics = multi_label_metrics(probabilities.logit(), targets)
+    # Class 0 is ranked 1, 1, 0: 1. Class 1 is ranked 1, 0, 1: (1 + 2/3) / 2. Class 2 is never there: left out.
+    assert metrics.map == pytest.approx((1 + (1 + 2 / 3) / 2) / 2)
+    # Class 0: two hits, one false alarm, 4/5. Class 1: one hit, one miss, 2/3. Class 2: one false alarm, 0.
+    assert metrics.micro_f1 == pytest.approx(2 * 3 / (2 * 3 + 2 + 1))
+    assert metrics.macro_f1 == pytest.approx((4 / 5 + 2 / 3 + 0) / 3)
+    assert metrics.exact_match == pytest.approx(1 / 3)
+    assert metrics.hamming_loss == pytest.approx(3 / 9)
+    likelihoods = [0.9, 0.6, 0.8, 0.4, 0.8, 0.3, 0.7, 0.1, 0.7]
+    assert metrics.nll == pytest.approx(-sum(map(math.log, likelihoods)) / 9)
+    assert metrics.n == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_labels_against_scikit_learn(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(150, 6, generator=generator)
+    targets = (torch.rand(150, 6, generator=generator) < 0.3).float()
+    targets[:, 5] = 0  # predicted, never there
+    metrics = multi_label_metrics(logits, targets, threshold=0.4)
+    truth, scores = targets.numpy(), logits.double().sigmoid().numpy()
+    guesses = scores >= 0.4
+    assert metrics.map == pytest.approx(average_precision_score(truth[:, :5], scores[:, :5], average="macro"), abs=1e-6)
+    assert metrics.micro_f1 == pytest.approx(f1_score(truth, guesses, average="micro"))
+    assert metrics.macro_f1 == pytest.approx(f1_score(truth, guesses, average="macro"))
+    assert metrics.exact_match == pytest.approx(accuracy_score(truth, guesses))
+    assert metrics.hamming_loss == pytest.approx(hamming_loss(truth, guesses))
+
+
+def test_average_precision_tells_large_logits_apart_and_keeps_ties() -> None:
+    scores, targets = torch.tensor([[60.0], [50.0], [40.0], [40.0]]), torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    assert mean_average_precision(scores, targets) == pytest.approx(
+        average_precision_score(targets[:, 0], scores[:, 0]), abs=1e-6
+    )
+    assert mean_average_precision(scores, targets) == pytest.approx((1 + 2 / 4) / 2)
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "positives"), [((2, 3), (2, 3), 0), ((2, 3), (2, 4), 8), ((2,), (2,), 2)]
+)
+def test_several_labels_that_cannot_be_judged_are_refused(
+    logits: tuple[int, ...], targets: tuple[int, ...], positives: int
+) -> None:
+    sentence = f"logits {logits} and targets {targets} with {positives} positives do not fit; needed (N, C) twice"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        multi_label_metrics(torch.zeros(logits), torch.full(targets, float(positives > 0)))

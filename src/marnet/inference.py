@@ -105,8 +105,8 @@ class Predictor:
         data = self.config.data
         if manifest.labels != data.labels:
             raise DataError(
-                f"{manifest.source} has labels of the form {manifest.labels!r}; the run was trained with "
-                f"{data.labels!r}. Read the source with --labels {data.labels}."
+                f"{manifest.source} has labels of the form {manifest.labels!r}; needed {data.labels!r}, as {self.run} "
+                f"was trained with. Choose another source, or train a run on this one."
             )
         _check_labels_known(manifest, split, self.classes)
         opened = open_splits(

@@ -80,7 +80,8 @@ def multi_label_metrics(logits: Tensor, targets: Tensor, *, threshold: float = 0
         )
     logits = logits.detach().double()
     predicted, true = logits.sigmoid() >= threshold, targets > 0.5
-    hits, either = (predicted & true).sum(0), predicted.sum(0) + true.sum(0)  # (C,); F1 is 2 hits / either
+    hits = (predicted & true).sum(0).double()  # (C,)
+    either = (predicted.sum(0) + true.sum(0)).double()  # (C,); F1 is 2 hits / either
     named = either > 0
     right = predicted == true
     return MultiLabelMetrics(

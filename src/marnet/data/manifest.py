@@ -115,7 +115,7 @@ def read_manifest(
     notes = []
     if text not in table.columns:
         notes.append(f"{path} has no column {text!r}: all texts are blank.")
-    cells = table.columns[label] if labels == "multi" else _filled(path, table, label)
+    cells = table.columns[label] if labels == "multi" else _filled(path, table, label, may_list=True)
     notes += comma_notes(str(path), cells, labels)
     folder = path.absolute().parent
     images = [os.path.normpath(folder / name) for name in _filled(path, table, image)]
@@ -233,13 +233,14 @@ def _unknown_column(path: Path, role: str, name: str, table: Table) -> DataError
     )
 
 
-def _filled(path: Path, table: Table, name: str) -> list[str]:
+def _filled(path: Path, table: Table, name: str, *, may_list: bool = False) -> list[str]:
     cells = table.columns[name]
     blank = [row for row, cell in enumerate(cells) if not cell]
     if blank:
+        several = " If a cell may list several classes or none, add --labels multi." if may_list else ""
         raise DataError(
             f"Manifest {path} has a blank {name!r} in {table.where(blank)}; needed one in every row. Fill it in, or "
-            f"remove {'that row' if len(blank) == 1 else 'those rows'}."
+            f"remove {'that row' if len(blank) == 1 else 'those rows'}.{several}"
         )
     return cells
 

@@ -1,0 +1,53 @@
+"""Draws that are even over the classes, as a function of seed and epoch."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from marnet.data.balanced import ClassBalancedSampler
+from marnet.data.dataset import Draw
+
+LABELS = np.array([0] * 70 + [1] * 25 + [3] * 5)
+
+
+def draw(epoch: int, seed: int = 0, labels: np.ndarray = LABELS) -> list[Draw]:
+    sampler = ClassBalancedSampler(labels, seed=seed)
+    sampler.set_epoch(epoch)
+    draws = list(sampler)
+    assert len(draws) == len(sampler)
+    return draws
+
+
+@pytest.mark.parametrize("epoch", range(3))
+def test_every_class_comes_up_equally_often_and_no_row_more_than_once_above_another(epoch: int) -> None:
+    rows = Counter(each.row for each in draw(epoch))
+    assert sum(rows.values()) == 100
+    by_class = {number: [rows[row] for row in np.flatnonzero(LABELS == number)] for number in (0, 1, 3)}
+    assert sorted(map(sum, by_class.values())) == [33, 33, 34]
+    assert all(max(counts) - min(counts) <= 1 for counts in by_class.values())
+
+
+def test_even_classes_show_every_row_once() -> None:
+    assert sorted(each.row for each in draw(0, labels=np.arange(12) % 3)) == list(range(12))
+
+
+def test_draws_follow_seed_and_epoch() -> None:
+    assert draw(2, seed=5) == draw(2, seed=5)
+    assert [each.row for each in draw(0)] != [each.row for each in draw(1)]
+    assert [each.row for each in draw(0)] != [each.row for each in draw(0, seed=1)]
+
+
+def test_a_repeated_row_is_augmented_anew() -> None:
+    draws = draw(0) + draw(1)
+    assert len({each.seed for each in draws}) == len(draws)
+
+
+def test_a_large_class_shows_its_other_rows_in_other_epochs() -> None:
+    seen = {each.row for epoch in range(20) for each in draw(epoch)}
+    assert seen == set(range(100))
+
+
+def test_classes_are_mixed_within_the_epoch() -> None:
+    first = Counter(int(LABELS[each.row]) for each in draw(0)[:50])
+    assert min(first[number] for number in (0, 1, 3)) >= 8
