@@ -316,3 +316,18 @@ def test_an_unknown_weight_is_refused() -> None:
     known = "classification, matching, reconstruction, semantic, visual, alignment, text"
     with pytest.raises(ValueError, match=rf"Unknown loss terms contrast, mse; known: {known}\."):
         training_loss(outputs(), LABELS, TEXTS, weights={"mse": 1.0, "contrast": 0.0, "text": 1.0})
+
+
+def test_every_classification_term_is_the_one_that_was_handed_in() -> None:
+    """A loss that counts its rows instead: B for the branches, M for the text's own prediction."""
+    terms = training_loss(outputs(), LABELS, TEXTS, classify=count_rows).terms
+    rows = {name: float(term.detach()) for name, term in terms.items()}
+    assert {name: rows[name] for name in ("classification", "visual", "alignment", "semantic", "text")} == {
+        "classification": 4, "visual": 4, "alignment": 4, "semantic": 4, "text": 3,
+    }  # fmt: skip
+
+
+def count_rows(logits: Tensor, targets: Tensor, /, *, label_smoothing: float = 0.0) -> Tensor:
+    assert len(logits) == len(targets)
+    assert label_smoothing == 0.1
+    return torch.tensor(float(len(logits)))

@@ -23,7 +23,7 @@ def draw(epoch: int, seed: int = 0, labels: np.ndarray = LABELS) -> list[Draw]:
 def test_every_class_comes_up_equally_often_and_no_row_more_than_once_above_another(epoch: int) -> None:
     rows = Counter(each.row for each in draw(epoch))
     assert sum(rows.values()) == 100
-    by_class = {number: [rows[row] for row in np.flatnonzero(LABELS == number)] for number in (0, 1, 3)}
+    by_class = {number: [rows[row] for row in np.flatnonzero(number == LABELS)] for number in (0, 1, 3)}
     assert sorted(map(sum, by_class.values())) == [33, 33, 34]
     assert all(max(counts) - min(counts) <= 1 for counts in by_class.values())
 

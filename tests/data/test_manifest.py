@@ -1,19 +1,24 @@
 """Reading, writing and checking manifests."""
 
 import dataclasses
+import json
 import logging
 import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from marnet.data.labels import natural_order
+from marnet.data.labels import list_classes, natural_order
 from marnet.data.manifest import (
     Manifest,
     Record,
     check_trainable,
+    count_classes,
     label_indices,
+    label_targets,
     read_manifest,
     write_manifest,
 )
@@ -220,3 +225,75 @@ def test_a_class_with_one_image_is_warned_of(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.WARNING, "marnet"):
         check_trainable(make(*GOOD, ("solo", "train")))
     assert "rows.csv has classes with a single training image, of which little can be learned: 'solo'." in caplog.text
+
+
+SEVERAL = 'image,text,label,split\na.jpg,,"b, a",train\nb.jpg,,,train\nc.jpg,,"a,c , b",train\nd.jpg,,c,val\n'
+
+
+def test_several_classes_an_image(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, SEVERAL), labels="multi")
+    assert [record.label for record in manifest.records] == ["a, b", "", "a, b, c", "c"]
+    assert [manifest.names(record) for record in manifest.records] == [("a", "b"), (), ("a", "b", "c"), ("c",)]
+    assert manifest.classes == ("a", "b", "c")
+    assert manifest.labels == "multi"
+    assert count_classes(manifest, "train") == {"a": 2, "b": 2, "c": 1}
+    targets = label_targets(manifest.records, manifest.classes, "multi")
+    assert targets.tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1]]
+    check_trainable(manifest)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("classes", [("a", "b", "c"), ("c", "a", "b")])
+def test_several_classes_survive_writing_in_their_order(tmp_path: Path, suffix: str, classes: tuple[str, ...]) -> None:
+    manifest = dataclasses.replace(read_manifest(write(tmp_path, SEVERAL), labels="multi"), classes=classes)
+    write_manifest(manifest, tmp_path / f"copy.{suffix}")
+    again = read_manifest(tmp_path / f"copy.{suffix}", labels="multi")
+    assert (again.records, again.classes, again.labels) == (manifest.records, classes, "multi")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_lists_of_classes(tmp_path: Path, suffix: str) -> None:
+    rows = [{"image": f"{number}.jpg", "label": label} for number, label in enumerate([["b", "a"], [], ["c"]])]
+    if suffix == "jsonl":
+        file = write(tmp_path, "\n".join(map(json.dumps, rows)), "rows.jsonl")
+    else:
+        file = tmp_path / "rows.parquet"
+        parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    assert [record.label for record in read_manifest(file, labels="multi").records] == ["a, b", "", "c"]
+
+
+def test_a_comma_within_a_name_of_a_list_is_refused(tmp_path: Path) -> None:
+    row = json.dumps({"image": "a.jpg", "label": ["oil", "salt, pepper"]})
+    sentence = "line 1: column 'label' lists 'salt, pepper'; needed names without a comma"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_manifest(write(tmp_path, row, "rows.jsonl"), labels="multi")
+
+
+def test_commas_in_labels_of_one_class_are_noted_and_kept(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, SEVERAL.replace("b.jpg,,,", "b.jpg,,c,")))
+    assert manifest.classes == ("a,c , b", "b, a", "c")
+    (note,) = manifest.notes
+    assert "2 of 4 labels hold a comma, such as 'b, a'" in note
+    assert "add --labels multi" in note
+
+
+def test_a_blank_label_of_one_class_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    sentence = "blank 'label' in line 3; needed one in every row. Fill it in, or remove that row. If a cell may list"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_manifest(write(tmp_path, SEVERAL))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([("", "train"), ("a", "val")], "rows.csv names no class in any of the 1 rows of split 'train'; needed some"),
+        ([("a, b", "train"), ("", "val")], "rows.csv names no class in any of the 1 rows of split 'val'; needed some"),
+        ([("a, b", "train"), ("b, c", "val")], "labels without a training image: 'c' (val 1)"),
+        ([("a", "train"), ("a", "val")], "has one class only in split 'train': 'a' (1 images)"),
+    ],
+)
+def test_untrainable_lists_of_classes_are_refused(rows: list[tuple[str, str]], sentence: str) -> None:
+    records = make(*rows).records
+    manifest = Manifest(records, list_classes((row[0] for row in rows), "multi"), "rows.csv", labels="multi")
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        check_trainable(manifest)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from marnet.data.splits import normalise_split, stratified_split
+from marnet.data.splits import normalise_split, split_by_classes, stratified_split
 from marnet.errors import DataError
 
 
@@ -76,3 +76,36 @@ def test_rows_of_one_image_stay_together() -> None:
 def test_impossible_shares_are_refused(val: float, test: float) -> None:
     with pytest.raises(DataError, match=f"Found data.val_share {val} and data.test_share {test}; needed shares of 0"):
         stratified_split(["a"], ["a"], val_share=val, test_share=test, seed=0)
+
+
+def test_rows_of_one_class_are_split_as_ever() -> None:
+    rows = [(f"{number}.jpg", "abc"[number % 3]) for number in range(50)]
+    images, labels = zip(*rows, strict=True)
+    settings = {"val_share": 0.2, "test_share": 0.1, "seed": 3}
+    found = split_by_classes(images, [(label,) for label in labels], **settings)  # type: ignore[arg-type]
+    assert found == stratified_split(images, labels, **settings)  # type: ignore[arg-type]
+
+
+def test_rows_of_several_classes_are_split_by_the_rarest() -> None:
+    """`rare` always comes with `common`: by chance alone, four of 200 rows would often miss val or test."""
+    names = [("common", "rare") if number < 4 else ("common",) if number < 150 else () for number in range(200)]
+    for seed in range(10):
+        found = split_by_classes(list(map(str, range(200))), names, val_share=0.15, test_share=0.15, seed=seed)
+        assert Counter(found[:4]) == {"train": 2, "val": 1, "test": 1}
+        assert Counter(found[4:150]) == {"train": 102, "val": 22, "test": 22}
+        assert Counter(found[150:]) == {"train": 34, "val": 8, "test": 8}
+
+
+def test_every_class_keeps_a_training_image_whatever_it_comes_with() -> None:
+    """The rows of `shared` count as their rarer companions, and chance may send all of them to val and test."""
+    names = [(other, "shared") if number == 0 else (other,) for other in "abc" for number in range(3)]
+    images = list(map(str, range(len(names))))
+    gone = 0
+    for seed in range(60):
+        found = split_by_classes(images, names, val_share=0.3, test_share=0.3, seed=seed)
+        by_group = stratified_split(images, [row[0] for row in names], val_share=0.3, test_share=0.3, seed=seed)
+        gone += "train" not in (by_group[0], by_group[3], by_group[6])
+        learned = {name for row, split in zip(names, found, strict=True) if split == "train" for name in row}
+        assert learned == {"a", "b", "c", "shared"}
+        assert sum(one != other for one, other in zip(found, by_group, strict=True)) <= 1
+    assert gone > 5  # the case occurs

@@ -139,7 +139,7 @@ def test_several_classes_an_image_refuse_the_sampler_before_any_image_is_read(tm
     values = {"data": {"source": str(file), "labels": "multi"}, "training": {"balance": "sampler"}}
     with pytest.raises(
         ConfigError,
-        match="--balance sampler draws every class equally often; found images with several classes, which come "
-        "together. Choose --balance weights or logit-adjust.",
+        match=r"--balance sampler draws every class equally often; found images with several classes, which come "
+        r"together\. Choose --balance weights or logit-adjust\.",
     ):
         fit(make_config(values), tmp_path / "run")

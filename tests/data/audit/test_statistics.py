@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marnet.data.audit.statistics import Spread, describe, describe_texts, false_negatives, image_sizes
+from marnet.data.audit.statistics import (
+    Spread,
+    describe,
+    describe_rows,
+    describe_texts,
+    false_negatives,
+    image_sizes,
+)
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
@@ -107,3 +114,12 @@ def test_false_negatives_at_the_edges() -> None:
     assert false_negatives(["a"] * 10, 64) == (10, 1.0, 9.0, 1.0)
     with pytest.raises(ValueError, match=r"batch_size is 0; needed 1 or more\."):
         false_negatives(["a"], 0)
+
+
+def test_several_classes_an_image_are_counted_each() -> None:
+    labels = ["apple, lime", "apple", "", "apple"]
+    rows = [Record(f"/{number}.png", "", label, "train") for number, label in enumerate(labels)]
+    found = describe_rows(rows, "multi")
+    assert (found.images, found.classes, found.images_per_class) == (4, 2, Spread(1, 2, 3))
+    assert (found.classes_per_image, found.without_class) == (Spread(0, 1, 2), 1)
+    assert describe_rows(rows[2:3], "multi").images_per_class == Spread(0, 0, 0)

@@ -1,5 +1,6 @@
 """Shards hold the same rows and pixels as the files, survive a kill, and notice damage."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -295,3 +296,22 @@ def test_a_run_on_shards_is_the_run_on_files(manifest_file: Path, tmp_path: Path
     assert metrics[0] == metrics[1]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_several_classes_survive_shards_without_being_asked_for(manifest: Manifest, tmp_path: Path) -> None:
+    labels = ("apple, lime", "", "lime")
+    records = tuple(row._replace(label=labels[number % 3]) for number, row in enumerate(manifest.records))
+    several = dataclasses.replace(manifest, records=records, labels="multi")
+    index = write_shards(several, tmp_path / "shards", images_per_shard=5)
+    with tarfile.open(tmp_path / "shards" / index.shards[0].name) as tar:
+        assert not any(name.endswith(".cls") for name in tar.getnames())
+    for asked in ("single", "multi"):
+        found = load_source(f"shards:{tmp_path / 'shards'}", cache=tmp_path / "cache", labels=asked)  # type: ignore[arg-type]
+        assert (found.labels, found.classes) == ("multi", ("lime", "apple"))
+        assert [row.label for row in found.records] == [row.label for row in records]
+
+
+def test_shards_of_one_class_an_image_are_not_read_as_lists(manifest: Manifest, tmp_path: Path) -> None:
+    write_shards(manifest, tmp_path / "shards")
+    with pytest.raises(DataError, match="was written with one class an image; found --labels multi beside it"):
+        load_source(f"shards:{tmp_path / 'shards'}", cache=tmp_path / "cache", labels="multi")

@@ -228,3 +228,41 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
         r"hf-dataset:PATH\[,image=VALUE,text=VALUE,",
     ):
         load_source("hf-dataset", cache=tmp_path / "cache")
+
+
+NAMED = datasets.Features({"label": datasets.Sequence(datasets.ClassLabel(names=["soup", "cake"]))})["label"]
+
+
+def test_lists_of_classes(tmp_path: Path) -> None:
+    lists = part(4, label=([[1, 0], [], [0], [1]], NAMED))
+    datasets.DatasetDict({"train": lists, "validation": part(2)}).save_to_disk(tmp_path / "saved")
+    manifest = load_source(f"hf-dataset:{tmp_path / 'saved'}", cache=tmp_path / "cache", labels="multi")
+    assert [manifest.names(record) for record in manifest.records] == [
+        ("cake", "soup"), (), ("soup",), ("cake",), ("soup",), ("cake",),
+    ]  # fmt: skip
+    assert manifest.classes == ("cake", "soup")
+
+
+def test_lists_and_comma_lists_of_names(tmp_path: Path) -> None:
+    lists = (["a", None, "b"], ["a"], [], None)
+    for name, values, feature in (
+        ("lists", lists, datasets.Sequence(datasets.Value("string"))),
+        ("texts", ["b, a", "a", " ,", None], datasets.Value("string")),
+    ):
+        rows = part(4, label=(list(values), feature))
+        rows.save_to_disk(tmp_path / name)
+        manifest = load_source(f"hf-dataset:{tmp_path / name}", cache=tmp_path / "cache", labels="multi")
+        assert [record.label for record in manifest.records] == ["a, b", "a", ""]
+        assert manifest.notes[0] == "hf-dataset: left out 1 rows without label."
+
+
+def test_a_list_is_no_single_class(tmp_path: Path) -> None:
+    part(2, label=([[1, 0], [0]], NAMED)).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match=r"row 1: the label is the list \[1, 0\]; needed one class an image. If an"):
+        load_source(f"hf-dataset:{tmp_path / 'saved'}", cache=tmp_path / "cache")
+
+
+def test_a_comma_in_a_name_of_a_list_is_refused(tmp_path: Path) -> None:
+    part(2, label=([["a, b"], ["c"]], datasets.Sequence(datasets.Value("string")))).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="row 1: the label lists 'a, b'; needed names without a comma"):
+        load_source(f"hf-dataset:{tmp_path / 'saved'}", cache=tmp_path / "cache", labels="multi")

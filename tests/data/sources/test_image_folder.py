@@ -281,3 +281,34 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
         load_source(str(tmp_path))
+
+
+class TestSeveralClasses:
+    """`--labels multi`."""
+
+    def test_metadata_lists_them(self, tmp_path: Path) -> None:
+        put(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+        lines = [("a.jpg", ["lime", "apple"], "train"), ("b.jpg", [], "train"), ("c.jpg", ["lime"], "val")]
+        content = "\n".join(json.dumps({"file_name": a, "label": b, "split": c}) for a, b, c in lines)
+        put(tmp_path, "metadata.jsonl", content=content)
+        manifest = load_source(f"imagefolder:{tmp_path}", labels="multi")
+        assert [manifest.names(record) for record in manifest.records] == [("apple", "lime"), (), ("lime",)]
+        assert manifest.classes == ("apple", "lime")
+        with pytest.raises(DataError, match=r"metadata\.jsonl, line 2: the 'label' is blank"):
+            load_source(f"imagefolder:{tmp_path}")
+
+    def test_folders_do_not(self, tmp_path: Path) -> None:
+        tree(tmp_path, "apple", "lime, cut")
+        with pytest.raises(DataError, match="so its folders give each image one class; found --labels multi"):
+            load_source(str(tmp_path), labels="multi")
+        put(tmp_path, "metadata.csv", content="file_name,text\napple/0.jpg,red\n")
+        with pytest.raises(DataError, match=r"has no column 'label'; found .* --labels multi needs the column that"):
+            load_source(str(tmp_path), labels="multi")
+
+    def test_a_split_made_here_is_by_class(self, tmp_path: Path) -> None:
+        names = [f"{number}.jpg" for number in range(40)]
+        put(tmp_path, *names)
+        rows = [f'{name},"{"a, b" if number < 4 else "a"}"' for number, name in enumerate(names)]
+        put(tmp_path, "metadata.csv", content="\n".join(["file_name,label", *rows]))
+        manifest = load_source(str(tmp_path), labels="multi")
+        assert [record.split for record in manifest.records if "b" in record.label].count("train") == 2

@@ -78,3 +78,16 @@ def test_the_configuration_reaches_the_manifest_and_notes_are_logged(
     assert manifest.splits() == {"train": 20, "val": 16, "test": 4}
     assert manifest.records[0].text == "red"
     assert "names no splits: made a stratified one with seed 3, train 20, val 16, test 4." in caplog.text
+
+
+@pytest.mark.parametrize("source", ["synthetic", "grocery-store:x", "vireo-food172:x", "ingredient-101:x"])
+def test_sources_of_one_class_an_image_refuse_lists(source: str) -> None:
+    sentence = f"{source} gives each image one class; found --labels multi beside it, which needs a column of lists"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        load_source(source, labels="multi")
+
+
+def test_the_configuration_says_that_labels_are_lists(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text('image,label,split\na.jpg,"x, y",train\nb.jpg,,val\n')
+    manifest = open_source(make_config(sets=[f"data.source={tmp_path}/rows.csv", "data.labels=multi"]).data)
+    assert manifest.classes == ("x", "y")
