@@ -63,7 +63,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME  [default: timm:resnet18]"),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="single, or multi: a label is a comma list of classes  [default: single]")
+        str | None, typer.Option(help="single (the default), or multi: a label is a comma list of classes.")
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="image-only, match, reconstruct or marnet  [default: marnet]")
@@ -78,7 +78,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     precision: Annotated[str | None, typer.Option(help="32, 16-mixed, bf16-mixed or 64  [default: 32]")] = None,
     devices: Annotated[str | None, typer.Option(help="auto, a count, cpu, cpu:2, cuda:1  [default: auto]")] = None,
     balance: Annotated[
-        str | None, typer.Option(help="For rare classes: none, weights, sampler or logit-adjust  [default: none]")
+        str | None, typer.Option(help="For rare classes: none (the default), weights, sampler or logit-adjust.")
     ] = None,
     on_bad_image: Annotated[
         str | None, typer.Option(help="stop before training, or skip broken images  [default: stop]")
@@ -129,7 +129,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
 def embed(  # noqa: PLR0917 - typer calls it by keyword
     source: Annotated[str, typer.Argument(help="As for 'marnet train --data'.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
-    labels: Annotated[str | None, typer.Option(help="As for 'marnet train'  [default: single]")] = None,
+    labels: Annotated[str | None, typer.Option(help="As for 'marnet train'.")] = None,
     backbone: Annotated[str | None, typer.Option(help="As for 'marnet train'  [default: timm:resnet18]")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the backbone's published weights.")] = False,
     image_size: Annotated[
@@ -175,8 +175,7 @@ def predict(
         int | None,
         typer.Option(
             min=1,
-            help="Classes to print for each image  [default: 5; of a run on --labels multi, those that reach the "
-            "threshold]",
+            help="Classes to print for each image. Without it 5, or after --labels multi those that reach the threshold.",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -28,9 +28,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting of the data, such as data.columns.label=dish; may be repeated."),
 ]
-Labels = Annotated[
-    str | None, typer.Option(help="single, or multi: a label is a comma list of classes  [default: single]")
-]
+Labels = Annotated[str | None, typer.Option(help="single (the default), or multi: a label is a comma list of classes.")]
 _EXAMPLES = 5
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
