@@ -175,7 +175,7 @@ def predict(
         int | None,
         typer.Option(
             min=1,
-            help="Classes to print for each image. Without it 5, or after --labels multi those that reach the threshold.",
+            help="Classes to print for each image. Without it 5, or after --labels multi those above the threshold.",
         ),
     ] = None,
     as_json: AsJson = False,
