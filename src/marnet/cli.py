@@ -63,7 +63,10 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME  [default: timm:resnet18]"),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="image-only, match, reconstruct or marnet  [default: marnet]")
+        str | None,
+        typer.Option(
+            help="marnet, match, reconstruct, image-only, regress, multitask or late-fusion  [default: marnet]"
+        ),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")

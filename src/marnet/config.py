@@ -17,7 +17,7 @@ from marnet.errors import ConfigError, suggest
 
 Augmentation = Literal["none", "light", "strong"]
 FusionKind = Literal["gated-logits", "gated-features", "concat"]
-Method = Literal["image-only", "match", "reconstruct", "marnet"]
+Method = Literal["image-only", "match", "reconstruct", "marnet", "regress", "multitask", "late-fusion"]
 Parametrisation = Literal["x0", "v", "epsilon"]
 Positives = Literal["text", "identity"]
 Sampler = Literal["ddim", "ddpm"]
@@ -31,7 +31,13 @@ METHODS: dict[str, tuple[bool, bool]] = {
     "match": (True, False),
     "reconstruct": (False, True),
     "marnet": (True, True),
+    # Rivals, to compare with: CDR's place is taken by a plain regression; the text's words are a second task; image and
+    # text are fused late, with a stand-in for the text at prediction.
+    "regress": (False, True),
+    "multitask": (False, False),
+    "late-fusion": (False, False),
 }
+_TEXT_WITHOUT_MODULES = ("multitask", "late-fusion")
 
 
 class Section(BaseModel):
@@ -85,10 +91,12 @@ class BackboneConfig(Section):
 class TextConfig(Section):
     """The text encoder: what a text becomes, `(D_s,)`."""
 
-    name: str = Field("bow", description="bow, tags, hf:NAME or module:PACKAGE.NAME (docs/encoders.md)")
+    name: str = Field(
+        "bow", description="bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME (docs/encoders.md)"
+    )
     trainable: bool = Field(False, description="fine-tune it; of bow and tags, learn a projection")
     dimensions: int | None = Field(128, ge=1, description="bow: reduce to this many dimensions by SVD; null keeps all")
-    max_vocabulary: int = Field(4096, ge=1, description="bow, tags: keep at most this many of the most frequent")
+    max_vocabulary: int = Field(4096, ge=1, description="bow, tags, words: keep at most this many of the most frequent")
     pooling: TextPooling = Field("mean", description="hf: the mean of the tokens, or the first token (cls)")
     max_length: int = Field(256, ge=2, description="hf: tokens that are read of a text")
 
@@ -130,6 +138,13 @@ class FusionConfig(Section):
     kind: FusionKind = "gated-logits"
 
 
+class LateFusionConfig(Section):
+    """The rival method `late-fusion`."""
+
+    width: int = Field(128, ge=1, description="of the projected text and of the hidden layer")
+    text_dropout: float = Field(0.5, ge=0, lt=1, description="share of training rows that see no text")
+
+
 class LossConfig(Section):
     """Weights of the loss terms; 0 switches a term off (docs/method.md)."""
 
@@ -140,6 +155,7 @@ class LossConfig(Section):
     visual: float = Field(0.5, ge=0, description="cross-entropy of the head on x_v (ours)")
     alignment: float = Field(0.3, ge=0, description="cross-entropy of the head on x_EMA (ours)")
     text: float = Field(0.3, ge=0, description="cross-entropy of the head on x_s, where the text encoder learns (ours)")
+    words: float = Field(1.0, ge=0, description="binary cross-entropy of the text's words, of multitask (a rival)")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
     @property
@@ -181,6 +197,7 @@ class Config(Section):
     alignment: AlignmentConfig = AlignmentConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     fusion: FusionConfig = FusionConfig()
+    late_fusion: LateFusionConfig = LateFusionConfig()
     losses: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -202,7 +219,8 @@ class Config(Section):
     @property
     def needs_text(self) -> bool:
         """Whether any module of this configuration learns from text."""
-        return bool(self.alignment.enabled or self.reconstruction.enabled)
+        modules = self.alignment.enabled or self.reconstruction.enabled
+        return bool(modules) or self.method in _TEXT_WITHOUT_MODULES
 
 
 def make_config(
