@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marnet import __version__
+from marnet.cli_compare import compare
 from marnet.cli_data import data_app
 from marnet.errors import ConfigError, MarnetError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
+app.command()(compare)
 
 Run = Annotated[Path, typer.Argument(help="A run directory written by 'marnet train'.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]

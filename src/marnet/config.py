@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -234,16 +234,18 @@ def make_config(
     Raises:
         ConfigError: a key is unknown, a value does not fit, or the file cannot be read.
     """
-    over = _merge({}, values or {})
+    over = merge_settings({}, values or {})
     for assignment in sets:
-        over = _merge(over, _parse_assignment(assignment))
-    base: dict[str, Any] = _read_yaml(Path(file)) if file is not None else {}
+        over = merge_settings(over, parse_assignment(assignment))
+    base: dict[str, Any] = read_yaml(Path(file)) if file is not None else {}
     if "method" in over and over["method"] != base.get("method", Config.model_fields["method"].default):
-        base = _merge(base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)})
+        base = merge_settings(
+            base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)}
+        )
     try:
-        return Config.model_validate(_merge(base, over))
+        return Config.model_validate(merge_settings(base, over))
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error)) from None
 
 
 def read_config(path: Path | str) -> Config:
@@ -265,7 +267,12 @@ def cache_directory() -> Path:
     return Path(os.environ.get("MARNET_CACHE") or platformdirs.user_cache_dir("marnet"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, `{}` of an empty file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or holds something else.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -282,15 +289,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, those of `over` winning."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            merge_settings(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged
 
 
-def _parse_assignment(assignment: str) -> dict[str, Any]:
+def parse_assignment(assignment: str) -> dict[str, Any]:
+    """The nested setting that "a.b=c" means, its value read as YAML.
+
+    Raises:
+        ConfigError: it has another form.
+    """
     dotted, separator, text = assignment.partition("=")
     keys = dotted.strip().split(".")
     if not separator or not all(keys):
@@ -308,13 +323,18 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
     return nested
 
 
-def _explain(error: ValidationError) -> str:
-    """One line for each problem: the dotted key, what was found, what is allowed."""
+def explain(error: ValidationError, root: type[BaseModel] = Config) -> str:
+    """One line for each problem: the dotted key, what was found, what is allowed.
+
+    Args:
+        error: of pydantic.
+        root: the model that refused its values.
+    """
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "configuration"
         if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
+            known = _known_keys(root, problem["loc"][:-1])
             name = str(problem["loc"][-1])
             lines.append(f"{key}: unknown key.{suggest(name, known)} Known keys here: {', '.join(known)}.")
         else:
@@ -324,10 +344,13 @@ def _explain(error: ValidationError) -> str:
     return "The configuration cannot be used:\n  " + "\n  ".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Config
+def _known_keys(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    section = root
     for part in location:
-        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+        if isinstance(part, str):  # a number is a position in a list
+            annotation = section.model_fields[part].annotation
+            held = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
+            section = held[0] if held else annotation  # type: ignore[assignment]  # of a list, what it holds
     return list(section.model_fields)
 
 
