@@ -20,6 +20,8 @@ _logger = logging.getLogger("marnet")
 class ComparisonProgress:
     """Tells of all runs and of the epochs of the current one.
 
+    The bars stand from the first epoch of a run to its last: what comes before and after has bars of its own.
+
     Args:
         runs: all runs that are wanted.
         records: those that are there already, by name of the run.
@@ -33,17 +35,17 @@ class ComparisonProgress:
         console = Console(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
+            transient=True,
             disable=not console.is_terminal,
         )
         self.overall = self.bars.add_task("runs", total=len(self.runs), completed=len(self.seconds), note=self._note())
         self.current = self.bars.add_task("epochs", total=None, note="")
 
     def __enter__(self) -> Self:
-        self.bars.start()
         self._say(f"{len(self.runs)} runs, of which {len(self.seconds)} are recorded already.")
         return self
 
@@ -56,7 +58,12 @@ class ComparisonProgress:
 
     def epoch(self, epoch: int, epochs: int) -> None:
         """An epoch of the current run ended."""
+        self.bars.start()  # does nothing where they stand already
         self.bars.update(self.current, completed=epoch, total=epochs)
+
+    def trained(self) -> None:
+        """The current run has had its last epoch."""
+        self.bars.stop()
 
     def finished(self, run: PlannedRun, record: RunRecord) -> None:
         """A run is recorded."""

@@ -59,6 +59,7 @@ def perform(
     rows = training_rows(run, comparison, data.manifest)
     fit(_on_one_device(run.config), work, manifest=rows, resume=resume, on_epoch=after_epoch)
     seconds = time.monotonic() - start
+    progress.trained()
     predictor = Predictor(work, device="cpu" if run.config.training.devices.startswith("cpu") else "auto")
     outputs = predictor.outputs(data.manifest, comparison.split)
     probabilities = outputs.logits.double().softmax(-1)
