@@ -1,6 +1,7 @@
 """How a comparison gets on: bars with the time left on a terminal, lines in the log elsewhere."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ class ComparisonProgress:
         self.runs = list(runs)
         self.seconds = {
             run.name: (run.arm.name, records[run.name].seconds) for run in runs if run.name in records
-        }  # of finished runs
+        }  # of finished runs; of those before this call, the training alone
+        self.began = time.monotonic()
         console = Console(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -54,6 +56,7 @@ class ComparisonProgress:
 
     def started(self, run: PlannedRun) -> None:
         """A run begins."""
+        self.began = time.monotonic()
         self.bars.reset(self.current, description=f"{run.arm.name}, seed {run.seed}", total=run.config.training.epochs)
 
     def epoch(self, epoch: int, epochs: int) -> None:
@@ -67,12 +70,13 @@ class ComparisonProgress:
 
     def finished(self, run: PlannedRun, record: RunRecord) -> None:
         """A run is recorded."""
-        self.seconds[run.name] = (run.arm.name, record.seconds)
+        taken = time.monotonic() - self.began  # with what comes after training
+        self.seconds[run.name] = (run.arm.name, max(taken, record.seconds))
         self.bars.update(self.overall, completed=len(self.seconds), note=self._note())
         note = self._note()
         self._say(
             f"{len(self.seconds)} of {len(self.runs)}: {run.arm.name}, seed {run.seed}: top-1 "
-            f"{percent(record.metrics['top1'])} on {record.split}, {duration(record.seconds)}{note and '; '}{note}"
+            f"{percent(record.metrics['top1'])} on {record.split}, {duration(taken)}{note and '; '}{note}"
         )
 
     def _note(self) -> str:
