@@ -49,7 +49,7 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
 
 def _print_result(result: "ComparisonResult") -> None:
     if result.elsewhere:
-        typer.echo(f"{result.elsewhere} runs are in the hands of another process; start again for what it leaves.")
+        typer.echo(f"In the hands of another process: {result.elsewhere} runs; start again for what it leaves.")
     typer.echo(f"Records: {result.out / 'runs'}, {len(result.records)} in all, {result.trained} new")
     for name, path in (("Results", result.results), ("Report", result.report)):
         if path is not None:

@@ -113,13 +113,14 @@ def test_a_finished_comparison_does_nothing_and_more_seeds_add_only_theirs(
 def test_a_comparison_that_is_killed_goes_on_where_it_was(
     file: Path, tmp_path: Path, cache_folder: Path, fits: list[tuple[str, int, bool]]
 ) -> None:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "arms": ["image-only", "match", "multitask"]}))
     epochs = ("training.epochs=12",)
     unbroken = run_comparison(read(file, epochs, seeds=1), tmp_path / "unbroken")
     fits.clear()
     out = tmp_path / "broken"
     command = [sys.executable, "-m", "marnet", "compare", str(file), "--out", str(out), "--seeds", "1"]
     process = subprocess.Popen([*command, "--set", epochs[0]], stderr=subprocess.PIPE, start_new_session=True)
-    halfway = out / "work" / "marnet" / "seed-0" / "checkpoints" / "last.ckpt"
+    halfway = out / "work" / "match" / "seed-0" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not halfway.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -131,7 +132,7 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(
     before = (finished.stat().st_mtime_ns, finished.read_bytes())
 
     result = run_comparison(read(file, epochs, seeds=1), out)
-    assert fits == [("marnet", 0, True), ("marnet-shuffled", 0, False)]
+    assert fits == [("match", 0, True), ("multitask", 0, False)]
     assert (finished.stat().st_mtime_ns, finished.read_bytes()) == before
     assert results_of(result.records) == results_of(unbroken.records)
     assert not list(out.glob("work/*/*.json"))

@@ -78,7 +78,10 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
     with ComparisonProgress(runs, records) as progress:
         for run, following in zip_longest(todo, todo[1:]):
             with locked(out / "work" / f"{run.name}.lock") as free:
-                if free and not record_path(out, run).exists():  # another process may have made it by now
+                if record_path(out, run).exists():  # another process has made it by now
+                    progress.recorded(run, read_record(record_path(out, run)))
+                    clear_work(out, run, keep=_kept(comparison, run))
+                elif free:
                     try:
                         with quiet_log(trained > 0):
                             record = perform(run, comparison, data, out, progress)

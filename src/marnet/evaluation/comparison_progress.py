@@ -79,6 +79,10 @@ class ComparisonProgress:
             f"{percent(record.metrics['top1'])} on {record.split}, {duration(taken)}{note and '; '}{note}"
         )
 
+    def recorded(self, run: PlannedRun, record: RunRecord) -> None:
+        """Another process has recorded a run."""
+        self.seconds[run.name] = (run.arm.name, record.seconds)
+
     def _note(self) -> str:
         left = seconds_left([run.arm.name for run in self.runs if run.name not in self.seconds], self.seconds.values())
         return "" if left is None else f"about {duration(left)} left"
