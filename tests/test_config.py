@@ -103,7 +103,8 @@ def test_a_wrong_type_or_word_is_refused() -> None:
     assert "training.epochs: found 'many'; input should be a valid integer" in refusal({"training": {"epochs": "many"}})
     assert "data.cache: found 'perhaps'; input should be a valid boolean" in refusal(sets=("data.cache=perhaps",))
     sentence = refusal({"method": "marnett"})
-    assert "method: found 'marnett'; input should be 'image-only', 'match', 'reconstruct' or 'marnet'." in sentence
+    known = "'image-only', 'match', 'reconstruct', 'marnet', 'regress', 'multitask' or 'late-fusion'"
+    assert f"method: found 'marnett'; input should be {known}." in sentence
     assert "Did you mean 'marnet'" in sentence
     assert "training: found 5; input should be a valid dictionary" in refusal(sets=("training=5",))
     assert "reconstruction: found" in refusal(sets=("reconstruction.steps=2000",))
@@ -125,7 +126,7 @@ def test_a_weight_that_is_no_number_is_refused(value: object) -> None:
 def test_the_method_resolves_the_switches(method: str) -> None:
     config = make_config({"method": method})
     assert config.alignment.enabled is (method in {"match", "marnet"})
-    assert config.reconstruction.enabled is (method in {"reconstruct", "marnet"})
+    assert config.reconstruction.enabled is (method in {"reconstruct", "regress", "marnet"})
     assert config.needs_text is (method != "image-only")
 
 
@@ -180,7 +181,7 @@ def test_yaml_round_trip_keeps_every_value(tmp_path: Path) -> None:
 def test_weights_of_the_losses_have_one_entry_a_term() -> None:
     weights = make_config({"losses": {"matching": 0.7}}).losses.weights
     assert weights["matching"] == 0.7
-    terms = {"classification", "matching", "reconstruction", "semantic", "visual", "alignment", "text"}
+    terms = {"classification", "matching", "reconstruction", "semantic", "visual", "alignment", "text", "words"}
     assert set(weights) == terms
 
 

@@ -313,7 +313,7 @@ def test_the_positives_are_an_argument() -> None:
 
 
 def test_an_unknown_weight_is_refused() -> None:
-    known = "classification, matching, reconstruction, semantic, visual, alignment, text"
+    known = "classification, matching, reconstruction, semantic, visual, alignment, text, words"
     with pytest.raises(ValueError, match=rf"Unknown loss terms contrast, mse; known: {known}\."):
         training_loss(outputs(), LABELS, TEXTS, weights={"mse": 1.0, "contrast": 0.0, "text": 1.0})
 

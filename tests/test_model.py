@@ -114,7 +114,7 @@ def test_gradient_reaches_every_parameter(method: str, fusion: str, trainable: b
     assert without == []
 
 
-@pytest.mark.parametrize("term", LossConfig().weights)
+@pytest.mark.parametrize("term", [name for name in LossConfig().weights if name != "words"])  # marnet predicts none
 def test_each_objective_teaches_the_parts_that_it_should(term: str) -> None:
     """All but the text's own term reach the backbone; reconstruction does not reach the text encoder."""
     model = perturbed(build("marnet", trainable=True)).train()
@@ -221,7 +221,7 @@ def test_noise_replaces_the_stored_start(method: str, fusion: str) -> None:
     model = perturbed(build(method, fusion)).eval()
     x = images()
     first, second = (torch.randn(8, 5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
-    if method in {"image-only", "match"}:
+    if method not in {"reconstruct", "marnet"}:
         assert torch.equal(model(x, first), model(x))
         return
     assert torch.equal(model(x, first), model(x, first))

@@ -38,6 +38,7 @@ from marnet.encoders.hf_backbones import HFBackbone, rebuild_hf_backbone
 from marnet.encoders.text import describe_text_encoder, restore_text_encoder
 from marnet.errors import RunDirectoryError
 from marnet.model import TRAINING_ONLY, MARNet, build_model
+from marnet.modules.late_fusion import LateFusion
 
 CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", "manifest.csv"
 WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
@@ -220,6 +221,10 @@ def _semantic_width(model: MARNet) -> int:
         return model.alignment.project_semantic.in_features
     if model.reconstruction is not None:
         return model.reconstruction.width
+    if model.words is not None:
+        return model.words.width
+    if isinstance(model.fusion, LateFusion):
+        return model.fusion.semantic_width
     raise ValueError("The model learns nothing from text; it has no semantic width.")
 
 

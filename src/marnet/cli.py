@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marnet import __version__
+from marnet.cli_compare import compare
 from marnet.cli_data import data_app
 from marnet.errors import ConfigError, MarnetError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
+app.command()(compare)
 
 Run = Annotated[Path, typer.Argument(help="A run directory written by 'marnet train'.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
@@ -66,7 +68,10 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         str | None, typer.Option(help="single (the default), or multi: a label is a comma list of classes.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="image-only, match, reconstruct or marnet  [default: marnet]")
+        str | None,
+        typer.Option(
+            help="marnet, match, reconstruct, image-only, regress, multitask or late-fusion  [default: marnet]"
+        ),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")

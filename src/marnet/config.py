@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,7 +19,7 @@ Augmentation = Literal["none", "light", "strong"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
 FusionKind = Literal["gated-logits", "gated-features", "concat"]
 LabelForm = Literal["single", "multi"]
-Method = Literal["image-only", "match", "reconstruct", "marnet"]
+Method = Literal["image-only", "match", "reconstruct", "marnet", "regress", "multitask", "late-fusion"]
 Parametrisation = Literal["x0", "v", "epsilon"]
 Positives = Literal["text", "identity"]
 Sampler = Literal["ddim", "ddpm"]
@@ -33,7 +33,13 @@ METHODS: dict[str, tuple[bool, bool]] = {
     "match": (True, False),
     "reconstruct": (False, True),
     "marnet": (True, True),
+    # Rivals, to compare with: CDR's place is taken by a plain regression; the text's words are a second task; image and
+    # text are fused late, with a stand-in for the text at prediction.
+    "regress": (False, True),
+    "multitask": (False, False),
+    "late-fusion": (False, False),
 }
+_TEXT_WITHOUT_MODULES = ("multitask", "late-fusion")
 
 
 class Section(BaseModel):
@@ -91,10 +97,12 @@ class BackboneConfig(Section):
 class TextConfig(Section):
     """The text encoder: what a text becomes, `(D_s,)`."""
 
-    name: str = Field("bow", description="bow, tags, hf:NAME or module:PACKAGE.NAME (docs/encoders.md)")
+    name: str = Field(
+        "bow", description="bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME (docs/encoders.md)"
+    )
     trainable: bool = Field(False, description="fine-tune it; of bow and tags, learn a projection")
     dimensions: int | None = Field(128, ge=1, description="bow: reduce to this many dimensions by SVD; null keeps all")
-    max_vocabulary: int = Field(4096, ge=1, description="bow, tags: keep at most this many of the most frequent")
+    max_vocabulary: int = Field(4096, ge=1, description="bow, tags, words: keep at most this many of the most frequent")
     pooling: TextPooling = Field("mean", description="hf: the mean of the tokens, or the first token (cls)")
     max_length: int = Field(256, ge=2, description="hf: tokens that are read of a text")
 
@@ -136,6 +144,13 @@ class FusionConfig(Section):
     kind: FusionKind = "gated-logits"
 
 
+class LateFusionConfig(Section):
+    """The rival method `late-fusion`."""
+
+    width: int = Field(128, ge=1, description="of the projected text and of the hidden layer")
+    text_dropout: float = Field(0.5, ge=0, lt=1, description="share of training rows that see no text")
+
+
 class LossConfig(Section):
     """Weights of the loss terms; 0 switches a term off (docs/method.md)."""
 
@@ -146,6 +161,7 @@ class LossConfig(Section):
     visual: float = Field(0.5, ge=0, description="cross-entropy of the head on x_v (ours)")
     alignment: float = Field(0.3, ge=0, description="cross-entropy of the head on x_EMA (ours)")
     text: float = Field(0.3, ge=0, description="cross-entropy of the head on x_s, where the text encoder learns (ours)")
+    words: float = Field(1.0, ge=0, description="binary cross-entropy of the text's words, of multitask (a rival)")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
     @property
@@ -191,6 +207,7 @@ class Config(Section):
     alignment: AlignmentConfig = AlignmentConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     fusion: FusionConfig = FusionConfig()
+    late_fusion: LateFusionConfig = LateFusionConfig()
     losses: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -212,7 +229,8 @@ class Config(Section):
     @property
     def needs_text(self) -> bool:
         """Whether any module of this configuration learns from text."""
-        return bool(self.alignment.enabled or self.reconstruction.enabled)
+        modules = self.alignment.enabled or self.reconstruction.enabled
+        return bool(modules) or self.method in _TEXT_WITHOUT_MODULES
 
 
 def make_config(
@@ -226,16 +244,18 @@ def make_config(
     Raises:
         ConfigError: a key is unknown, a value does not fit, or the file cannot be read.
     """
-    over = _merge({}, values or {})
+    over = merge_settings({}, values or {})
     for assignment in sets:
-        over = _merge(over, _parse_assignment(assignment))
-    base: dict[str, Any] = _read_yaml(Path(file)) if file is not None else {}
+        over = merge_settings(over, parse_assignment(assignment))
+    base: dict[str, Any] = read_yaml(Path(file)) if file is not None else {}
     if "method" in over and over["method"] != base.get("method", Config.model_fields["method"].default):
-        base = _merge(base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)})
+        base = merge_settings(
+            base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)}
+        )
     try:
-        return Config.model_validate(_merge(base, over))
+        return Config.model_validate(merge_settings(base, over))
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error)) from None
 
 
 def read_config(path: Path | str) -> Config:
@@ -257,7 +277,12 @@ def cache_directory() -> Path:
     return Path(os.environ.get("MARNET_CACHE") or platformdirs.user_cache_dir("marnet"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, `{}` of an empty file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or holds something else.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -274,15 +299,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, those of `over` winning."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            merge_settings(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged
 
 
-def _parse_assignment(assignment: str) -> dict[str, Any]:
+def parse_assignment(assignment: str) -> dict[str, Any]:
+    """The nested setting that "a.b=c" means, its value read as YAML.
+
+    Raises:
+        ConfigError: it has another form.
+    """
     dotted, separator, text = assignment.partition("=")
     keys = dotted.strip().split(".")
     if not separator or not all(keys):
@@ -300,13 +333,18 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
     return nested
 
 
-def _explain(error: ValidationError) -> str:
-    """One line for each problem: the dotted key, what was found, what is allowed."""
+def explain(error: ValidationError, root: type[BaseModel] = Config) -> str:
+    """One line for each problem: the dotted key, what was found, what is allowed.
+
+    Args:
+        error: of pydantic.
+        root: the model that refused its values.
+    """
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "configuration"
         if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
+            known = _known_keys(root, problem["loc"][:-1])
             name = str(problem["loc"][-1])
             lines.append(f"{key}: unknown key.{suggest(name, known)} Known keys here: {', '.join(known)}.")
         else:
@@ -316,10 +354,13 @@ def _explain(error: ValidationError) -> str:
     return "The configuration cannot be used:\n  " + "\n  ".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Config
+def _known_keys(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    section = root
     for part in location:
-        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+        if isinstance(part, str):  # a number is a position in a list
+            annotation = section.model_fields[part].annotation
+            held = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
+            section = held[0] if held else annotation  # type: ignore[assignment]  # of a list, what it holds
     return list(section.model_fields)
 
 

@@ -75,6 +75,13 @@ def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: floa
     return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
+def word_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy `()` of logits `(M, V)` against multi-hot targets `(M, V)`, the mean over both."""
+    if len(logits) == 0:
+        return logits.sum() * 0.0
+    return functional.binary_cross_entropy_with_logits(logits, targets)
+
+
 def positive_pairs(texts: Sequence[str], kind: Positives = "text", *, device: torch.device | None = None) -> Tensor:
     """The mask `(M, M)` bool of the pairs that match among M texts: those with equal text, or only each with itself.
 
@@ -116,8 +123,9 @@ def training_loss(
     """
     weights = _complete(weights or {})
     prediction = outputs.prediction
-    terms = {"classification": classify(prediction.logits, labels, label_smoothing=label_smoothing)}
-    if len(prediction.branch_logits) > 1:  # with one branch its prediction is the fused one
+    fused = prediction.logits if outputs.late_logits is None else outputs.late_logits
+    terms = {"classification": classify(fused, labels, label_smoothing=label_smoothing)}
+    if len(prediction.branch_logits) > 1 or outputs.late_logits is not None:  # else the one branch is the prediction
         for branch, logits in prediction.branch_logits.items():
             terms[BRANCH_TERMS[branch]] = classify(logits, labels, label_smoothing=label_smoothing)
     if outputs.aligned is not None and weights["matching"]:
@@ -127,6 +135,8 @@ def training_loss(
         terms["matching"] = matching_loss(*outputs.aligned, positives)
     if outputs.reconstruction is not None:
         terms["reconstruction"] = reconstruction_loss(outputs.reconstruction.prediction, outputs.reconstruction.target)
+    if outputs.words is not None:
+        terms["words"] = word_loss(*outputs.words)
     if outputs.text_logits is not None:
         own = labels[outputs.text_rows]
         terms["text"] = classify(outputs.text_logits, own, label_smoothing=label_smoothing)

@@ -6,18 +6,31 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from marnet.config import Config, cache_directory, make_config
+from marnet.config import Config, ReconstructionConfig, cache_directory, make_config
 from marnet.encoders.text import TextOptions, build_text_encoder, has_text
 from marnet.encoders.visual import Backbone, adapt_backbone, feature_width, make_backbone
 from marnet.errors import ConfigError
 from marnet.modules.alignment import AlignedPair, EmbeddingMatchingAlignment
 from marnet.modules.fusion import make_fusion
+from marnet.modules.late_fusion import LateFusion
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction, ReconstructionOutput
+from marnet.modules.regression import SemanticRegression, count_parameters, hidden_as_large_as
+from marnet.modules.word_prediction import WordPrediction, WordsOutput
 
 DEFAULT_IMAGE_SIZE = 224  # where neither the user nor the backbone says
 
 # Parts that only training uses; a run directory keeps them apart from the weights that predict.
-TRAINING_ONLY = ("text.", "text_head.", "alignment.project_semantic.", "alignment.log_scale")
+TRAINING_ONLY = (
+    "text.",
+    "text_head.",
+    "alignment.project_semantic.",
+    "alignment.log_scale",
+    "words.",
+    "fusion.text.",  # of late fusion
+    "fusion.text_head.",
+)
+
+Reconstruction = CrossModalDiffusionReconstruction | SemanticRegression
 
 
 class PredictionOutput(NamedTuple):
@@ -39,6 +52,8 @@ class MARNetOutput(NamedTuple):
     aligned: AlignedPair | None  # z_v, z_s (M, d)
     reconstruction: ReconstructionOutput | None  # (M, d_0) each
     text_logits: Tensor | None  # (M, C), where the text encoder learns
+    words: WordsOutput | None = None  # (M, V) each, of multitask
+    late_logits: Tensor | None = None  # (B, C), of late fusion: image and text together, judged for the prediction
 
 
 class MARNet(nn.Module):
@@ -50,9 +65,10 @@ class MARNet(nn.Module):
         visual_width: D_v.
         text: maps a list of B texts to `(B, D_s)`; None where there is nothing to learn from text, or at prediction.
         alignment: EMA, or None to leave it out.
-        reconstruction: CDR, or None to leave it out.
+        reconstruction: CDR or its rival, or None to leave it out.
         fusion: maps the branches' features and logits to logits `(B, C)`; needed where there is more than one branch.
         text_head: maps x_s `(B, D_s)` to logits `(B, C)`; trains a trainable text encoder.
+        words: a second task that predicts the words of the text, or None.
     """
 
     def __init__(
@@ -63,9 +79,10 @@ class MARNet(nn.Module):
         visual_width: int,
         text: nn.Module | None = None,
         alignment: EmbeddingMatchingAlignment | None = None,
-        reconstruction: CrossModalDiffusionReconstruction | None = None,
+        reconstruction: Reconstruction | None = None,
         fusion: nn.Module | None = None,
         text_head: nn.Module | None = None,
+        words: WordPrediction | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -76,6 +93,7 @@ class MARNet(nn.Module):
         self.reconstruction = reconstruction
         self.fusion = fusion
         self.text_head = text_head
+        self.words = words
         widths = branch_widths(visual_width, alignment, reconstruction)
         self.heads = nn.ModuleDict({name: nn.Linear(width, num_classes) for name, width in widths.items()})
         if len(widths) > 1 and fusion is None:
@@ -124,6 +142,9 @@ class MARNet(nn.Module):
         if self.text is None:
             return MARNetOutput(prediction, rows, None, None, None, None)
         x_s = self.text([text for text in texts if has_text(text)])  # (M, D_s)
+        late = None
+        if isinstance(self.fusion, LateFusion):
+            late = self.fusion.with_text(list(_branch_features(prediction).values()), x_s, rows)
         return MARNetOutput(
             prediction,
             rows,
@@ -132,7 +153,9 @@ class MARNet(nn.Module):
             self.reconstruction(x_v[rows], x_s, t=diffusion_times, noise=diffusion_noise)
             if self.reconstruction is not None
             else None,
-            self.text_head(x_s) if self.text_head is not None else None,
+            late.text_logits if late is not None else self.text_head(x_s) if self.text_head is not None else None,
+            self.words(x_v[rows], x_s) if self.words is not None else None,
+            late.logits if late is not None else None,
         )
 
     def freeze_backbone(self, frozen: bool = True) -> None:
@@ -173,6 +196,11 @@ class MARNet(nn.Module):
         return PredictionOutput(logits, branches, x_v, x_ema, x_cdr)
 
 
+def _branch_features(prediction: PredictionOutput) -> dict[str, Tensor]:
+    features = {"visual": prediction.x_v, "alignment": prediction.x_ema, "reconstruction": prediction.x_cdr}
+    return {name: x for name, x in features.items() if x is not None}
+
+
 def _learn(parameters: Sequence[nn.Parameter], learns: bool) -> None:
     for parameter in parameters:
         parameter.requires_grad_(learns)
@@ -181,7 +209,7 @@ def _learn(parameters: Sequence[nn.Parameter], learns: bool) -> None:
 def branch_widths(
     visual_width: int,
     alignment: EmbeddingMatchingAlignment | None,
-    reconstruction: CrossModalDiffusionReconstruction | None,
+    reconstruction: Reconstruction | None,
 ) -> dict[str, int]:
     """The branches that exist, in the order that fusion takes them, and the widths of their features."""
     widths = {"visual": visual_width}
@@ -239,7 +267,7 @@ def build_model(
     if semantic_width is None:
         if not texts:
             raise ConfigError(f"Method {config.method!r} learns from text; needed the training texts, found none.")
-        text = build_text_encoder(config.text.name, texts, _text_options(config))
+        text = build_text_encoder(_text_encoder_name(config), texts, _text_options(config))
         semantic_width = int(text.width)  # type: ignore[arg-type]
     alignment = _build_alignment(config, visual_width, semantic_width)
     reconstruction = _build_reconstruction(config, visual_width, semantic_width)
@@ -251,8 +279,9 @@ def build_model(
         text=text,
         alignment=alignment,
         reconstruction=reconstruction,
-        fusion=make_fusion(config.fusion.kind, list(widths.values()), num_classes),
-        text_head=nn.Linear(semantic_width, num_classes) if config.text.trainable else None,
+        fusion=_build_fusion(config, list(widths.values()), semantic_width, num_classes),
+        text_head=_build_text_head(config, semantic_width, num_classes),
+        words=WordPrediction(visual_width, semantic_width) if config.method == "multitask" else None,
     )
     if text is not None and reconstruction is not None:
         with torch.no_grad():
@@ -290,13 +319,35 @@ def _frozen_where_asked(model: MARNet, config: Config) -> MARNet:
 def _text_options(config: Config) -> TextOptions:
     section = config.text
     return TextOptions(
-        trainable=section.trainable,
+        trainable=section.trainable and config.method != "multitask",
         dimensions=section.dimensions,
         max_vocabulary=section.max_vocabulary,
         pooling=section.pooling,
         max_length=section.max_length,
         cache=cache_directory(),
     )
+
+
+def _text_encoder_name(config: Config) -> str:
+    """The configured encoder; `multitask` reads of it whether texts are words or tags, and whether they are random."""
+    name = config.text.name
+    if config.method != "multitask":
+        return name
+    kind = "tags" if name.removeprefix("random:") == "tags" else "words"
+    return f"random:{kind}" if name.startswith("random:") else kind
+
+
+def _build_fusion(config: Config, widths: list[int], semantic_width: int, num_classes: int) -> nn.Module | None:
+    if config.method == "late-fusion":
+        section = config.late_fusion
+        return LateFusion(widths, semantic_width, num_classes, width=section.width, text_dropout=section.text_dropout)
+    return make_fusion(config.fusion.kind, widths, num_classes) if len(widths) > 1 else None
+
+
+def _build_text_head(config: Config, semantic_width: int, num_classes: int) -> nn.Module | None:
+    """For a text encoder that learns; late fusion has a head on the text anyway, and word targets do not learn."""
+    learns = config.text.trainable and config.method not in ("late-fusion", "multitask")
+    return nn.Linear(semantic_width, num_classes) if learns else None
 
 
 def _build_alignment(config: Config, visual_width: int, semantic_width: int) -> EmbeddingMatchingAlignment | None:
@@ -308,12 +359,23 @@ def _build_alignment(config: Config, visual_width: int, semantic_width: int) -> 
     )
 
 
-def _build_reconstruction(
-    config: Config, visual_width: int, semantic_width: int
-) -> CrossModalDiffusionReconstruction | None:
+def _build_reconstruction(config: Config, visual_width: int, semantic_width: int) -> Reconstruction | None:
     section = config.reconstruction
     if not section.enabled:
         return None
+    if config.method == "regress":
+        with torch.device("meta"):  # only its size is wanted
+            rival = _build_diffusion(section, visual_width, semantic_width)
+        hidden = hidden_as_large_as(count_parameters(rival), visual_width, semantic_width, depth=section.depth)
+        return SemanticRegression(
+            visual_width, semantic_width, hidden=hidden, depth=section.depth, condition_noise=section.condition_noise
+        )
+    return _build_diffusion(section, visual_width, semantic_width)
+
+
+def _build_diffusion(
+    section: ReconstructionConfig, visual_width: int, semantic_width: int
+) -> CrossModalDiffusionReconstruction:
     return CrossModalDiffusionReconstruction(
         visual_width,
         semantic_width,

@@ -221,7 +221,8 @@ def refusal(name: str, **options: Any) -> str:
 
 def test_what_is_wrong_with_a_name_is_said(manifest_file: Path, tmp_path: Path, small: Path) -> None:
     assert refusal("tgas") == (
-        "Text encoder 'tgas' is not known; needed bow, tags, hf:NAME or module:PACKAGE.NAME. Did you mean 'tags'?"
+        "Text encoder 'tgas' is not known; needed bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME. "
+        "Did you mean 'tags'?"
     )
     assert "needed hf:NAME" in refusal("hf")
     assert "needed bow alone" in refusal("bow:3")

@@ -85,7 +85,7 @@ def test_only_the_most_frequent_words_are_kept() -> None:
     assert fit_word_encoder("bow", CORPUS, max_vocabulary=3).vocabulary == tuple(expected)
 
 
-@pytest.mark.parametrize("kind", ["bow", "tags"])
+@pytest.mark.parametrize("kind", ["bow", "tags", "words"])
 def test_unseen_and_blank_texts_are_zero(kind: str) -> None:
     encoder = fit_word_encoder(kind, CORPUS)
     assert torch.equal(encoder(["zzz qqq", "", "  \t"]), torch.zeros(3, encoder.width))
@@ -98,7 +98,7 @@ def test_blank_means_white_space_only() -> None:
     assert [has_text(text) for text in ("", " ", "\t\n", "\u3000", " a ", "0", "豆腐")] == [False] * 4 + [True] * 3
 
 
-@pytest.mark.parametrize("kind", ["bow", "tags"])
+@pytest.mark.parametrize("kind", ["bow", "tags", "words"])
 def test_texts_in_other_scripts_and_cases(kind: str) -> None:
     texts = ["crème brûlée, Äpfel", "豆腐, 豚肉", "борщ, хлеб", "Äpfel, хлеб"]
     encoder = fit_word_encoder(kind, texts, dimensions=None)
@@ -151,7 +151,7 @@ def test_a_copy_keeps_working_on_its_own() -> None:
     assert torch.equal(twin(CORPUS[:2]), before)
 
 
-@pytest.mark.parametrize("kind", ["bow", "tags"])
+@pytest.mark.parametrize("kind", ["bow", "tags", "words"])
 def test_frozen_encoders_have_nothing_to_learn(kind: str) -> None:
     encoder = fit_word_encoder(kind, CORPUS)
     assert not encoder.trainable
@@ -159,7 +159,7 @@ def test_frozen_encoders_have_nothing_to_learn(kind: str) -> None:
     assert not encoder(CORPUS).requires_grad
 
 
-@pytest.mark.parametrize("kind", ["bow", "tags"])
+@pytest.mark.parametrize("kind", ["bow", "tags", "words"])
 def test_trainable_encoders_learn_a_projection(kind: str) -> None:
     encoder = fit_word_encoder(kind, CORPUS, dimensions=7, trainable=True)
     assert encoder.trainable

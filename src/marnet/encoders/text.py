@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from marnet.encoders.hf_text import FrozenHFText, HFTextEncoder, load_hf_text, restore_hf_text
 from marnet.encoders.imported import import_encoder
+from marnet.encoders.random_text import RandomText
 from marnet.encoders.unique_texts import UniqueTextTable, has_text
 from marnet.encoders.words import TextKind, WordEncoder, fit_word_encoder, split_tags
 from marnet.errors import EncoderError, suggest
@@ -94,7 +95,7 @@ def build_text_encoder(name: str, texts: Sequence[str], options: TextOptions | N
     """Build a text encoder by name.
 
     Args:
-        name: bow, tags, hf:REPOSITORY, hf:FOLDER or module:PACKAGE.NAME.
+        name: bow, tags, words, hf:REPOSITORY, hf:FOLDER, module:PACKAGE.NAME or random:NAME.
         texts: the training texts, repeats and blanks allowed; what learns from them or encodes ahead does it here.
         options: the rest.
 
@@ -119,12 +120,14 @@ def check_text_encoder_name(name: str) -> None:
     family, separator, rest = name.partition(":")
     if family not in TEXT_ENCODERS:
         raise EncoderError(
-            f"Text encoder {name!r} is not known; needed bow, tags, hf:NAME or module:PACKAGE.NAME."
-            f"{suggest(family, TEXT_ENCODERS)}"
+            f"Text encoder {name!r} is not known; needed bow, tags, words, hf:NAME, module:PACKAGE.NAME or "
+            f"random:NAME.{suggest(family, TEXT_ENCODERS)}"
         )
     if bool(rest) != (family in _PREFIXES) or bool(separator) != bool(rest):
         needed = f"{family}:NAME" if family in _PREFIXES else f"{family} alone"
         raise EncoderError(f"Text encoder {name!r} is not complete or says too much; needed {needed}.")
+    if family == "random":
+        check_text_encoder_name(rest)
 
 
 def describe_text_encoder(encoder: nn.Module, folder: Path) -> dict[str, Any] | None:
@@ -136,6 +139,8 @@ def describe_text_encoder(encoder: nn.Module, folder: Path) -> dict[str, Any] | 
         return encoder.settings()
     if isinstance(encoder, FrozenHFText):
         return encoder.settings()
+    if isinstance(encoder, RandomText):
+        return {"kind": "random", "width": encoder.width}
     if isinstance(encoder, ImportedText):
         return {"kind": "module", "path": encoder.path, "trainable": encoder.trainable}
     return None
@@ -152,6 +157,8 @@ def restore_text_encoder(
     """
     if settings["kind"] == "hf":
         return restore_hf_text(settings, folder, cache=cache)
+    if settings["kind"] == "random":
+        return RandomText(settings["width"])
     if settings["kind"] == "module":
         return ImportedText(settings["path"], trainable=settings["trainable"])
     projection = state.get("projection.2.weight")
@@ -188,10 +195,21 @@ def _imported(path: str, _: Sequence[str], options: TextOptions) -> nn.Module:
     return ImportedText(path, trainable=options.trainable)
 
 
+def _random(name: str, texts: Sequence[str], options: TextOptions) -> nn.Module:
+    if options.trainable:
+        raise EncoderError(
+            f"Text encoder 'random:{name}' gives fixed vectors, which cannot be trained; needed text.trainable=false."
+        )
+    family, _, rest = name.partition(":")
+    return RandomText(int(TEXT_ENCODERS[family](rest, texts, options).width))  # type: ignore[arg-type]
+
+
 TEXT_ENCODERS: dict[str, Callable[[str, Sequence[str], TextOptions], nn.Module]] = {
     "bow": _words("bow"),
     "tags": _words("tags"),
+    "words": _words("words"),
     "hf": _hf,
     "module": _imported,
+    "random": _random,
 }
-_PREFIXES = ("hf", "module")
+_PREFIXES = ("hf", "module", "random")

@@ -1,4 +1,4 @@
-"""`bow` and `tags`: texts as weighted words or as a set of tags, learned from the training texts."""
+"""`bow`, `tags` and `words`: texts as weighted words or as sets of tags or words, learned from the training texts."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from marnet.encoders.unique_texts import UniqueTextTable, has_text
 from marnet.errors import EncoderError
 
-TextKind = Literal["bow", "tags"]
+TextKind = Literal["bow", "tags", "words"]
 
 
 def split_tags(text: str) -> list[str]:
@@ -19,12 +19,12 @@ def split_tags(text: str) -> list[str]:
 
 
 class WordEncoder(nn.Module):
-    """Texts as weighted words ("bow": TF-IDF) or as a multi-hot vector of tags ("tags").
+    """Texts as weighted words ("bow": TF-IDF) or as a multi-hot vector of tags ("tags") or words ("words").
 
     Args:
-        kind: "bow" or "tags".
+        kind: "bow", "tags" or "words".
         vocabulary: the words or tags, in the order of the columns.
-        idf: inverse document frequencies `(V,)` for "bow"; None for "tags".
+        idf: inverse document frequencies `(V,)` for "bow"; None for the others.
         components: projection `(V, D)` from an SVD; None keeps all V columns.
         projection_width: learn a two-layer projection to this width; None leaves the encoder frozen.
 
@@ -81,7 +81,7 @@ def fit_word_encoder(
     """Learn the vocabulary, the weights and (for "bow") the SVD from the training texts; blanks are left out.
 
     Args:
-        kind: "bow" or "tags".
+        kind: "bow", "tags" or "words".
         texts: training texts, repeats allowed; each unique one counts once.
         dimensions: for "bow", reduce to at most this many by SVD; for a trainable encoder, its output width.
         max_vocabulary: keep this many of the most frequent words or tags.
@@ -97,7 +97,7 @@ def fit_word_encoder(
     try:
         weights = vectoriser.fit_transform(unique)  # sparse (n, V)
     except ValueError as error:  # scikit-learn's "empty vocabulary"
-        needed = "a word of two letters or more" if kind == "bow" else "a comma-separated tag"
+        needed = "a comma-separated tag" if kind == "tags" else "a word of two letters or more"
         raise EncoderError(
             f"The text encoder {kind!r} found nothing to learn in {len(unique)} different training texts ({error}); "
             f"needed at least one with {needed}. Check the text column, or train with --method image-only."
@@ -125,6 +125,8 @@ def _make_vectoriser(
 
     if kind == "tags":
         return CountVectorizer(analyzer=split_tags, binary=True, vocabulary=vocabulary, max_features=max_features)
+    if kind == "words":
+        return CountVectorizer(binary=True, vocabulary=vocabulary, max_features=max_features)
     return TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary, max_features=max_features)
 
 

@@ -26,6 +26,10 @@ class RunRecord(BaseModel):
     key: str = Field(description="hash of everything that determines the run: a changed setting makes another run")
     source: str
     split: str
+    placebo: str | None = Field(None, description="shuffled or random where the texts were made meaningless")
+    label_budget: float = Field(1.0, description="share of the training rows that was trained on")
+    text_budget: float = Field(1.0, description="share of their texts that was kept")
+    rows: str = Field("", description="fingerprint of the data source's rows")
     classes: list[str]
     metrics: dict[str, float] = Field(description="of `marnet.metrics`: top1, macro_f1, nll, ece, ...")
     labels: list[int] = Field(description="(N,) true classes")

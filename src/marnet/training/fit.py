@@ -33,7 +33,7 @@ from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet, build_backbone, build_model
 from marnet.tasks import TASKS, make_task
 from marnet.training.features import open_features
-from marnet.training.lightning_module import is_first_process, seed_everything, train_with_lightning
+from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 
 
 class FitResult(NamedTuple):
@@ -72,6 +72,7 @@ def fit(
     model_factory: ModelFactory = build_model,
     overwrite: bool = False,
     resume: bool = False,
+    on_epoch: OnEpoch | None = None,
 ) -> FitResult:
     """Train what `config` describes and leave a self-contained run directory.
 
@@ -83,6 +84,8 @@ def fit(
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
         resume: continue the run that `out` holds from its last finished epoch.
+        on_epoch: called after every epoch with its number from 1 and the number of epochs, in place of a progress bar
+            or a line in the log.
 
     Raises:
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
@@ -124,6 +127,7 @@ def fit(
         losses=config.losses,
         positives=config.alignment.positives,
         resume=resume,
+        on_epoch=on_epoch,
     )
     best = load_run(run, backbone=data.backbone).model
     outputs = collect_outputs(best, data.val, data.collate, batch_size=config.training.batch_size)

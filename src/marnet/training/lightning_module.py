@@ -36,6 +36,7 @@ from marnet.training.parameter_groups import parameter_groups
 logger = logging.getLogger("marnet")
 
 Loader = DataLoader[Any]
+OnEpoch = Callable[[int, int], None]  # the epoch that ended, from 1, and the number of epochs
 
 
 def train_with_lightning(
@@ -50,6 +51,7 @@ def train_with_lightning(
     losses: LossConfig,
     positives: Positives,
     resume: bool,
+    on_epoch: OnEpoch | None = None,
 ) -> int:
     """Train `model` in place; write weights, history, logs and the resume point into `run`.
 
@@ -64,6 +66,7 @@ def train_with_lightning(
         losses: weights of the terms.
         positives: which pairs match.
         resume: go on from the resume point in `run`.
+        on_epoch: told of every epoch, in place of a progress bar or a line in the log.
 
     Returns:
         The number of epochs that were trained in all, those before a resume included.
@@ -72,6 +75,7 @@ def train_with_lightning(
         NonFiniteLossError: a loss became NaN or infinite; the best weights so far stay in `run`.
         ConfigError: the devices or the precision are not to be had on this machine.
     """
+    show_bar = on_epoch is None and sys.stderr.isatty()
     callbacks: list[Callback] = [
         _BestWeights(run, task.score),
         _History(run / HISTORY, task),
@@ -82,12 +86,14 @@ def train_with_lightning(
             save_on_train_epoch_end=True,
         ),
     ]
-    if sys.stderr.isatty():
+    if show_bar:
         callbacks.append(_ProgressBar(console_kwargs={"stderr": True}))
+    else:
+        callbacks.append(_Announcement(on_epoch or _log_epoch(run / HISTORY, task)))
     if settings.patience is not None:
         callbacks.append(EarlyStopping(f"val/{task.score}", mode="max", patience=settings.patience))
     with _quiet():
-        trainer = _make_trainer(settings, run, callbacks)
+        trainer = _make_trainer(settings, run, callbacks, show_bar=show_bar)
     module = _TrainingModule(
         model, train, task=task, classify=classify, settings=settings, losses=losses, positives=positives
     )
@@ -207,7 +213,9 @@ def warmup_cosine(step: int, warmup: int, steps: int, floor: float) -> float:
     return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callback]) -> lightning.Trainer:
+def _make_trainer(
+    settings: TrainingConfig, run: Path, callbacks: Sequence[Callback], *, show_bar: bool
+) -> lightning.Trainer:
     accelerator, _, count = settings.devices.partition(":")
     if accelerator.isdigit():
         accelerator, count = "auto", accelerator
@@ -232,7 +240,7 @@ def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callb
             reload_dataloaders_every_n_epochs=1,  # each epoch's order is a function of its number, also on a resume
             log_every_n_steps=10,
             enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
+            enable_progress_bar=show_bar,
         )
     except (ValueError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ConfigError(
@@ -305,13 +313,29 @@ class _History(Callback):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        if sys.stderr.isatty():  # the progress bar says it
-            return
+
+
+class _Announcement(Callback):
+    """Tell of every epoch after its row of the history is written."""
+
+    def __init__(self, on_epoch: OnEpoch) -> None:
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.on_epoch(trainer.current_epoch + 1, trainer.max_epochs or 0)
+
+
+def _log_epoch(history: Path, task: Task) -> OnEpoch:
+    def log(epoch: int, epochs: int) -> None:
+        row = read_history(history)[-1]
         logger.info(
             "epoch %d of %d: loss %.3f, val %s %s",
             epoch,
-            trainer.max_epochs,
-            figures["train/loss"],
-            self.task.score_title,
-            percent(figures[f"val/{self.task.score}"]),
+            epochs,
+            row["train/loss"],
+            task.score_title,
+            percent(row[f"val/{task.score}"]),
         )
+
+    return log

@@ -1,0 +1,95 @@
+"""What a comparison does to the training rows: budgets of labels and texts, and texts shuffled between classes.
+
+Pure functions of a manifest and a seed. Only rows of split "train" change; every draw depends on the seed alone, so all
+arms of one seed see the same.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from marnet.data.manifest import Manifest, Record
+from marnet.encoders.unique_texts import has_text
+from marnet.errors import DataError
+
+
+def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
+    """Keep a share of the training rows, class by class and at least one of each; the others are dropped.
+
+    With one seed a smaller share keeps a part of what a larger one keeps.
+    """
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, record in _training_rows(manifest):
+        positions[record.label].append(position)
+    dropped: set[int] = set()
+    for label, members in positions.items():
+        shuffled = list(members)
+        Random(f"labels {seed} {label}").shuffle(shuffled)
+        dropped.update(shuffled[max(1, _round(share * len(members))) :])
+    kept = tuple(record for position, record in enumerate(manifest.records) if position not in dropped)
+    return replace(manifest, records=kept)
+
+
+def keep_texts(manifest: Manifest, share: float, seed: int) -> Manifest:
+    """Keep a share of the training texts, at least one; the others become blank.
+
+    With one seed a smaller share keeps a part of what a larger one keeps.
+    """
+    with_text = [position for position, record in _training_rows(manifest) if has_text(record.text)]
+    Random(f"texts {seed}").shuffle(with_text)
+    blanked = dict.fromkeys(with_text[max(1, _round(share * len(with_text))) :], "")
+    return _with_texts(manifest, blanked)
+
+
+def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
+    """Give every training row that has a text that of a random training row of another class, always the same class.
+
+    A derangement of the classes decides whose texts a class gets: none keeps its own. Blank texts stay blank.
+
+    Raises:
+        DataError: fewer than two classes have texts.
+    """
+    texts: dict[str, list[str]] = defaultdict(list)
+    for _, record in _training_rows(manifest):
+        if has_text(record.text):
+            texts[record.label].append(record.text)
+    if len(texts) < 2:
+        raise DataError(
+            f"{manifest.source} has training texts in {len(texts)} of its classes; needed two or more to shuffle texts "
+            f"between them. Fill the text column, or leave the arms with shuffled texts out."
+        )
+    giver = derangement(sorted(texts), seed)
+    draw = Random(f"shuffled texts {seed}")
+    given = {
+        position: draw.choice(texts[giver[record.label]])
+        for position, record in _training_rows(manifest)
+        if has_text(record.text)
+    }
+    return _with_texts(manifest, given)
+
+
+def derangement(names: Sequence[str], seed: int) -> dict[str, str]:
+    """A random permutation of two or more names that leaves none in its place, drawn evenly from all such."""
+    random = Random(f"derangement {seed}")
+    while True:  # about one permutation in e leaves none in its place
+        shuffled = list(names)
+        random.shuffle(shuffled)
+        if all(a != b for a, b in zip(names, shuffled, strict=True)):
+            return dict(zip(names, shuffled, strict=True))
+
+
+def _training_rows(manifest: Manifest) -> list[tuple[int, Record]]:
+    return [(position, record) for position, record in enumerate(manifest.records) if record.split == "train"]
+
+
+def _with_texts(manifest: Manifest, texts: dict[int, str]) -> Manifest:
+    records = tuple(
+        record._replace(text=texts.get(position, record.text)) for position, record in enumerate(manifest.records)
+    )
+    return replace(manifest, records=records)
+
+
+def _round(value: float) -> int:
+    return math.floor(value + 0.5)

@@ -1,0 +1,182 @@
+"""The rival methods obey the contract of every method: two calls, no text at prediction, run directories that load."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import marnet
+from marnet.checkpoint import load_run
+from marnet.config import METHODS, LossConfig, make_config
+from marnet.losses import training_loss
+from marnet.model import MARNet, build_model
+from marnet.modules.regression import SemanticRegression, count_parameters
+
+CLASSES = 5
+TEXTS = ["red, round apple", "", "long blue eel", "green lime", "red, round apple", "  ", "green, sour lime", "eel"]
+LABELS = torch.tensor([0, 1, 2, 1, 0, 3, 1, 4])
+RIVALS = ("regress", "multitask", "late-fusion")
+every_rival = pytest.mark.parametrize("method", RIVALS)
+
+
+class SmallBackbone(nn.Module):
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width, 3, 2), nn.BatchNorm2d(width), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def images(rows: int = 8, *, seed: int = 0) -> Tensor:
+    return torch.randn(rows, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def build(method: str, *, texts: list[str] = TEXTS, seed: int = 0, text: str = "bow", width: int = 6) -> MARNet:
+    torch.manual_seed(seed)
+    config = make_config(
+        {
+            "method": method,
+            "data": {"image_size": 12},
+            "text": {"dimensions": 4, "name": text},
+            "reconstruction": {"width": 32},
+            "late_fusion": {"width": 16},
+        }
+    )
+    return build_model(config, num_classes=CLASSES, texts=texts, backbone=SmallBackbone(width))
+
+
+def perturbed(model: MARNet) -> MARNet:
+    torch.manual_seed(99)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+@every_rival
+def test_prediction_cannot_see_text_and_is_a_function_of_the_image(method: str) -> None:
+    model = perturbed(build(method)).eval()
+    before = model(images())
+    assert torch.equal(model(images(), torch.randn(8, 4)), before)
+    for texts in (TEXTS, TEXTS[::-1]):
+        assert torch.equal(model.training_outputs(images(), texts).prediction.logits, before)
+    model.text = None
+    assert torch.equal(model(images()), before)
+    assert list(inspect.signature(model.forward).parameters) == ["images", "noise"]
+
+
+@every_rival
+def test_gradient_reaches_every_parameter_and_text_matters_to_the_loss(method: str) -> None:
+    model = perturbed(build(method)).train()
+    torch.manual_seed(0)
+    loss = training_loss(model.training_outputs(images(), TEXTS), LABELS, TEXTS).total
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
+    torch.manual_seed(0)
+    swapped = training_loss(model.training_outputs(images(), TEXTS[::-1]), LABELS, TEXTS[::-1]).total
+    assert not torch.isclose(swapped, loss)
+
+
+@every_rival
+def test_a_batch_without_any_text_still_trains(method: str) -> None:
+    model = perturbed(build(method)).train()
+    loss = training_loss(model.training_outputs(images(), [""] * 8), LABELS, [""] * 8)
+    loss.total.backward()
+    assert torch.isfinite(loss.total)
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "terms"),
+    [
+        ("regress", {"classification", "visual", "semantic", "reconstruction"}),
+        ("multitask", {"classification", "words"}),
+        ("late-fusion", {"classification", "visual", "text"}),
+    ],
+)
+def test_the_terms_of_each_rival(method: str, terms: set[str]) -> None:
+    outputs = perturbed(build(method)).train().training_outputs(images(), TEXTS)
+    assert set(training_loss(outputs, LABELS, TEXTS).terms) == terms
+    nothing = training_loss(outputs, LABELS, TEXTS, weights=dict.fromkeys(LossConfig().weights, 0.0))
+    assert (float(nothing.total), nothing.terms) == (0.0, {})
+
+
+def test_late_fusion_is_judged_with_its_text_and_predicts_without() -> None:
+    model = perturbed(build("late-fusion")).eval()
+    outputs = model.training_outputs(images(), TEXTS)
+    found = training_loss(outputs, LABELS, TEXTS, label_smoothing=0.0).terms["classification"]
+    expected = nn.functional.cross_entropy(outputs.late_logits, LABELS)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(outputs.late_logits, outputs.prediction.logits)
+
+
+def test_regress_is_reconstruct_with_another_module_of_the_same_size() -> None:
+    rival, ours = build("regress"), build("reconstruct")
+    assert isinstance(rival.reconstruction, SemanticRegression)
+    difference = count_parameters(rival) - count_parameters(ours)
+    assert abs(difference) < 0.01 * count_parameters(ours.reconstruction)
+    assert type(rival.fusion) is type(ours.fusion)
+    assert list(rival.heads) == list(ours.heads)
+    torch.testing.assert_close(rival.reconstruction.centre, ours.reconstruction.centre)
+
+
+def test_multitask_predicts_words_or_tags() -> None:
+    model = build("multitask")
+    assert set(model.text.vocabulary) == {"apple", "blue", "eel", "green", "lime", "long", "red", "round", "sour"}
+    assert model.training_outputs(images(), TEXTS).words.targets.sum(1).tolist() == [3, 3, 2, 3, 3, 1]
+    model = build("multitask", text="tags")
+    assert set(model.text.vocabulary) == {
+        "red", "round apple", "long blue eel", "green lime", "green", "sour lime", "eel",
+    }  # fmt: skip
+    assert model.training_outputs(images(), TEXTS).words.targets.sum(1).tolist() == [2, 1, 1, 2, 2, 1]
+
+
+def test_the_words_of_a_placebo_are_as_many_and_random() -> None:
+    real, placebo = (build("multitask", text=name).training_outputs(images(), TEXTS) for name in ("bow", "random:bow"))
+    assert placebo.words.targets.shape == real.words.targets.shape
+    assert not torch.equal(placebo.words.targets, real.words.targets)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_fifty_images_by_heart(method: str) -> None:
+    x = images(50, seed=5)
+    labels = torch.arange(50) % CLASSES
+    texts = [f"kind {label} of thing {'abcde'[label] * 3}" for label in labels.tolist()]
+    model = build(method, texts=texts, width=24).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        loss = training_loss(model.training_outputs(x, texts), labels, texts, label_smoothing=0.0).total
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    assert float((model(x).argmax(-1) == labels).float().mean()) == 1.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_beats_chance_and_its_run_loads_again(method: str, manifest_file: Path, tmp_path: Path) -> None:
+    config = make_config(
+        {
+            "method": method,
+            "data": {"source": str(manifest_file), "image_size": 32},
+            "backbone": {"name": "timm:test_resnet"},
+            "training": {"epochs": 6, "batch_size": 8, "lr": 5e-3, "devices": "cpu"},
+        }
+    )
+    result = marnet.fit(config, tmp_path / "run")
+    assert result.metrics.top1 > 0.9  # three classes that colour tells apart: chance is 1 in 3
+    predicting = set(load_file(tmp_path / "run" / "model.safetensors"))
+    assert not [name for name in predicting if "text." in name or "words" in name or "semantic" in name]
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        before = load_run(tmp_path / "run", with_text=True).model(x)
+        for name in ("text.safetensors", "text.json"):
+            (tmp_path / "run" / name).unlink(missing_ok=True)
+        assert torch.equal(load_run(tmp_path / "run").model(x), before)
+    assert tuple(marnet.evaluate(tmp_path / "run")) == pytest.approx(tuple(result.metrics))
