@@ -20,7 +20,15 @@ from torch import Tensor
 from marnet.evaluation.analysis import CASE_RULE, Case, CaseKind, top_guesses
 from marnet.evaluation.figures import Mark
 
-CellValue = str | float | int | None
+
+class Shown(NamedTuple):
+    """A number that is shown by words of its own, such as a mean with its deviation; the number ranks it."""
+
+    value: float
+    text: str
+
+
+CellValue = str | float | int | Shown | None
 
 _MIME_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 
@@ -244,15 +252,29 @@ def format_confidence(confidence: float) -> str:
 
 
 def _column_cells(column: Column, values: Sequence[CellValue]) -> list[Cell]:
-    texts = [_cell_text(column, value) for value in values]
-    numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    numbers = [_number(value) for value in values]
+    finite = [number for number in numbers if number is not None]
     best = None
-    if column.show is not None and column.best is not None and len(numbers) > 1:
-        best = column.show(max(numbers) if column.best == "max" else min(numbers))
-    return [Cell(text, column.show is not None, text == best) for text in texts]
+    if column.show is not None and column.best is not None and len(finite) > 1:
+        best = column.show(max(finite) if column.best == "max" else min(finite))
+    return [
+        Cell(
+            _cell_text(column, value),
+            column.show is not None,
+            best is not None and number is not None and column.show is not None and column.show(number) == best,
+        )
+        for value, number in zip(values, numbers, strict=True)
+    ]
+
+
+def _number(value: CellValue) -> float | None:
+    number = value.value if isinstance(value, Shown) else value
+    return number if isinstance(number, int | float) and math.isfinite(number) else None
 
 
 def _cell_text(column: Column, value: CellValue) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\N{EN DASH}"
+    if isinstance(value, Shown):
+        return value.text
     return str(value) if column.show is None or isinstance(value, str) else column.show(value)
