@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from marnet.evaluation.arms import ABLATIONS, FULL, placebo_kind
-from marnet.evaluation.report import CellValue, Column, Shown, Table
-from marnet.evaluation.statistics import PairedDifference, Spread
+from marnet.evaluation.blocks import CellValue, Column, Shown, Table
+from marnet.evaluation.statistics import McNemar, PairedDifference, Spread
 from marnet.evaluation.summary import CORRUPTION_ACCURACY, RELATIVE_ERROR, ArmResult, Contrast, Results
 from marnet.evaluation.verdict import format_p, points
 
@@ -48,7 +48,13 @@ def result_tables(results: Results) -> dict[str, Table]:
         "text": _text_table(results),
         "ablation": _ablation_table(results),
         "corruptions": _corruption_table(results),
-        "mcnemar": _mcnemar_table(results),
+        "mcnemar": mcnemar_table(
+            [
+                (f"{each.arm} and {each.against}", each.seeds[0], each.mcnemar)
+                for each in results.contrasts
+                if each.mcnemar is not None and each.kind != "ablation"
+            ]
+        ),
     }
     return {name: table for name, table in tables.items() if table.rows}
 
@@ -176,12 +182,11 @@ def _corruption_table(results: Results) -> Table:
     )
 
 
-def _mcnemar_table(results: Results) -> Table:
-    rows: list[list[CellValue]] = []
-    for contrast in results.contrasts:
-        if contrast.mcnemar is not None and contrast.kind != "ablation":
-            test, names = contrast.mcnemar, f"{contrast.arm} and {contrast.against}"
-            rows.append([names, contrast.seeds[0], test.only_first, test.only_second, format_p(test.p)])
+def mcnemar_table(tests: Sequence[tuple[str, int, McNemar]]) -> Table:
+    """McNemar's tests, each with the names of the two and the seed of the first."""
+    rows: list[list[CellValue]] = [
+        [names, seed, test.only_first, test.only_second, format_p(test.p)] for names, seed, test in tests
+    ]
     count = "{:.0f}".format
     return Table(
         title="Two methods on the same images: McNemar's exact test",

@@ -1,6 +1,6 @@
 """A table of a report as Markdown and as LaTeX (booktabs), for a README and for a paper."""
 
-from marnet.evaluation.report import Table
+from marnet.evaluation.blocks import Table
 
 _MARKDOWN = str.maketrans({"|": "\\|", "\\": "\\\\", "*": "\\*", "_": "\\_", "`": "\\`", "<": "&lt;", "\n": " "})
 _LATEX = str.maketrans(
@@ -33,7 +33,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""The table as a LaTeX `table` with booktabs rules, the best value of a column in bold; needs \usepackage{booktabs}.
+    """The table as a LaTeX `table` with the rules of the package booktabs, the best value of a column in bold.
 
     The note becomes part of the caption.
     """
