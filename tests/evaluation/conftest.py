@@ -1,7 +1,12 @@
 """Simulated records of a comparison, and a browser to look at a page with."""
 
+import html
+import json
 import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -83,10 +88,49 @@ def make_records() -> Callable[..., list[RunRecord]]:
     return make
 
 
+class Look(NamedTuple):
+    """What a browser found of a page."""
+
+    log: str  # of the console among other things
+    too_wide: list[str]  # elements that reach beyond the page and are in no box that scrolls
+    widths: tuple[int, int]  # of the content and of the window
+
+
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """The browser's command."""
+def look(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], Look]:
+    """Open a page in Chromium in a window of so many pixels; skips where there is none."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium here to open the report with (Debian: apt-get install chromium)")
-    return browser
+
+    def open_page(page: Path, width: int) -> Look:
+        folder = tmp_path_factory.mktemp("browser")
+        # A frame, because a window cannot be as narrow as a phone; the page itself may run no script.
+        (folder / "frame.html").write_text(_FRAME % (width, page.resolve().as_uri()), encoding="utf-8")
+        command = [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0", "--window-size=1400,2000",
+            "--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom",
+            (folder / "frame.html").as_uri(),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        found = json.loads(html.unescape(done.stdout.split("<pre>")[1].split("</pre>")[0]))
+        return Look(done.stderr, found["wide"], (found["content"], found["window"]))
+
+    return open_page
+
+
+_FRAME = """<!doctype html><link rel="icon" href="data:,">
+<iframe style="width:%dpx;height:1800px;border:0" src="%s"></iframe><pre></pre>
+<script>
+const frame = document.querySelector("iframe")
+frame.onload = () => {
+  const page = frame.contentDocument, root = page.documentElement
+  const wide = [...page.querySelectorAll("body *")].filter(element =>
+    !element.closest(".scroll, pre, .panel svg, .unseen") &&
+    element.getBoundingClientRect().right > root.clientWidth + 0.5)
+  document.querySelector("pre").textContent = JSON.stringify({
+    wide: wide.map(element => element.outerHTML.slice(0, 80)), content: root.scrollWidth, window: root.clientWidth})
+}
+</script>"""

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,28 +48,24 @@ def save_figure(figure: Figure, folder: Path, name: str, legend: Sequence[Mark] 
     The same figure gives the same files.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    svg(figure)  # lays the figure out, for the size that the page shows
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine("none")
+    handles = [_legend_handle(mark) for mark in legend]
     columns = 2 if figure.get_figwidth() < 6 else 4
-    height, below = figure.get_figheight(), None
-    if legend:
-        below = figure.legend(
-            handles=[_legend_handle(mark) for mark in legend],
-            loc="outside lower center",
-            ncols=columns,
-            frameon=False,
-            fontsize=8,
-        )
-        for text in below.get_texts():
-            text.set_parse_math(False)
-        figure.set_figheight(height + 0.2 * math.ceil(len(legend) / columns))
+    below = figure.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, frameon=False, fontsize=8
+    )
+    for text in below.get_texts():
+        text.set_parse_math(False)
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     try:
         with matplotlib.rc_context({"svg.hashsalt": "marnet"}):
-            nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            figure.savefig(folder / f"{name}.svg", format="svg", metadata=nothing)
-        figure.savefig(folder / f"{name}.png", format="png", dpi=200, metadata={"Software": None})
+            figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata=nothing)
+            figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=200, metadata={"Software": None})
     finally:
-        if below is not None:
-            below.remove()
-        figure.set_figheight(height)
+        below.remove()
+        figure.set_layout_engine(engine)
 
 
 def _legend_handle(mark: Mark) -> Line2D:
