@@ -128,7 +128,7 @@ const frame = document.querySelector("iframe")
 frame.onload = () => {
   const page = frame.contentDocument, root = page.documentElement
   const wide = [...page.querySelectorAll("body *")].filter(element =>
-    !element.closest(".scroll, pre, .panel svg, .unseen") &&
+    !element.closest(".scroll, pre, svg, .unseen") &&
     element.getBoundingClientRect().right > root.clientWidth + 0.5)
   document.querySelector("pre").textContent = JSON.stringify({
     wide: wide.map(element => element.outerHTML.slice(0, 80)), content: root.scrollWidth, window: root.clientWidth})

@@ -15,7 +15,7 @@ def test_reliability_draws_the_bins_over_the_diagonal() -> None:
     assert line.get_xydata().tolist() == [[0.3, 0.5], [0.9, 0.8]]
     assert (line.get_gid(), line.get_color()) == ("mark-1", MARKS["b"].colour)
     (dots,) = figure.axes[0].collections
-    assert dots.get_sizes().tolist() == [44, 124]
+    assert dots.get_sizes().tolist() == [49, 129]
 
 
 def test_coverage_ends_with_all_images() -> None:

@@ -31,9 +31,15 @@ def reliability_diagram(bins: Mapping[str, ReliabilityBins], marks: Mapping[str,
     for name, found in bins.items():
         number = places.index(name)
         draw_line(axes, found.confidence, found.accuracy, marks[name], number)
-        sizes = [4 + 160 * share for share in found.share]
+        sizes = [9 + 160 * share for share in found.share]
         axes.scatter(
-            found.confidence, found.accuracy, s=sizes, color=marks[name].colour, linewidths=0, gid=f"mark-{number}-best"
+            found.confidence,
+            found.accuracy,
+            s=sizes,
+            color=marks[name].colour,
+            linewidths=0,
+            clip_on=False,  # a dot at 100 % is whole
+            gid=f"mark-{number}-best",
         )
     style_curves(axes, "confidence of the prediction")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))

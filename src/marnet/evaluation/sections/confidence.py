@@ -38,9 +38,10 @@ def confidence_section(
                 "coverage",
             ),
         ],
-        caption=f"Left: on the line, {CALIBRATION_BINS} bins of confidence are as often right as they claim; below it "
-        f"they claim too much. The size of a dot is the share of the predictions; {' and '.join(reliability_of)}, all "
-        f"seeds together. Right: the accuracy where the least confident images are left to a person, mean over seeds.",
+        caption=f"Reliability of {' and '.join(reliability_of)}, all seeds together: on the line, the "
+        f"{CALIBRATION_BINS} bins of confidence are as often right as they claim; below it they claim too much. The "
+        f"size of a dot grows with the share of the predictions. Coverage: the accuracy where the least confident "
+        f"images are left to a person, mean over seeds.",
         legend=tuple(marks.values()),
     )
     return Section(title="Confidence", blocks=[plots])
