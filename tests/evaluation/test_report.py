@@ -3,8 +3,10 @@
 import io
 import itertools
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -334,3 +336,16 @@ def test_pictures_are_reduced_and_lose_their_metadata():
         assert encoded.size == (100, 50)
         assert not encoded.getexif()
     assert Image.open(io.BytesIO(encode_jpeg(Image.new("L", (10, 20))))).size == (10, 20)
+
+
+def test_the_look_at_a_page_notices_what_is_wrong(tmp_path: Path, look: Callable[[Path, int], Any]):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<!doctype html><p>fine</p><div style='width:900px'>wide</div><div class='scroll' style='overflow:auto'>"
+        "<div style='width:900px'>in a box</div></div><script>console.error('a mistake')</script>"
+    )
+    found = look(page, 375)
+    (wide,) = found.too_wide
+    assert wide.endswith(">wide</div>")
+    assert found.widths[0] > found.widths[1]
+    assert "CONSOLE" in found.log
