@@ -45,11 +45,10 @@ def report(
     """Write one HTML file that shows what runs or a comparison found; it needs no network and no other file."""
     from marnet.evaluation.comparison_report import is_comparison, write_comparison_report
     from marnet.evaluation.run_report import write_run_report
-    from marnet.evaluation.summary import BASELINE
 
     if len(runs) == 1 and is_comparison(runs[0]):
         _refuse("a comparison", {"--split": split, "--figures": figures})
-        typer.echo(f"Report: {write_comparison_report(runs[0], page=out, baseline=baseline or BASELINE)}")
+        typer.echo(f"Report: {write_comparison_report(runs[0], page=out, baseline=baseline)}")
         return
     _refuse("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:

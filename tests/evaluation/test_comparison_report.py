@@ -85,8 +85,8 @@ def test_what_is_missing_is_named_with_the_command(make_records: Make, tmp_path:
     page = write_comparison_report(tmp_path).read_text(encoding="utf-8")
     missing = page.split(">Not in this report</h2>")[1]
     for title, words in (
-        ("Ablation", "No ablation of marnet was run. To run them:"),
-        ("Robustness", "No run was judged under corruption. To measure it:"),
+        ("Ablation", "No ablation of marnet was run. Add reconstruct, match, marnet-no-mse, "),
+        ("Robustness", "Write &#39;corruptions: true&#39; into the file of the comparison, and:"),
         (
             "What the features look like",
             f"The trained weights are needed, and {tmp_path}/work/marnet/seed-0 is missing.",
@@ -96,12 +96,16 @@ def test_what_is_missing_is_named_with_the_command(make_records: Make, tmp_path:
         assert f">{title}</h2>" not in page
         assert f"<dt>{title}</dt>" in missing
         assert words in missing
-    assert missing.count(f"<code>marnet compare --out {tmp_path}") == 4
+    command = f"marnet compare {tmp_path}/comparison.yaml --out {tmp_path}"
+    assert missing.count(f"<code>{command}</code>") == 3
+    assert missing.count(f"<code>{command}-corruptions</code>") == 1
     assert "so that no difference could have been significant" in page
 
 
 def test_a_damaged_run_directory_costs_its_sections_only(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole / "runs", tmp_path / "runs")
+    for arm in ("image-only", "marnet"):
+        (tmp_path / "runs" / arm).mkdir(parents=True)
+        shutil.copy(whole / "runs" / arm / "seed-0.json", tmp_path / "runs" / arm)
     run = tmp_path / "work" / "marnet" / "seed-0"
     shutil.copytree(whole / "work" / "marnet" / "seed-0", run)
     (run / "model.safetensors").write_bytes(b"half")
@@ -116,12 +120,22 @@ def test_a_comparison_of_the_baseline_alone_is_a_report(make_records: Make, tmp_
     assert "Only image-only has runs, so there is nothing to compare it with." in page
 
 
+def test_a_comparison_whose_baseline_has_not_run_yet_is_a_report(make_records: Make, tmp_path: Path) -> None:
+    write_records(make_records(2, {"marnet": 0, "match": 1}), tmp_path)
+    page = write_comparison_report(tmp_path).read_text(encoding="utf-8")
+    assert "image-only has no run, so there is nothing to compare marnet with." in page
+    assert "<title>marnet</title>" in page
+    assert ">Robustness</h2>" in page
+
+
 def test_what_is_no_comparison_is_refused(make_records: Make, tmp_path: Path) -> None:
     assert not is_comparison(tmp_path)
     with pytest.raises(RunDirectoryError, match=r"holds no record of a run; needed files runs/ARM/seed-N\.json"):
         write_comparison_report(tmp_path)
     write_records(make_records(1, {"marnet": 0}), tmp_path)
     assert is_comparison(tmp_path)
-    with pytest.raises(RunDirectoryError, match="no record of the baseline 'image-only'; found 'marnet'"):
-        write_comparison_report(tmp_path)
+    with pytest.raises(
+        RunDirectoryError, match=r"no record of the baseline 'image-only' in \S+; found marnet\. Run that"
+    ):
+        write_comparison_report(tmp_path, baseline="image-only")
     assert not (tmp_path / "report.html").exists()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from marnet.evaluation.blocks import Column, Shown, Table
 from marnet.evaluation.records import RunRecord, read_records, write_record
-from marnet.evaluation.report import Column, Shown, Table
 from marnet.evaluation.result_tables import metric_format, result_tables
 from marnet.evaluation.results import record_paths, summarise, write_results
 from marnet.evaluation.table_formats import latex, markdown

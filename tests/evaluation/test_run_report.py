@@ -112,7 +112,10 @@ def test_runs_of_other_classes_are_left_to_themselves(plain_run: Path, trained_r
         (["run", "--baseline", "x"], r"--baseline cannot be used with runs; leave that out"),
         (["comparison", "--split", "val"], r"--split cannot be used with a comparison; leave that out"),
         (["run", "comparison", "--out", "x.html"], r"comparison holds a comparison, not a run\. Report on it alone"),
-        (["comparison", "--baseline", "nothing"], r"no record of the baseline 'nothing'; found 'image-only', 'marnet'"),
+        (
+            ["comparison", "--baseline", "nothing"],
+            r"no record of the baseline 'nothing' in comparison; found image-only, marnet",
+        ),
         (["run", "--out", "thesis.html"], r"thesis\.html is not a report of marnet; nothing was changed"),
         (["run", "--out", "empty"], r"empty is a folder; needed the name of an HTML file"),
         (["run", "--split", "test"], r"split 'test'|'test'"),

@@ -24,7 +24,7 @@ from marnet.evaluation.sections.training import training_section
 from marnet.evaluation.summary import BASELINE, CORRUPTION_ACCURACY, Results, group_records, summarise
 from marnet.inference import SplitOutputs, load
 
-REPORT, FIGURES, WORK = "report.html", "figures", "work"
+REPORT, FIGURES, WORK, PLAN = "report.html", "figures", "work", "comparison.yaml"
 
 
 def is_comparison(folder: Path) -> bool:
@@ -32,7 +32,7 @@ def is_comparison(folder: Path) -> bool:
     return bool(record_paths(folder))
 
 
-def write_comparison_report(out: Path, *, page: Path | None = None, baseline: str = BASELINE) -> Path:
+def write_comparison_report(out: Path, *, page: Path | None = None, baseline: str | None = None) -> Path:
     """Write the report of the comparison in `out` and return its path.
 
     Results, tables and figures are written as well, into `out`, from its records; see `results.write_results`. What
@@ -42,47 +42,54 @@ def write_comparison_report(out: Path, *, page: Path | None = None, baseline: st
     Args:
         out: the folder of the comparison, with runs/ARM/seed-N.json.
         page: the HTML file; `out`/report.html by default.
-        baseline: the arm that the others are compared with.
+        baseline: the arm that the others are compared with, which must have a run; None is image-only, if it has one.
 
     Raises:
-        RunDirectoryError: there are no records, or they cannot be compared, or `page` is some other file.
+        RunDirectoryError: there are no records, none of them is of `baseline`, they cannot be compared, or `page` is
+            some other file.
     """
     target = page or out / REPORT
     check_report_target(target)
     paths = record_paths(out)
     if not paths:
         raise RunDirectoryError(
-            f"{out} holds no record of a run; needed files runs/ARM/seed-N.json, as 'marnet compare --out {out}' "
-            f"writes them."
+            f"{out} holds no record of a run; needed files runs/ARM/seed-N.json, as 'marnet compare' writes them; see "
+            f"docs/comparing.md."
         )
     records = read_records(paths)
-    write_results(records, out, baseline)
-    report = _make_report(records, out, baseline)
+    arms = list(dict.fromkeys(record.arm for record in records))
+    if baseline is not None and baseline not in arms:
+        raise RunDirectoryError(
+            f"There is no record of the baseline {baseline!r} in {out}; found {', '.join(arms)}. Run that arm as well, "
+            f"or name another baseline."
+        )
+    write_results(records, out, baseline or BASELINE)
+    report = _make_report(records, out, baseline or BASELINE)
     write_figures(report, out / FIGURES)
     return write_report(report, target)
 
 
 def _make_report(records: Sequence[RunRecord], out: Path, baseline: str) -> Report:
     results = summarise(records, baseline)
-    runs = group_records(records, baseline)
+    runs = group_records(records)
     names = [arm.arm for arm in results.arms]
-    arm = main_arm(names, baseline=baseline) or baseline
-    pair = list(dict.fromkeys([baseline, arm]))
+    arm = main_arm(names, baseline=baseline) or names[0]
+    pair = [name for name in dict.fromkeys([baseline, arm]) if name in runs]
     placebos = [name for name in names if placebo_of(name) == arm]
     methods = list(dict.fromkeys([*pair, *(name for name in names if not is_variant(name))]))
     marks = line_marks(list(dict.fromkeys([*methods, *placebos, *names])))
     tables = result_tables(results)
-    command = f"marnet compare --out {out}"
+    command = f"marnet compare {out / PLAN} --out {out}"
     first = {name: runs[name][min(runs[name])] for name in names}
     made = [
         figure_section(results, tables),
-        ablation_section(tables, command=f"{command} --ablations"),
+        ablation_section(tables, plan=out / PLAN, command=command),
         robustness_section(
-            results, _pick(marks, [*methods, *placebos]), tables.get("corruptions"), command=f"{command} --robustness"
+            results, _pick(marks, [*methods, *placebos]), tables.get("corruptions"), command=f"{command}-corruptions"
         ),
-        class_section(runs, arm, baseline),
+        class_section(runs, arm, baseline if baseline in runs else None),
         confidence_section(runs, _pick(marks, methods), reliability_of=pair),
-        *_weight_sections(runs[arm], first[baseline], pair, out, command),
+        *_weight_sections(runs[arm], pair, out, command),
         training_section({name: first[name].history for name in methods}, marks=marks, terms_of=[arm]),
         settings_section({name: record.config for name, record in first.items()}),
     ]
@@ -91,7 +98,7 @@ def _make_report(records: Sequence[RunRecord], out: Path, baseline: str) -> Repo
     if gaps:
         sections.append(Section(title="Not in this report", blocks=[Gaps(gaps=gaps)]))
     return Report(
-        title=f"{arm} against {baseline}" if arm != baseline else baseline,
+        title=" against ".join(reversed(pair)),
         summary=[_describe_data(results), results.verdict],
         key_figures=_key_figures(results, arm),
         sections=sections,
@@ -137,25 +144,26 @@ def _key_figures(results: Results, arm: str) -> list[KeyFigure]:
 
 
 def _weight_sections(
-    ours: dict[int, RunRecord], plain: RunRecord, pair: Sequence[str], out: Path, command: str
+    ours: Mapping[int, RunRecord], pair: Sequence[str], out: Path, command: str
 ) -> list[Section | Gap]:
     """Features of the first seed that has weights, and case studies; gaps where they cannot be made."""
     arm = pair[-1]
     seed = next((seed for seed in ours if _run_folder(out, arm, seed).is_dir()), None)
     if seed is None:
         where = _run_folder(out, arm, min(ours))
-        record = out / "runs" / arm / f"seed-{min(ours)}.json"
-        reason = f"The trained weights are needed, and {where} is missing. To train that run again, move {record} away:"
+        path = out / "runs" / arm / f"seed-{min(ours)}.json"
+        reason = f"The trained weights are needed, and {where} is missing. To train that run again, move {path} away:"
         return [Gap(title, reason, command) for title in (FEATURES, CASES)]
+    record = ours[seed]
     outputs: dict[str, SplitOutputs] = {}
     try:
         for name in pair:
             folder = _run_folder(out, name, seed)
             if name == arm or folder.is_dir():
                 predictor = load(folder)
-                outputs[name] = predictor.outputs(predictor.manifest(), plain.split)
-        features = feature_section(outputs, plain.classes, seed=seed)
-        return [features, case_section({arm: outputs[arm]}, plain.classes)]
+                outputs[name] = predictor.outputs(predictor.manifest(), record.split)
+        features = feature_section(outputs, record.classes, seed=seed)
+        return [features, case_section({arm: outputs[arm]}, record.classes)]
     except MarnetError as error:
         reason = f"The run in {_run_folder(out, arm, seed)} cannot be judged again: {error}"
         return [Gap(title, reason) for title in (FEATURES, CASES)]

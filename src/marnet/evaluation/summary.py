@@ -78,35 +78,35 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
 
     Args:
         records: of one comparison, in any order.
-        baseline: the arm that the others are compared with.
+        baseline: the arm that the others are compared with; without a run of it there are no differences to it.
 
     Raises:
-        RunDirectoryError: there is no record of the baseline, an arm has two of one seed, or the records do not judge
-            the same classes, split and images.
+        RunDirectoryError: there is no record, an arm has two of one seed, or the records do not judge the same classes,
+            split and images.
     """
-    runs = group_records(records, baseline)
+    runs = group_records(records)
     names = in_order(runs, baseline=baseline)
     contrasts = [
-        *(_contrast(name, baseline, "baseline", runs) for name in names if name != baseline),
+        *(_contrast(name, baseline, "baseline", runs) for name in names if name != baseline and baseline in runs),
         *(_contrast(treated, name, "placebo", runs) for name in names if (treated := placebo_of(name)) in runs),
         *(_contrast(name, FULL, "ablation", runs) for name in ABLATIONS if name != FULL and {name, FULL} <= set(runs)),
     ]
     top1 = {(each.arm, each.against): (each.metrics.get("top1"), each.seeds) for each in contrasts}
-    first = runs[baseline][min(runs[baseline])]
+    first = next(iter(runs[names[0]].values()))
     return Results(
         baseline=baseline,
         source=first.source,
         split=first.split,
         images=tuple(sorted({len(record.labels) for record in records})),
         classes=len(first.classes),
-        arms=tuple(_arm_result(name, runs[name], runs[baseline]) for name in names),
+        arms=tuple(_arm_result(name, runs[name], runs.get(baseline, {})) for name in names),
         contrasts=tuple(contrasts),
         verdict=describe_outcome(names, top1, baseline),
         notes=_notes(runs, names),
     )
 
 
-def group_records(records: Sequence[RunRecord], baseline: str) -> dict[str, dict[int, RunRecord]]:
+def group_records(records: Sequence[RunRecord]) -> dict[str, dict[int, RunRecord]]:
     """The records by arm and seed, refused where they are not of one comparison; see `summarise`."""
     runs: dict[str, dict[int, RunRecord]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: (record.arm, record.seed)):
@@ -116,12 +116,8 @@ def group_records(records: Sequence[RunRecord], baseline: str) -> dict[str, dict
                 f"this comparison."
             )
         runs[record.arm][record.seed] = record
-    if baseline not in runs:
-        found = ", ".join(repr(arm) for arm in runs) or "none"
-        raise RunDirectoryError(
-            f"There is no record of the baseline {baseline!r}; found {found}. Run that arm as well, or name another "
-            f"baseline."
-        )
+    if not runs:
+        raise RunDirectoryError("There is no record of a run to summarise; needed one or more.")
     _check_same_images(records)
     return dict(runs)
 

@@ -21,6 +21,8 @@ def describe_outcome(arms: Sequence[str], differences: Differences, baseline: st
     arm = main_arm(arms, baseline=baseline)
     if arm is None:
         return f"Only {baseline} has runs, so there is nothing to compare it with."
+    if baseline not in arms:
+        return f"{baseline} has no run, so there is nothing to compare {arm} with."
     difference, seeds = differences.get((arm, baseline), (None, ()))
     if difference is None:
         return f"{arm} and {baseline} have no seed in common, so their difference is unknown."

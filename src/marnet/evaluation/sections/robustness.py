@@ -25,7 +25,8 @@ def robustness_section(
     """
     measured = [arm for arm in results.arms if arm.corruptions]
     if not measured:
-        return Gap(TITLE, "No run was judged under corruption. To measure it:", command)
+        reason = "No run was judged under corruption. Write 'corruptions: true' into the file of the comparison, and:"
+        return Gap(TITLE, reason, command)
     names = list(dict.fromkeys(name for arm in measured for name in arm.corruptions))
     blocks: list[Block] = [_map_block(measured, names, results.baseline)]
     drawn = [arm for arm in measured if arm.arm in marks]
