@@ -72,7 +72,7 @@ def judge(run: Path, name: str, split: str) -> JudgedRun:
         arm=name,
         seed=predictor.config.training.seed,
         key="",
-        source=manifest.source,
+        source=predictor.config.data.source or manifest.source,
         split=split,
         classes=list(predictor.classes),
         metrics=dict(classification_metrics(outputs.logits, outputs.labels)._asdict()),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from marnet.evaluation.figures.style import CURVE, Mark, draw_line, line_marks, make_panel, percent_axis, style_curves
 
@@ -74,7 +74,8 @@ def loss_terms(rows: Sequence[Mapping[str, float]], title: str) -> tuple[Figure,
     if all(min(values) > 0 for _, values in drawn.values()):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
     return figure, tuple(marks.values())
 
 
