@@ -20,17 +20,17 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The HTML file to write  [default: report.html in the folder of the one run or comparison]",
+            help="The HTML file to write (default: report.html in the folder of the one run or comparison)",
             show_default=False,
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of runs: judge them on train, val or test  [default: val]", show_default=False)
+        str | None, typer.Option(help="Of runs: judge them on train, val or test (default: val)", show_default=False)
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Of a comparison: the arm to compare with  [default: image-only]",
+            help="Of a comparison: the arm to compare with (default: image-only)",
             show_default=False,
         ),
     ] = None,
