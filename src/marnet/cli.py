@@ -15,6 +15,7 @@ import typer
 from marnet import __version__
 from marnet.cli_compare import compare
 from marnet.cli_data import data_app
+from marnet.cli_report import report
 from marnet.errors import ConfigError, MarnetError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(compare)
+app.command()(report)
 
 Run = Annotated[Path, typer.Argument(help="A run directory written by 'marnet train'.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]

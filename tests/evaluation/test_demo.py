@@ -1,9 +1,9 @@
 """The demo, small; whole behind `-m slow`."""
 
 import json
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,32 +17,21 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TEST_DATA", "synthetic:classes=3,images=0,val_images=0,test_images=4,size=48")
 
 
-def open_in_chromium(page: Path, folder: Path) -> str:
-    """The browser's log after it has loaded the page."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium here to open the report with (Debian: apt-get install chromium)")
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0",
-        "--window-size=1280,2000", f"--screenshot={folder / 'page.png'}", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert (folder / "page.png").stat().st_size > 10_000
-    return done.stderr
-
-
 @pytest.mark.usefixtures("small")
-def test_the_demo_trains_compares_and_writes_a_report_that_a_browser_opens(tmp_path: Path) -> None:
+def test_the_demo_trains_compares_and_writes_a_report_that_a_browser_opens(
+    tmp_path: Path, look: Callable[[Path, int], Any]
+) -> None:
     result = demo.run_demo(tmp_path / "demo", epochs=2)
     assert result.conditions == ("as trained", "viewpoint", "lighting", "clutter", "noise")
     assert {method: len(values) for method, values in result.top1.items()} == {"image-only": 5, "marnet": 5}
     html = result.report.read_text(encoding="utf-8")
     for found in ("Case studies", "x_CDR", "image-only", "gated-logits", result.verdict.split(";")[0]):
         assert found in html
-    log = open_in_chromium(result.report, tmp_path)
-    assert "CONSOLE" not in log, log
+    for width in (375, 1280):
+        found = look(result.report, width)
+        assert "CONSOLE" not in found.log, found.log
+        assert found.too_wide == []
+        assert found.widths[0] == found.widths[1] <= width
 
 
 @pytest.mark.usefixtures("small")
@@ -66,7 +55,7 @@ def test_the_verdict_says_who_leads_and_who_trails() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_demo_learns(tmp_path: Path) -> None:
+def test_the_whole_demo_learns(tmp_path: Path, look: Callable[[Path, int], Any]) -> None:
     result = demo.run_demo(tmp_path)
     assert min(values[0] for values in result.top1.values()) > 0.25  # chance is 1 in 24
-    assert "CONSOLE" not in open_in_chromium(result.report, tmp_path)
+    assert "CONSOLE" not in look(result.report, 1280).log

@@ -3,31 +3,42 @@
 import io
 import itertools
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from marnet.errors import RunDirectoryError
 from marnet.evaluation.analysis import CASE_RULE, choose_cases
-from marnet.evaluation.figures import embedding_pair, svg, training_curves
-from marnet.evaluation.report import (
+from marnet.evaluation.blocks import (
     CaseStudies,
     CaseStudy,
     Column,
+    Gap,
+    Gaps,
     KeyFigure,
     NamedGuess,
     Panel,
     Plots,
     Report,
     Section,
+    Shown,
     Table,
+)
+from marnet.evaluation.figures.embedding import embedding_panels
+from marnet.evaluation.figures.training import training_curves
+from marnet.evaluation.report import (
+    check_report_target,
     encode_jpeg,
     format_confidence,
     make_case_study,
     render_report,
+    write_figures,
     write_report,
 )
 from marnet.metrics import percent
@@ -83,10 +94,16 @@ def make_report(word: str = "plain") -> Report:
         for case in choose_cases(probabilities, probabilities.flip(1), labels)
     ]
     curves = training_curves({word: [{"epoch": 1, "val/top1": 0.5}]}, loss=word)
-    pair = embedding_pair(np.eye(2), np.eye(2), np.array([0, 1]), [word, word], titles=(word, f"{word} 2"))
+    pair = embedding_panels({word: np.eye(2), f"{word} 2": np.eye(2)}, np.array([0, 1]), [word, word])
     plots = [
-        Plots(panels=[Panel(svg(curves.loss), word)], legend=curves.legend, caption=word),
-        Plots(panels=[Panel(svg(pair.x_v), word), Panel(svg(pair.x_cdr), word)], legend=pair.legend, caption=word),
+        Plots(panels=[Panel(curves.loss, word, "loss")], legend=curves.legend, caption=word),
+        Plots(
+            panels=[Panel(figure, word, f"features-{i}") for i, figure in enumerate(pair.figures)],
+            legend=pair.legend,
+            caption=word,
+            layout="small",
+        ),
+        Plots(panels=[Panel(curves.accuracy, word, "accuracy")], caption=word, layout="wide"),
     ]
     table = Table(title=word, columns=[Column(word), Column(word, percent, "max")], rows=[[word, 0.5]], note=word)
     return Report(
@@ -96,6 +113,7 @@ def make_report(word: str = "plain") -> Report:
         sections=[
             Section(title=word, text=[word], blocks=[table, *plots]),
             Section(title="Cases", blocks=[CaseStudies(cases=studies)]),
+            Section(title="Missing", blocks=[Gaps(gaps=[Gap(word, word, word), Gap("Maps", "No map.")])]),
         ],
         configuration=word,
         environment={word: word},
@@ -182,6 +200,74 @@ def test_a_table_marks_every_value_that_reads_as_the_best():
     assert [cell.numeric for cell in cells[0]] == [False, True, True, False]
 
 
+def test_words_of_their_own_are_ranked_by_their_number():
+    table = Table(
+        title="t",
+        columns=[Column("method"), Column("top-1", "{:.1f}".format, "max"), Column("d", "{:.1f}".format)],
+        rows=[
+            ["a", Shown(9.96, "10.0 ± 3.0"), Shown(1, "+1 [0, 2]")],
+            ["b", Shown(10.01, "10.0 ± 1.0"), None],
+            ["c", Shown(9.0, "9.0 ± 0.1"), "n/a"],
+            ["d", Shown(float("nan"), "?"), None],
+        ],
+    )
+    cells = table.cells()
+    assert [row[1].text for row in cells] == ["10.0 ± 3.0", "10.0 ± 1.0", "9.0 ± 0.1", "?"]
+    assert [row[1].best for row in cells] == [True, True, False, False]
+    assert [row[2].text for row in cells] == ["+1 [0, 2]", "–", "n/a", "–"]  # noqa: RUF001
+    assert all(row[1].numeric and row[2].numeric and not row[2].best for row in cells)
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it():
+    page = Page(render_report(make_report()))
+    assert [page.texts[i] for i, text in enumerate(page.texts) if text in ("Maps", "No map.")] == ["Maps", "No map."]
+    assert [tag for tag, _ in page.tags].count("code") == 1
+
+
+def test_a_wide_drawing_scrolls_in_a_box_of_its_own():
+    page = Page(render_report(make_report()))
+    boxes = [attrs for tag, attrs in page.tags if str(attrs.get("class")) == "panels wide scroll"]
+    assert boxes == [{"class": "panels wide scroll", "role": "region", "tabindex": "0", "aria-label": "plain"}]
+    assert "panels small" in page.attributes("class")
+
+
+def test_every_drawing_becomes_two_files(tmp_path: Path):
+    report = make_report()
+    before = render_report(report)
+    names = write_figures(report, tmp_path / "figures")
+    assert names == ["loss", "features-0", "features-1", "accuracy"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+        f"{name}.{ending}" for name in names for ending in ("svg", "png")
+    )
+    with Image.open(tmp_path / "figures" / "loss.png") as picture:
+        assert 800 < picture.size[0] <= 1000  # 4.6 inches at 200 dpi, about
+        assert picture.size[1] > 560  # 3 inches, and the legend below
+    assert render_report(report) == before
+    first = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    write_figures(report, tmp_path / "figures")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == first
+
+
+def test_two_drawings_of_one_name_are_refused(tmp_path: Path):
+    panel = Panel(training_curves({}).loss, "alt", "loss")
+    report = Report(title="t", sections=[Section(title="s", blocks=[Plots(panels=[panel, panel], caption="")])])
+    with pytest.raises(ValueError, match="Several drawings are called loss; needed a name of its own for each"):
+        write_figures(report, tmp_path)
+
+
+def test_only_reports_are_replaced(tmp_path: Path):
+    page = write_report(make_report(), tmp_path / "report.html")
+    check_report_target(page)
+    check_report_target(tmp_path / "new.html")
+    with pytest.raises(
+        RunDirectoryError, match=r"is a folder; needed the name of an HTML file, such as .*report\.html"
+    ):
+        check_report_target(tmp_path)
+    page.write_text("<html>my thesis</html>")
+    with pytest.raises(RunDirectoryError, match=r"report\.html is not a report of marnet; nothing was changed"):
+        check_report_target(page)
+
+
 def test_a_single_value_is_no_winner():
     table = Table(title="t", columns=[Column("m"), Column("top-1", percent, "max")], rows=[["a", 0.5], ["b", None]])
     assert not any(cell.best for row in table.cells() for cell in row)
@@ -250,3 +336,16 @@ def test_pictures_are_reduced_and_lose_their_metadata():
         assert encoded.size == (100, 50)
         assert not encoded.getexif()
     assert Image.open(io.BytesIO(encode_jpeg(Image.new("L", (10, 20))))).size == (10, 20)
+
+
+def test_the_look_at_a_page_notices_what_is_wrong(tmp_path: Path, look: Callable[[Path, int], Any]):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<!doctype html><p>fine</p><div style='width:900px'>wide</div><div class='scroll' style='overflow:auto'>"
+        "<div style='width:900px'>in a box</div></div><script>console.error('a mistake')</script>"
+    )
+    found = look(page, 375)
+    (wide,) = found.too_wide
+    assert wide.endswith(">wide</div>")
+    assert found.widths[0] > found.widths[1]
+    assert "CONSOLE" in found.log

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from marnet.checkpoint import CONFIG, HISTORY, describe_environment, read_history, read_run_config
 from marnet.config import Config, make_config
-from marnet.data.images import read_image
 from marnet.data.manifest import Manifest
 from marnet.data.sources import load_source
 from marnet.errors import RunDirectoryError
-from marnet.evaluation import analysis, figures, report
-from marnet.inference import SplitOutputs, load
+from marnet.evaluation.blocks import Column, KeyFigure, Report, Section, Table
+from marnet.evaluation.report import write_report
+from marnet.evaluation.sections.cases import case_section
+from marnet.evaluation.sections.features import feature_section
+from marnet.evaluation.sections.settings import environment_lines
+from marnet.evaluation.sections.training import training_section
+from marnet.inference import load
 from marnet.metrics import classification_metrics, percent
 from marnet.training.fit import fit
 
@@ -59,20 +61,25 @@ def run_demo(out: Path | str, *, seed: int = 0, epochs: int = 20) -> DemoResult:
         for method, by_condition in outputs.items()
     }
     verdict = _describe_outcome(top1)
-    page = report.Report(
+    ours = {"marnet": outputs["marnet"]["as trained"]}
+    classes = conditions["as trained"].classes
+    made = [
+        training_section({method: read_history(out / method / HISTORY) for method in METHODS}, terms_of=["marnet"]),
+        feature_section(ours, classes, seed=seed),
+        case_section(ours, classes),
+    ]
+    page = Report(
         title="MARNet on procedural dishes",
         summary=_summarise(conditions["as trained"], verdict),
         key_figures=_key_figures(top1),
         sections=[
             _accuracy_section(tuple(conditions), top1),
-            _curves_section(out),
-            _feature_section(outputs["marnet"]["as trained"], conditions["as trained"].classes, seed),
-            _case_section(outputs["marnet"]["as trained"], conditions["as trained"].classes),
+            *(section for section in made if isinstance(section, Section)),
         ],
         configuration=(out / "marnet" / CONFIG).read_text(encoding="utf-8"),
-        environment=_environment(seed),
+        environment=environment_lines(describe_environment(seed)),
     )
-    return DemoResult(tuple(conditions), top1, verdict, report.write_report(page, out / "report.html"))
+    return DemoResult(tuple(conditions), top1, verdict, write_report(page, out / "report.html"))
 
 
 def _configure(method: str, seed: int, epochs: int) -> Config:
@@ -119,91 +126,22 @@ def _summarise(manifest: Manifest, verdict: str) -> list[str]:
     ]
 
 
-def _key_figures(top1: Mapping[str, Sequence[float]]) -> list[report.KeyFigure]:
+def _key_figures(top1: Mapping[str, Sequence[float]]) -> list[KeyFigure]:
     plain, ours = top1["image-only"], top1["marnet"]
     hard_plain, hard_ours = sum(plain[1:]) / len(plain[1:]), sum(ours[1:]) / len(ours[1:])
     return [
-        report.KeyFigure(percent(ours[0]), "marnet, as trained", f"image-only {percent(plain[0])}"),
-        report.KeyFigure(percent(hard_ours), "marnet, a nuisance turned up", f"image-only {percent(hard_plain)}"),
+        KeyFigure(percent(ours[0]), "marnet, as trained", f"image-only {percent(plain[0])}"),
+        KeyFigure(percent(hard_ours), "marnet, a nuisance turned up", f"image-only {percent(hard_plain)}"),
     ]
 
 
-def _accuracy_section(conditions: Sequence[str], top1: Mapping[str, Sequence[float]]) -> report.Section:
-    columns = [report.Column("method")]
-    columns += [report.Column(name, show=percent, best="max") for name in conditions]
-    table = report.Table(
+def _accuracy_section(conditions: Sequence[str], top1: Mapping[str, Sequence[float]]) -> Section:
+    columns = [Column("method")]
+    columns += [Column(name, show=percent, best="max") for name in conditions]
+    table = Table(
         title="Top-1 accuracy on new dishes",
         columns=columns,
         rows=[[method, *values] for method, values in top1.items()],
         note=f"The same dishes in every column; a nuisance stands at 1 in training and at {TURNED_UP} in its column.",
     )
-    return report.Section(title="Accuracy", blocks=[table])
-
-
-def _curves_section(out: Path) -> report.Section:
-    curves = figures.training_curves({method: read_history(out / method / HISTORY) for method in METHODS})
-    plots = report.Plots(
-        panels=[
-            report.Panel(figures.svg(curves.loss), "Training loss by epoch for both methods."),
-            report.Panel(figures.svg(curves.accuracy), "Validation top-1 by epoch for both methods."),
-        ],
-        caption="Cross-entropy of the fused prediction in training, and top-1 on val. The dot marks the epoch kept.",
-        legend=curves.legend,
-    )
-    return report.Section(title="Training", blocks=[plots])
-
-
-def _feature_section(outputs: SplitOutputs, classes: Sequence[str], seed: int) -> report.Section:
-    x_cdr = _present(outputs.x_cdr)
-    pair = figures.embedding_pair(
-        analysis.embed_2d(outputs.x_v, seed=seed),
-        analysis.embed_2d(x_cdr, seed=seed),
-        outputs.labels.numpy(),
-        classes,
-    )
-    scores = [analysis.neighbourhood_score(features, outputs.labels) for features in (outputs.x_v, x_cdr)]
-    plots = report.Plots(
-        panels=[
-            report.Panel(figures.svg(pair.x_v), "t-SNE of the visual features x_v, coloured by class."),
-            report.Panel(figures.svg(pair.x_cdr), "t-SNE of the reconstructed semantics x_CDR, coloured by class."),
-        ],
-        caption=f"Visual features x_v beside the semantics x_CDR that the diffusion reconstructs from them, by t-SNE. "
-        f"Of an image's ten nearest neighbours, {percent(scores[0])} share its class in x_v and {percent(scores[1])} "
-        f"in x_CDR. {pair.note}",
-        legend=pair.legend,
-    )
-    return report.Section(title="What the features look like", blocks=[plots])
-
-
-def _case_section(outputs: SplitOutputs, classes: Sequence[str]) -> report.Section:
-    basic = outputs.branch_logits["visual"].softmax(-1)
-    cdr = outputs.branch_logits["reconstruction"].softmax(-1)
-    cases = [
-        report.make_case_study(
-            case,
-            basic=basic,
-            cdr=cdr,
-            classes=classes,
-            image=report.encode_jpeg(read_image(outputs.records[case.row].image)),
-            name=Path(outputs.records[case.row].image).name,
-            text=outputs.records[case.row].text,
-        )
-        for case in analysis.choose_cases(basic, cdr, outputs.labels)
-    ]
-    return report.Section(
-        title="Case studies",
-        text=["The basic prediction reads x_v alone, CDR's reads x_CDR alone; marnet fuses both with x_EMA."],
-        blocks=[report.CaseStudies(cases=cases)],
-    )
-
-
-def _environment(seed: int) -> dict[str, str]:
-    found = describe_environment(seed)
-    packages = found.pop("packages")
-    return {name: str(value) for name, value in {**found, **packages}.items()}
-
-
-def _present(features: torch.Tensor | None) -> torch.Tensor:
-    if features is None:
-        raise ValueError("The run has no CDR, so it has no x_CDR to show.")
-    return features
+    return Section(title="Accuracy", blocks=[table])

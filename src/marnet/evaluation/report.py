@@ -1,160 +1,23 @@
-"""The report: one HTML file that needs nothing else, from tables, figures and case studies.
+"""The report: one HTML file that needs nothing else, from the blocks of `blocks.py`.
 
-A report is sections of blocks. A new kind of block is a dataclass with a `kind` and a macro of that name in
-`report.html.j2`. Everything but `Panel.svg` is text and is escaped; it may come from anybody's files.
+Everything but a panel's SVG is text and is escaped; it may come from anybody's files.
 """
 
-import base64
 import io
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
 
 import jinja2
 from PIL import Image
 from torch import Tensor
 
-from marnet.evaluation.analysis import CASE_RULE, Case, CaseKind, top_guesses
-from marnet.evaluation.figures import Mark
+from marnet.errors import RunDirectoryError
+from marnet.evaluation.analysis import Case, top_guesses
+from marnet.evaluation.blocks import CaseStudy, NamedGuess, Plots, Report
+from marnet.evaluation.figures.svg import save_figure
 
-CellValue = str | float | int | None
-
-_MIME_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
-
-
-class Column(NamedTuple):
-    """A column of a table. `show` turns its numbers into text and makes it a column of numbers."""
-
-    title: str
-    show: Callable[[float], str] | None = None  # such as `marnet.metrics.percent` or "{:.3f}".format
-    best: Literal["max", "min"] | None = None  # which value to mark; None marks none
-
-
-class Cell(NamedTuple):
-    """What the page shows of a value."""
-
-    text: str
-    numeric: bool
-    best: bool
-
-
-class KeyFigure(NamedTuple):
-    """A figure to see first."""
-
-    value: str
-    label: str
-    note: str = ""
-
-
-class Panel(NamedTuple):
-    """One drawing. `svg` is put into the page as it is: it must come from `figures.svg`."""
-
-    svg: str
-    alt: str  # what it shows, for those who cannot see it
-
-
-class NamedGuess(NamedTuple):
-    """A class as a case study lists it."""
-
-    label: str
-    confidence: float  # between 0 and 1
-    rank: int  # 1 for the most probable class
-    is_true: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseStudy:
-    """One image, the basic prediction and CDR's (Figure 4 of the paper). `image` holds a JPEG or PNG file."""
-
-    kind: CaseKind
-    image: bytes
-    true_label: str
-    basic: tuple[NamedGuess, ...]
-    cdr: tuple[NamedGuess, ...]
-    name: str = ""  # such as the file's
-    text: str = ""  # what the data says of the image; no prediction saw it
-
-    @property
-    def source(self) -> str:
-        """The image as a data URI.
-
-        Raises:
-            ValueError: the image is neither a JPEG nor a PNG.
-        """
-        for beginning, mime_type in _MIME_TYPES.items():
-            if self.image.startswith(beginning):
-                return f"data:{mime_type};base64,{base64.b64encode(self.image).decode('ascii')}"
-        raise ValueError(f"The image of case {self.name!r} begins with {self.image[:8]!r}; needed a JPEG or PNG file.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows of values under columns; the first column names the row. None and NaN are shown as a dash."""
-
-    kind: ClassVar[str] = "table"
-    title: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[CellValue]]
-    note: str = ""
-
-    def cells(self) -> list[list[Cell]]:
-        """The rows as text. Values that read the same as the best one of a column are marked as well."""
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(
-                    f"A row of table {self.title!r} has {len(row)} cells; needed {len(self.columns)}, one for each "
-                    f"column: {row}"
-                )
-        columns = [
-            _column_cells(column, [row[number] for row in self.rows]) for number, column in enumerate(self.columns)
-        ]
-        return [list(row) for row in zip(*columns, strict=True)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plots:
-    """Panels side by side under one legend and one caption."""
-
-    kind: ClassVar[str] = "plots"
-    panels: Sequence[Panel]
-    caption: str
-    legend: Sequence[Mark] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseStudies:
-    """Cards of case studies and the rule that chose them."""
-
-    kind: ClassVar[str] = "cases"
-    cases: Sequence[CaseStudy]
-    note: str = CASE_RULE
-
-
-Block = Table | Plots | CaseStudies
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading, a few sentences and what they speak of."""
-
-    title: str
-    blocks: Sequence[Block]
-    text: Sequence[str] = ()  # paragraphs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Everything that the page shows, in its order."""
-
-    title: str
-    summary: Sequence[str] = ()  # sentences
-    key_figures: Sequence[KeyFigure] = ()
-    sections: Sequence[Section] = ()
-    configuration: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+_GENERATOR = b'<meta name="generator" content="marnet">'
 
 
 def write_report(report: Report, path: Path | str) -> Path:
@@ -180,6 +43,36 @@ def render_report(report: Report) -> str:
     environment.filters["confidence"] = format_confidence
     source = files("marnet.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(report=report)
+
+
+def check_report_target(path: Path) -> None:
+    """See that a report may be written to `path`: a report can be made again, other files cannot.
+
+    Raises:
+        RunDirectoryError: there is a folder, or a file that is not a report of marnet.
+    """
+    if path.is_dir():
+        raise RunDirectoryError(f"{path} is a folder; needed the name of an HTML file, such as {path / 'report.html'}.")
+    if path.exists() and _GENERATOR not in path.read_bytes()[:2000]:
+        raise RunDirectoryError(f"{path} is not a report of marnet; nothing was changed. Choose another --out.")
+
+
+def write_figures(report: Report, folder: Path) -> list[str]:
+    """Write every drawing of a report as NAME.svg and NAME.png, with its legend, and return the names.
+
+    Raises:
+        ValueError: two drawings have the same name.
+        OSError: a file cannot be written.
+    """
+    plots = [block for section in report.sections for block in section.blocks if isinstance(block, Plots)]
+    names = [panel.name for block in plots for panel in block.panels]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Several drawings are called {', '.join(repeated)}; needed a name of its own for each.")
+    for block in plots:
+        for panel in block.panels:
+            save_figure(panel.figure, folder, panel.name, block.legend)
+    return names
 
 
 def make_case_study(
@@ -241,18 +134,3 @@ def format_confidence(confidence: float) -> str:
         return f"{confidence:.2f}"
     mantissa, exponent = f"{confidence:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
-
-
-def _column_cells(column: Column, values: Sequence[CellValue]) -> list[Cell]:
-    texts = [_cell_text(column, value) for value in values]
-    numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-    best = None
-    if column.show is not None and column.best is not None and len(numbers) > 1:
-        best = column.show(max(numbers) if column.best == "max" else min(numbers))
-    return [Cell(text, column.show is not None, text == best) for text in texts]
-
-
-def _cell_text(column: Column, value: CellValue) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "\N{EN DASH}"
-    return str(value) if column.show is None or isinstance(value, str) else column.show(value)
