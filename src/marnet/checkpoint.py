@@ -220,7 +220,7 @@ def _semantic_width(model: MARNet) -> int:
     if model.alignment is not None:
         return model.alignment.project_semantic.in_features
     if model.reconstruction is not None:
-        return model.reconstruction.width
+        return model.reconstruction.semantic_width
     if model.words is not None:
         return model.words.width
     if isinstance(model.fusion, LateFusion):

@@ -17,7 +17,8 @@ from marnet.errors import ConfigError, suggest
 
 Augmentation = Literal["none", "light", "strong"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
-FusionKind = Literal["gated-logits", "gated-features", "concat"]
+FusionKind = Literal["averaged", "gated-logits", "gated-features", "concat"]
+Guide = Literal["guess", "features"]
 LabelForm = Literal["single", "multi"]
 Method = Literal["image-only", "match", "reconstruct", "marnet", "regress", "multitask", "late-fusion"]
 Parametrisation = Literal["x0", "v", "epsilon"]
@@ -120,6 +121,10 @@ class ReconstructionConfig(Section):
     """CDR, the cross-modal diffusion reconstruction (docs/method.md)."""
 
     enabled: bool | None = Field(None, description="null: as the method says")
+    dimensions: int | None = Field(
+        64, ge=1, description="d_0: whitened directions of the text's semantics; null takes them as they are"
+    )
+    guide: Guide = Field("guess", description="what guides: a linear guess of the semantics, or the image's features")
     width: int = Field(256, ge=2, description="hidden width of the denoiser")
     depth: int = Field(2, ge=1, description="residual blocks of the denoiser")
     timesteps: int = Field(1000, ge=2, description="T, the steps of the forward process")
@@ -129,7 +134,7 @@ class ReconstructionConfig(Section):
     steps: int = Field(4, ge=1, description="K, the steps of the reverse process")
     guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 is none")
     condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of training rows denoised without the image")
-    condition_noise: float = Field(0.1, ge=0, description="standard deviation of noise on the condition in training")
+    condition_noise: float = Field(0.5, ge=0, description="standard deviation of noise on the condition in training")
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
@@ -141,7 +146,7 @@ class ReconstructionConfig(Section):
 class FusionConfig(Section):
     """How the branches become one prediction (docs/method.md)."""
 
-    kind: FusionKind = "gated-logits"
+    kind: FusionKind = "averaged"
 
 
 class LateFusionConfig(Section):
@@ -156,7 +161,8 @@ class LossConfig(Section):
 
     classification: float = Field(1.0, ge=0, description="cross-entropy of the fused prediction")
     matching: float = Field(0.2, ge=0, description="a: contrastive matching of image and text")
-    reconstruction: float = Field(0.3, ge=0, description="b: mean squared error of the denoised semantics")
+    reconstruction: float = Field(1.0, ge=0, description="b: mean squared error of the denoised semantics")
+    guess: float = Field(10.0, ge=0, description="mean squared error of the linear guess that guides CDR (ours)")
     semantic: float = Field(0.3, ge=0, description="c: cross-entropy of the head on x_CDR")
     visual: float = Field(0.5, ge=0, description="cross-entropy of the head on x_v (ours)")
     alignment: float = Field(0.3, ge=0, description="cross-entropy of the head on x_EMA (ours)")

@@ -134,7 +134,10 @@ def training_loss(
             positives = positive_pairs(with_text, positives, device=labels.device)
         terms["matching"] = matching_loss(*outputs.aligned, positives)
     if outputs.reconstruction is not None:
-        terms["reconstruction"] = reconstruction_loss(outputs.reconstruction.prediction, outputs.reconstruction.target)
+        found = outputs.reconstruction
+        terms["reconstruction"] = reconstruction_loss(found.prediction, found.target)
+        if found.guess is not None:
+            terms["guess"] = reconstruction_loss(found.guess, found.x0)
     if outputs.words is not None:
         terms["words"] = word_loss(*outputs.words)
     if outputs.text_logits is not None:

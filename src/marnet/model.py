@@ -285,7 +285,7 @@ def build_model(
     )
     if text is not None and reconstruction is not None:
         with torch.no_grad():
-            reconstruction.fit_centre(text([t for t in texts if has_text(t)]))
+            reconstruction.space.fit(text([t for t in texts if has_text(t)]))
     return _frozen_where_asked(model, config)
 
 
@@ -363,14 +363,23 @@ def _build_reconstruction(config: Config, visual_width: int, semantic_width: int
     section = config.reconstruction
     if not section.enabled:
         return None
-    if config.method == "regress":
-        with torch.device("meta"):  # only its size is wanted
-            rival = _build_diffusion(section, visual_width, semantic_width)
-        hidden = hidden_as_large_as(count_parameters(rival), visual_width, semantic_width, depth=section.depth)
+    if config.method != "regress":
+        return _build_diffusion(section, visual_width, semantic_width)
+    with torch.device("meta"):  # only its size is wanted
+        rival = _build_diffusion(section, visual_width, semantic_width)
+
+    def regression(hidden: int) -> SemanticRegression:
         return SemanticRegression(
-            visual_width, semantic_width, hidden=hidden, depth=section.depth, condition_noise=section.condition_noise
+            visual_width,
+            semantic_width,
+            dimensions=section.dimensions,
+            guide=section.guide,
+            hidden=hidden,
+            depth=section.depth,
+            condition_noise=section.condition_noise,
         )
-    return _build_diffusion(section, visual_width, semantic_width)
+
+    return regression(hidden_as_large_as(count_parameters(rival), regression))
 
 
 def _build_diffusion(
@@ -379,6 +388,8 @@ def _build_diffusion(
     return CrossModalDiffusionReconstruction(
         visual_width,
         semantic_width,
+        dimensions=section.dimensions,
+        guide=section.guide,
         hidden=section.width,
         depth=section.depth,
         timesteps=section.timesteps,

@@ -25,7 +25,7 @@ def _known_arms() -> dict[str, KnownArm]:
             arms[f"{name}-shuffled"] = KnownArm(config.method, "shuffled")
             arms[f"{name}-random"] = KnownArm(config.method, "random")
     # Table 2 of the paper; its rows without EMA and without CDR are the methods reconstruct and match.
-    arms["marnet-no-mse"] = KnownArm("marnet", settings={"losses": {"reconstruction": 0.0}})
+    arms["marnet-no-mse"] = KnownArm("marnet", settings={"losses": {"reconstruction": 0.0, "guess": 0.0}})
     arms["marnet-no-semantic"] = KnownArm("marnet", settings={"losses": {"semantic": 0.0}})
     return arms
 

@@ -4,12 +4,20 @@ The paper fuses x_EMA and x_CDR; that x_v joins as a branch, and which fusion is
 call: `fusion(features, logits) -> (B, C)`, with one entry a branch in a fixed order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from marnet.config import FusionKind
+
+
+class Averaged(nn.Module):
+    """The mean of the branches' own predictions. The default: a gate would lean on what fits training best."""
+
+    def forward(self, features: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
+        """Fused logits `(B, C)` from logits, one `(B, C)` a branch."""
+        return torch.stack(list(logits), dim=1).mean(1)
 
 
 class Concatenation(nn.Module):
@@ -44,7 +52,7 @@ class GatedFeatures(nn.Module):
 
 
 class GatedLogits(nn.Module):
-    """The branches' own predictions, added under a gate per image. The default: each branch keeps its own head."""
+    """The branches' own predictions, added under a gate per image; each branch keeps its own head."""
 
     def __init__(self, widths: Sequence[int], num_classes: int) -> None:
         super().__init__()
@@ -70,7 +78,8 @@ class BranchGate(nn.Module):
         return self.score(features[0]).softmax(-1)  # type: ignore[no-any-return]
 
 
-FUSIONS: dict[str, type[Concatenation] | type[GatedFeatures] | type[GatedLogits]] = {
+FUSIONS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
+    "averaged": lambda widths, num_classes: Averaged(),
     "concat": Concatenation,
     "gated-features": GatedFeatures,
     "gated-logits": GatedLogits,

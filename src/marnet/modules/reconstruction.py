@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marnet.config import Parametrisation, Sampler, Schedule
+from marnet.config import Guide, Parametrisation, Sampler, Schedule
 from marnet.modules import diffusion
+from marnet.modules.semantics import SemanticSpace
 
 
 class ReconstructionOutput(NamedTuple):
@@ -17,6 +18,7 @@ class ReconstructionOutput(NamedTuple):
     prediction: Tensor  # (B, d_0), the denoiser's output
     target: Tensor  # (B, d_0), what it should have been
     x0: Tensor  # (B, d_0), the clean semantics
+    guess: Tensor | None = None  # (B, d_0), the linear guess that guides, where the guide is one
 
 
 class Denoiser(nn.Module):
@@ -66,12 +68,15 @@ class _Block(nn.Module):
 class CrossModalDiffusionReconstruction(nn.Module):
     """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10).
 
-    The diffused variable is x_0 = sqrt(d_0) unit(x_s) minus its mean over the training texts, so that coordinates have
-    about unit variance (both are ours). `centre` holds that mean; set it with `fit_centre` before training.
+    The diffused variable is x_0 of `SemanticSpace`. What guides is either the image's features, or (ours) a linear
+    guess of x_0 from them, which the denoiser corrects. The guess has a loss of its own, and the denoiser's gradient
+    stops at it: the backbone is asked to make the semantics linearly readable, and the diffusion to know which exist.
 
     Args:
-        visual_width: D_v, the width of the image features that guide.
-        semantic_width: d_0 = D_s, the width of the semantics.
+        visual_width: D_v, the width of the image features.
+        semantic_width: D_s, the width of the text features.
+        dimensions: whitened directions of the text features that are reconstructed; None takes them as they are.
+        guide: "guess" or "features".
         hidden, depth: size of the denoiser.
         timesteps: T of the forward process.
         schedule: "cosine" or "linear".
@@ -80,13 +85,12 @@ class CrossModalDiffusionReconstruction(nn.Module):
         steps: K, steps of the reverse process.
         guidance_scale: w of classifier-free guidance; 1 runs the denoiser once a step, any other value twice.
         condition_dropout: share of training rows whose condition is replaced by a learned "no image".
-        condition_noise: standard deviation of the noise on the normalised condition in training (ours).
+        condition_noise: standard deviation of the noise on the condition in training (ours).
 
     Raises:
-        ValueError: `schedule`, `prediction` or `sampler` is unknown, or `steps` is not between 1 and T.
+        ValueError: `guide`, `schedule`, `prediction` or `sampler` is unknown, or `steps` is not between 1 and T.
     """
 
-    centre: Tensor
     alpha_bar: Tensor
     start: Tensor
 
@@ -95,6 +99,8 @@ class CrossModalDiffusionReconstruction(nn.Module):
         visual_width: int,
         semantic_width: int,
         *,
+        dimensions: int | None = None,
+        guide: Guide = "features",
         hidden: int = 256,
         depth: int = 2,
         timesteps: int = 1000,
@@ -108,6 +114,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, known in (
+            ("guide", guide, get_args(Guide)),
             ("schedule", schedule, get_args(Schedule)),
             ("prediction", prediction, get_args(Parametrisation)),
             ("sampler", sampler, get_args(Sampler)),
@@ -115,7 +122,9 @@ class CrossModalDiffusionReconstruction(nn.Module):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; needed one of {', '.join(known)}.")
         diffusion.sampling_timesteps(timesteps, steps)  # refuses a wrong number of steps before any training
-        self.width = semantic_width
+        self.space = SemanticSpace(semantic_width, dimensions=dimensions)
+        self.width = self.space.width
+        self.guesses = guide == "guess"
         self.timesteps = timesteps
         self.prediction = prediction
         self.sampler = sampler
@@ -123,22 +132,19 @@ class CrossModalDiffusionReconstruction(nn.Module):
         self.guidance_scale = guidance_scale
         self.condition_dropout = condition_dropout
         self.condition_noise = condition_noise
-        self.normalise = nn.LayerNorm(visual_width)
-        self.no_image = nn.Parameter(torch.zeros(visual_width))
-        self.denoiser = Denoiser(semantic_width, visual_width, hidden=hidden, depth=depth)
+        self.guide = make_guide(guide, visual_width, self.width)
+        condition_width = self.width if self.guesses else visual_width
+        self.no_image = nn.Parameter(torch.zeros(condition_width))
+        self.denoiser = Denoiser(self.width, condition_width, hidden=hidden, depth=depth)
         self.register_buffer("alpha_bar", diffusion.make_alpha_bar(schedule, timesteps), persistent=False)  # (T,)
-        self.register_buffer("centre", torch.zeros(semantic_width))
-        self.register_buffer("start", torch.zeros(semantic_width))
+        self.register_buffer("start", torch.zeros(self.width))
         # |x_0| is sqrt(d_0) and the centre's length at most that, so no coordinate of their difference is larger:
-        self.bound = 2 * math.sqrt(semantic_width)
+        self.bound = 2 * math.sqrt(self.width)
 
-    def fit_centre(self, x_s: Tensor) -> None:
-        """Set the centre to the mean of the training texts' semantics, x_s `(N, D_s)`."""
-        self.centre.copy_(self._scale(x_s).mean(0))
-
-    def clean(self, x_s: Tensor) -> Tensor:
-        """x_0 `(B, d_0)` of text features `(B, D_s)`; no gradient flows to the text encoder, which would collapse."""
-        return self._scale(x_s.detach()) - self.centre
+    @property
+    def semantic_width(self) -> int:
+        """D_s, the width of the text features."""
+        return self.space.semantic_width
 
     def forward(
         self, x_v: Tensor, x_s: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
@@ -147,14 +153,17 @@ class CrossModalDiffusionReconstruction(nn.Module):
 
         `t` `(B,)` int64 and `noise` `(B, d_0)` are drawn from torch's generator unless given.
         """
-        x0 = self.clean(x_s)
+        x0 = self.space(x_s)
         if t is None:
             t = torch.randint(self.timesteps, (len(x0),), device=x0.device)
         if noise is None:
             noise = torch.randn_like(x0)
         alpha_bar = self.alpha_bar[t, None]  # (B, 1)
-        output = self.denoiser(diffusion.add_noise(x0, noise, alpha_bar), t, self._training_condition(x_v))
-        return ReconstructionOutput(output, diffusion.training_target(self.prediction, x0, noise, alpha_bar), x0)
+        guide: Tensor = self.guide(x_v)
+        condition = self._training_condition(guide.detach() if self.guesses else guide)
+        output = self._denoise(diffusion.add_noise(x0, noise, alpha_bar), t, condition)
+        target = diffusion.training_target(self.prediction, x0, noise, alpha_bar)
+        return ReconstructionOutput(output, target, x0, guide if self.guesses else None)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """x_CDR `(B, d_0)`: the reverse process guided by image features `(B, D_v)` (equation 10).
@@ -170,7 +179,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         """
         count = self.steps if steps is None else steps
         x, draws = self._start(x_v, noise, count)
-        condition = self.normalise(x_v)
+        condition = self.guide(x_v)
         times = diffusion.sampling_timesteps(self.timesteps, count)
         clean = torch.ones((), dtype=self.alpha_bar.dtype, device=x.device)
         for i, t in enumerate(times):
@@ -197,14 +206,20 @@ class CrossModalDiffusionReconstruction(nn.Module):
         raise ValueError(f"noise has the shape {tuple(noise.shape)}; needed {forms} for {len(x_v)} images.")
 
     def _guided(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        with_image = self.denoiser(x, t, condition)
+        with_image = self._denoise(x, t, condition)
         if self.guidance_scale == 1:
-            return with_image  # type: ignore[no-any-return]
-        without = self.denoiser(x, t, self.no_image.expand_as(condition))
-        return without + self.guidance_scale * (with_image - without)  # type: ignore[no-any-return]
+            return with_image
+        without = self._denoise(x, t, self.no_image.expand_as(condition))
+        return without + self.guidance_scale * (with_image - without)
 
-    def _training_condition(self, x_v: Tensor) -> Tensor:
-        condition: Tensor = self.normalise(x_v)
+    def _denoise(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The denoiser's output `(B, d_0)`; where a guess of x_0 guides and x_0 is predicted, a correction of it."""
+        if not self.guesses:
+            return self.denoiser(x, t, condition)  # type: ignore[no-any-return]
+        correction: Tensor = self.denoiser(x, t, condition.detach())
+        return condition + correction if self.prediction == "x0" else correction
+
+    def _training_condition(self, condition: Tensor) -> Tensor:
         if not self.training:
             return condition
         if self.condition_noise:
@@ -212,8 +227,18 @@ class CrossModalDiffusionReconstruction(nn.Module):
         dropped = torch.rand(len(condition), 1, device=condition.device) < self.condition_dropout
         return torch.where(dropped, self.no_image, condition)
 
-    def _scale(self, x_s: Tensor) -> Tensor:
-        return functional.normalize(x_s, dim=-1) * math.sqrt(self.width)
+
+def make_guide(kind: Guide, visual_width: int, width: int) -> nn.Module:
+    """What maps image features `(B, D_v)` to the condition: their layer norm, or a linear guess `(B, d_0)` of x_0.
+
+    The guess starts as the constant 0, the mean of the centred semantics.
+    """
+    if kind == "features":
+        return nn.LayerNorm(visual_width)
+    guess = nn.Linear(visual_width, width)
+    nn.init.zeros_(guess.weight)
+    nn.init.zeros_(guess.bias)
+    return guess
 
 
 def time_embedding(t: Tensor, width: int, *, longest_period: float = 10_000.0) -> Tensor:

@@ -1,57 +1,59 @@
 """The plain rival of CDR: a network that maps the image to the text's semantics directly, without any diffusion."""
 
-import math
 from bisect import bisect_left
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marnet.modules.reconstruction import ReconstructionOutput
+from marnet.config import Guide
+from marnet.modules.reconstruction import ReconstructionOutput, make_guide
+from marnet.modules.semantics import SemanticSpace
 
 
 class SemanticRegression(nn.Module):
     """Regress the semantic embedding on the image features; takes the place of `CrossModalDiffusionReconstruction`.
 
-    The target is CDR's x_0: sqrt(d_0) unit(x_s) minus its mean over the training texts, and in training the normalised
-    image features get the same noise. Like CDR it starts as the constant 0. All of it is ours.
+    Target, guide and noise on the condition are CDR's; in place of the denoiser there is a residual MLP, which starts
+    as the constant 0. All of it is ours.
 
     Args:
         visual_width: D_v, the width of the image features.
-        semantic_width: d_0 = D_s, the width of the semantics.
+        semantic_width: D_s, the width of the text features.
+        dimensions: as in CDR.
+        guide: as in CDR; the MLP corrects a guess, or maps the features.
         hidden, depth: size of the residual MLP; `hidden_as_large_as` finds the width for a number of parameters.
-        condition_noise: standard deviation of the noise on the normalised image features in training.
+        condition_noise: standard deviation of the noise on the condition in training.
     """
-
-    centre: Tensor
 
     def __init__(
         self,
         visual_width: int,
         semantic_width: int,
         *,
+        dimensions: int | None = None,
+        guide: Guide = "features",
         hidden: int = 256,
         depth: int = 2,
         condition_noise: float = 0.1,
     ) -> None:
         super().__init__()
-        self.width = semantic_width
+        self.space = SemanticSpace(semantic_width, dimensions=dimensions)
+        self.width = self.space.width
+        self.guesses = guide == "guess"
         self.condition_noise = condition_noise
-        self.normalise = nn.LayerNorm(visual_width)
-        self.inlet = nn.Linear(visual_width, hidden)
+        self.guide = make_guide(guide, visual_width, self.width)
+        self.inlet = nn.Linear(self.width if self.guesses else visual_width, hidden)
         self.blocks = nn.ModuleList(_Block(hidden) for _ in range(depth))
-        self.outlet = nn.Linear(hidden, semantic_width)
+        self.outlet = nn.Linear(hidden, self.width)
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
-        self.register_buffer("centre", torch.zeros(semantic_width))
 
-    def fit_centre(self, x_s: Tensor) -> None:
-        """Set the centre to the mean of the training texts' semantics, x_s `(N, D_s)`."""
-        self.centre.copy_(self._scale(x_s).mean(0))
-
-    def clean(self, x_s: Tensor) -> Tensor:
-        """x_0 `(B, d_0)` of text features `(B, D_s)`; no gradient flows to the text encoder, which would collapse."""
-        return self._scale(x_s.detach()) - self.centre
+    @property
+    def semantic_width(self) -> int:
+        """D_s, the width of the text features."""
+        return self.space.semantic_width
 
     def forward(
         self, x_v: Tensor, x_s: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
@@ -60,24 +62,23 @@ class SemanticRegression(nn.Module):
 
         `t` and `noise` belong to diffusion and change nothing here.
         """
-        condition: Tensor = self.normalise(x_v)
+        guide: Tensor = self.guide(x_v)
+        condition = guide.detach() if self.guesses else guide
         if self.training and self.condition_noise:
             condition = condition + self.condition_noise * torch.randn_like(condition)
-        x0 = self.clean(x_s)
-        return ReconstructionOutput(self._regress(condition), x0, x0)
+        x0 = self.space(x_s)
+        return ReconstructionOutput(self._regress(condition), x0, x0, guide if self.guesses else None)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """The predicted semantics `(B, d_0)` of image features `(B, D_v)`; `noise` and `steps` change nothing here."""
-        return self._regress(self.normalise(x_v))
+        return self._regress(self.guide(x_v))
 
     def _regress(self, condition: Tensor) -> Tensor:
-        h = self.inlet(condition)
+        h = self.inlet(condition.detach() if self.guesses else condition)
         for block in self.blocks:
             h = block(h)
-        return self.outlet(functional.layer_norm(h, h.shape[-1:]))  # type: ignore[no-any-return]
-
-    def _scale(self, x_s: Tensor) -> Tensor:
-        return functional.normalize(x_s, dim=-1) * math.sqrt(self.width)
+        output: Tensor = self.outlet(functional.layer_norm(h, h.shape[-1:]))
+        return condition + output if self.guesses else output
 
 
 class _Block(nn.Module):
@@ -94,12 +95,12 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def hidden_as_large_as(parameters: int, visual_width: int, semantic_width: int, *, depth: int) -> int:
-    """The hidden width with which a `SemanticRegression` comes nearest to that many parameters."""
+def hidden_as_large_as(parameters: int, make: Callable[[int], nn.Module]) -> int:
+    """The hidden width with which `make`, a module by its hidden width, comes nearest to that many parameters."""
 
     def size(hidden: int) -> int:
         with torch.device("meta"):  # nothing is allocated and no random number is drawn
-            return count_parameters(SemanticRegression(visual_width, semantic_width, hidden=hidden, depth=depth))
+            return count_parameters(make(hidden))
 
     above = 1 + bisect_left(range(1, 1 << 16), parameters, key=size)
     return min((max(1, above - 1), above), key=lambda hidden: abs(size(hidden) - parameters))
