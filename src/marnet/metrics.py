@@ -76,7 +76,8 @@ def accuracy_coverage(confidence: Tensor, right: Tensor) -> CoverageCurve:
     _check_scores(confidence, right)
     confidence, right = confidence.detach().cpu().double(), right.cpu().double()
     count = len(confidence)
-    _, group, sizes = (-confidence).unique(return_inverse=True, return_counts=True)  # ties share a group, surest first
+    # Ties share a group; the surest come first.
+    _, group, sizes = torch.unique(-confidence, return_inverse=True, return_counts=True)
     hits = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, right)
     expected = (hits / sizes).repeat_interleave(sizes).cumsum(0)  # right ones among the k surest
     kept = torch.arange(1, count + 1, dtype=torch.float64)
@@ -84,17 +85,17 @@ def accuracy_coverage(confidence: Tensor, right: Tensor) -> CoverageCurve:
 
 
 class Reliability(NamedTuple):
-    """Confidence against accuracy, bin by bin; K bins of equal width, the k-th from k / K (exclusive) to (k + 1) / K."""
+    """Confidence against accuracy in K bins of equal width; bin k reaches from above k / K to (k + 1) / K."""
 
-    count: Tensor  # (K,) int64
+    images: Tensor  # (K,) int64, how many are in the bin
     confidence: Tensor  # (K,) float64, the mean in the bin; NaN in an empty one
     accuracy: Tensor  # (K,) float64, the share that is right; NaN in an empty one
 
     @property
     def ece(self) -> float:
-        """The expected calibration error, l1: the mean gap between confidence and accuracy, weighted by count."""
+        """The expected calibration error, l1: the mean gap between confidence and accuracy, weighted by images."""
         gaps = (self.confidence - self.accuracy).abs().nan_to_num(0.0)
-        return float((gaps * self.count).sum() / self.count.sum())
+        return float((gaps * self.images).sum() / self.images.sum())
 
 
 def reliability(confidence: Tensor, right: Tensor, *, bins: int = CALIBRATION_BINS) -> Reliability:
@@ -107,9 +108,9 @@ def reliability(confidence: Tensor, right: Tensor, *, bins: int = CALIBRATION_BI
     confidence, right = confidence.detach().cpu().double(), right.cpu().double()
     inner = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
     index = torch.bucketize(confidence, inner)  # a value on an edge belongs to the bin below it
-    count = torch.bincount(index, minlength=bins)
+    images = torch.bincount(index, minlength=bins)
     sums = (torch.bincount(index, weights=values, minlength=bins) for values in (confidence, right))
-    return Reliability(count, *(total / count for total in sums))
+    return Reliability(images, *(total / images for total in sums))
 
 
 def _check_scores(confidence: Tensor, right: Tensor) -> None:
