@@ -1,8 +1,9 @@
-"""What judging a model under all 22 corruptions at 5 severities costs: seconds by corruption, and in all.
+"""What judging a model under all 22 corruptions at 5 severities costs: CPU seconds by corruption, and in all.
 
 Run: uv run python benchmarks/corruptions.py [--data grocery-store:PATH] [--image-size 64] [--backbone timm:resnet10t]
-For the time on one core: OMP_NUM_THREADS=1 taskset -c 0 uv run python benchmarks/corruptions.py
-It prints a table and writes corruptions.json beside this file. The model's weights are random: they cost the same.
+On one core: OMP_NUM_THREADS=1 taskset -c 0 uv run python benchmarks/corruptions.py
+It prints a table and writes corruptions.json beside this file. CPU seconds are what the process computed, summed over
+cores, so that other programs on the machine count little. The model's weights are random: they cost the same.
 """
 
 import argparse
@@ -48,13 +49,13 @@ def main() -> None:
         for severity in SEVERITIES:
             for first in range(0, len(images), arguments.batch_size):
                 rows = slice(first, first + arguments.batch_size)
-                start = time.perf_counter()
+                start = time.process_time()
                 corrupted = corrupt(images[rows], name, severity, seeds[rows])
-                middle = time.perf_counter()
+                middle = time.process_time()
                 with torch.inference_mode():
                     model(normalise(corrupted, spec))
                 corrupting[name] += middle - start
-                judging += time.perf_counter() - middle
+                judging += time.process_time() - middle
     total = sum(corrupting.values()) + judging
     for name, seconds in corrupting.items():
         print(f"{name:<20} {seconds:>7.2f} s")
