@@ -49,7 +49,7 @@ def print_robustness(found: "Robustness", title: str) -> None:
     Console().print(table)
 
 
-_TITLES = {"": "ImageNet-C's 15", "_held_out": "the 4 held out", "_ours": "our 3"}
+_TITLES = {"": "15 standard", "_held_out": "4 held out", "_ours": "3 ours"}
 
 
 def _groups() -> dict[str, tuple[str, ...]]:
