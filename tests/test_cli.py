@@ -41,7 +41,7 @@ def test_train_evaluate_predict(manifest_file: Path, tmp_path: Path, capsys: pyt
     code, out, _ = call("evaluate", run, "--split", "val", "--json", capsys=capsys)
     assert code == 0
     figures = json.loads(out)
-    assert set(figures) == {"top1", "top5", "macro_f1", "macro_recall", "nll", "ece", "n"}
+    assert set(figures) == {"top1", "top5", "macro_f1", "macro_recall", "nll", "ece", "brier", "aurc", "n"}
     assert 0 <= figures["top1"] <= figures["top5"] <= 1
     recorded = json.loads((run / "metrics.json").read_text())["val"]
     assert figures["top1"] == recorded["top1"]

@@ -1,5 +1,6 @@
 """The figures: worked by hand on tiny cases, and against scikit-learn and loops on random ones."""
 
+import itertools
 import math
 import re
 import warnings
@@ -20,10 +21,12 @@ from torch import Tensor
 
 from marnet.metrics import (
     Metrics,
+    accuracy_coverage,
     classification_metrics,
     mean_average_precision,
     multi_label_metrics,
     percent,
+    reliability,
 )
 
 
@@ -42,6 +45,10 @@ def test_four_predictions_worked_by_hand() -> None:
     assert metrics.nll == pytest.approx(-(math.log(0.7) + math.log(0.3) + math.log(0.8) + math.log(0.5)) / 4)
     # Confidences 0.7, 0.6, 0.8 and 0.5 fall into bins of their own: gaps 0.3, 0.6, 0.2 and 0.5.
     assert metrics.ece == pytest.approx((0.3 + 0.6 + 0.2 + 0.5) / 4)
+    # Squared distances from (1, 0, 0), (0, 1, 0), (0, 1, 0) and (0, 0, 1).
+    assert metrics.brier == pytest.approx((0.14 + (0.36 + 0.49 + 0.01) + 0.06 + (0.09 + 0.04 + 0.25)) / 4)
+    # Surest first: 0.8 right, 0.7 right, 0.6 wrong, 0.5 right; errors among the 1, 2, 3, 4 surest.
+    assert metrics.aurc == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
 
 
 def test_calibration_pools_within_a_bin() -> None:
@@ -99,6 +106,10 @@ def test_against_scikit_learn_and_a_loop(seed: int) -> None:
     assert metrics.nll == pytest.approx(log_loss(truth, probabilities, labels=every))
     assert metrics.ece == pytest.approx(ece_by_loop(probabilities, truth), abs=1e-6)
     assert metrics.n == 300
+    assert metrics.brier == pytest.approx(np.mean(((probabilities - np.eye(9)[truth]) ** 2).sum(1)))
+    order = np.argsort(-probabilities.max(1))
+    wrong = (guesses != truth)[order]
+    assert metrics.aurc == pytest.approx(np.mean([wrong[:k].mean() for k in range(1, 301)]))
 
 
 def test_macro_f1_leaves_out_classes_that_nobody_names() -> None:
@@ -113,7 +124,7 @@ def test_macro_f1_leaves_out_classes_that_nobody_names() -> None:
 def test_half_precision_and_gradients_are_welcome() -> None:
     logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
     metrics = classification_metrics(logits, torch.arange(8) % 3)
-    assert all(isinstance(value, float) for value in metrics[:5])
+    assert all(isinstance(value, float) for value in metrics[:7])
     assert metrics == classification_metrics(logits.detach().float(), torch.arange(8) % 3)
 
 
@@ -125,7 +136,7 @@ def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, ...], labels: tup
 
 
 def test_names_and_percent_are_as_published() -> None:
-    assert Metrics._fields == ("top1", "top5", "macro_f1", "macro_recall", "nll", "ece", "n")
+    assert Metrics._fields == ("top1", "top5", "macro_f1", "macro_recall", "nll", "ece", "brier", "aurc", "n")
     assert percent(0.6344) == "63.4 %"
 
 
@@ -195,3 +206,59 @@ def test_several_labels_that_cannot_be_judged_are_refused(
     sentence = f"logits {logits} and targets {targets} with {positives} positives do not fit; needed (N, C) twice"
     with pytest.raises(ValueError, match=re.escape(sentence)):
         multi_label_metrics(torch.zeros(logits), torch.full(targets, float(positives > 0)))
+
+
+def test_equal_confidences_have_no_order() -> None:
+    """0.9 is right; of three at 0.6 one is right. The k surest hold, on average, 1, 1 + 1/3, 1 + 2/3 and 2 right."""
+    right = [True, True, False, False]
+    expected = [1, (4 / 3) / 2, (5 / 3) / 3, 2 / 4]
+    for order in itertools.permutations(range(4)):
+        confidence = torch.tensor([(0.9, 0.6, 0.6, 0.6)[i] for i in order])
+        curve = accuracy_coverage(confidence, torch.tensor([right[i] for i in order]))
+        assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1]
+        assert curve.accuracy.tolist() == pytest.approx(expected)
+
+
+def test_ties_are_the_mean_over_their_orders() -> None:
+    """Every order of six images of which four tie, worked through."""
+    confidence, right = [0.9, 0.7, 0.7, 0.7, 0.7, 0.2], [False, True, True, False, True, True]
+    orders = [(0, *middle, 5) for middle in itertools.permutations((1, 2, 3, 4))]
+    curves = [[np.mean([right[i] for i in order[:k]]) for k in range(1, 7)] for order in orders]
+    found = accuracy_coverage(torch.tensor(confidence), torch.tensor(right)).accuracy
+    assert found.tolist() == pytest.approx(np.mean(curves, axis=0).tolist())
+
+
+def test_nothing_but_ties_is_the_accuracy_at_every_coverage() -> None:
+    metrics = classification_metrics(torch.zeros(8, 2), torch.tensor([0, 1, 0, 1, 1, 1, 1, 1]))
+    assert metrics.aurc == pytest.approx(0.75)  # class 0, the first of equals, is predicted; two of eight are right
+    assert metrics.brier == pytest.approx(0.5)
+
+
+def test_reliability_by_hand() -> None:
+    """Bins of 0.2: 0 and 0.1 in the first, the edge 0.6 in the third, 0.61 and 0.79 in the fourth, 1 in the last."""
+    confidence = torch.tensor([0.1, 0.0, 0.6, 0.61, 0.79, 1.0], dtype=torch.float64)
+    found = reliability(confidence, torch.tensor([False, False, True, True, False, True]), bins=5)
+    assert found.images.tolist() == [2, 0, 1, 2, 1]
+    assert found.confidence[[0, 2, 3, 4]].tolist() == pytest.approx([0.05, 0.6, 0.7, 1.0])
+    assert found.accuracy[[0, 2, 3, 4]].tolist() == pytest.approx([0, 1, 0.5, 1])
+    assert math.isnan(found.confidence[1])
+    assert found.ece == pytest.approx((2 * 0.05 + 1 * 0.4 + 2 * 0.2 + 0) / 6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_diagram_and_the_figure_agree(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, labels = torch.randn(200, 4, generator=generator), torch.randint(4, (200,), generator=generator)
+    confidence, predicted = logits.double().softmax(-1).max(-1)
+    found = reliability(confidence, predicted == labels)
+    assert len(found.images) == 15
+    assert found.ece == pytest.approx(classification_metrics(logits, labels).ece, abs=1e-6)
+
+
+def test_scores_that_do_not_fit() -> None:
+    sentence = re.escape("confidence (2,) and right (3,) do not fit; needed (N,) each, N >= 1.")
+    for function in (accuracy_coverage, reliability):
+        with pytest.raises(ValueError, match=sentence):
+            function(torch.zeros(2), torch.zeros(3, dtype=torch.bool))
+        with pytest.raises(ValueError, match="do not fit"):
+            function(torch.zeros(0), torch.zeros(0, dtype=torch.bool))

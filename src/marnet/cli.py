@@ -15,6 +15,7 @@ import typer
 from marnet import __version__
 from marnet.cli_compare import compare
 from marnet.cli_data import data_app
+from marnet.cli_evaluate import print_robustness, robustness_json
 from marnet.cli_report import report
 from marnet.errors import ConfigError, MarnetError
 
@@ -158,20 +159,36 @@ def embed(  # noqa: PLR0917 - typer calls it by keyword
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     run: Run,
     split: Annotated[str, typer.Option(help="train, val or test")] = "val",
     data: Annotated[str | None, typer.Option(help="Another source; labels are matched by name.")] = None,
+    corruptions: Annotated[
+        bool, typer.Option("--corruptions", help="Also judge 22 corruptions at 5 severities; see docs/robustness.md.")
+    ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(help="With --corruptions: the run to set the errors in relation to.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the figures of a run on a split."""
-    from marnet.evaluation.evaluate import evaluate as judge
+    if corruptions:
+        from marnet.evaluation.robustness import evaluate_robustness
 
-    metrics = judge(run, split=split, source=data)._asdict()
-    if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
+        found = evaluate_robustness(run, split=split, source=data, baseline=baseline)
+        metrics, content = found.metrics._asdict(), robustness_json(found)
+    elif baseline is not None:
+        raise ConfigError("--baseline is compared under corruptions only. Add --corruptions, or leave --baseline out.")
     else:
-        _print_metrics(metrics, f"{run} on {split}")
+        from marnet.evaluation.evaluate import evaluate as judge
+
+        metrics = content = judge(run, split=split, source=data)._asdict()
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+        return
+    _print_metrics(metrics, f"{run} on {split}")
+    if corruptions:
+        print_robustness(found, f"Top-1 (%) of {run} on {split}, corrupted at severity 1 to 5")
 
 
 @app.command()

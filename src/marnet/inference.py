@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from marnet.checkpoint import MANIFEST, load_run
 from marnet.config import Config, cache_directory
-from marnet.data.dataset import Batch, Collate, Sample, open_splits
+from marnet.data.dataset import Batch, Collate, OpenedSplit, Sample, open_splits
 from marnet.data.images import fit_square, read_image, to_rgb
 from marnet.data.manifest import Manifest, Record, read_manifest
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
@@ -95,8 +95,8 @@ class Predictor:
         """The rows and the split that the run was trained and validated on."""
         return read_manifest(self.run / MANIFEST, labels=self.config.data.labels)
 
-    def outputs(self, manifest: Manifest, split: str, *, batch_size: int = 64) -> SplitOutputs:
-        """Everything the model makes of a split; labels are matched to the run's classes by name.
+    def open_split(self, manifest: Manifest, split: str) -> OpenedSplit:
+        """The images of a split as the model sees them, before normalisation; labels are the run's own.
 
         Raises:
             DataError: the split is empty, its labels are of the other form, one is unknown to the run, or (unless the
@@ -109,7 +109,7 @@ class Predictor:
                 f"was trained with. Choose another source, or train a run on this one."
             )
         _check_labels_known(manifest, split, self.classes)
-        opened = open_splits(
+        return open_splits(
             dataclasses.replace(manifest, classes=self.classes),
             {split: eval_transform(self.spec)},
             spec=self.spec,
@@ -117,6 +117,15 @@ class Predictor:
             max_pixels=data.max_pixels,
             cache=cache_directory() if data.cache else None,
         )[split]
+
+    def outputs(self, manifest: Manifest, split: str, *, batch_size: int = 64) -> SplitOutputs:
+        """Everything the model makes of a split; labels are matched to the run's classes by name.
+
+        Raises:
+            DataError: the split is empty, a label is unknown to the run, or (unless the run skips them) an image is
+                broken.
+        """
+        opened = self.open_split(manifest, split)
         collected = collect_outputs(
             self.model, opened.dataset, Collate(self.spec), batch_size=batch_size, device=self.device
         )

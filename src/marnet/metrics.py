@@ -1,4 +1,4 @@
-"""How good a set of predictions is: accuracy, macro F1, likelihood and calibration, as fractions."""
+"""How good a set of predictions is: accuracy, macro F1, likelihood, and how far its confidence can be trusted."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ CALIBRATION_BINS = 15
 
 
 class Metrics(NamedTuple):
-    """Figures of one set of predictions; all but `nll` and `n` are fractions between 0 and 1."""
+    """Figures of one set of predictions; all but `nll`, `brier` and `n` are fractions between 0 and 1."""
 
     top1: float
     top5: float
@@ -25,6 +25,8 @@ class Metrics(NamedTuple):
     macro_recall: float  # mean recall of the classes that occur: balanced accuracy
     nll: float  # mean negative log-likelihood, nats
     ece: float  # expected calibration error, 15 bins, l1
+    brier: float  # mean squared distance of the probabilities from the truth, summed over classes: 0 to 2
+    aurc: float  # area under the risk-coverage curve: the mean error of the surest k images, over k = 1 .. n
     n: int  # images
 
 
@@ -42,6 +44,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
     classes = logits.shape[1]
     probabilities = logits.softmax(-1)
     recalls = multiclass_recall(logits, labels, classes, average="none")
+    confidence, predicted = probabilities.max(-1)
     return Metrics(
         top1=float(multiclass_accuracy(logits, labels, classes, average="micro")),
         top5=float(multiclass_accuracy(logits, labels, classes, average="micro", top_k=min(5, classes))),
@@ -49,6 +52,8 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
         macro_recall=float(recalls[torch.bincount(labels, minlength=classes) > 0].mean()),
         nll=float(functional.cross_entropy(logits, labels)),
         ece=float(multiclass_calibration_error(probabilities, labels, classes, n_bins=CALIBRATION_BINS, norm="l1")),
+        brier=float((probabilities - functional.one_hot(labels, classes)).square().sum(-1).mean()),
+        aurc=float(1 - accuracy_coverage(confidence, predicted == labels).accuracy.mean()),
         n=len(labels),
     )
 
@@ -104,6 +109,73 @@ def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
     # Its own mean counts classes without a positive as 0.
     present = torch.nonzero(true.any(0)).flatten().tolist()
     return sum(float(binary_average_precision(order[:, number], true[:, number])) for number in present) / len(present)
+
+
+class CoverageCurve(NamedTuple):
+    """Accuracy on the surest images alone; entry k - 1 is for the k surest of N."""
+
+    coverage: Tensor  # (N,) float64, k / N
+    accuracy: Tensor  # (N,) float64
+
+
+def accuracy_coverage(confidence: Tensor, right: Tensor) -> CoverageCurve:
+    """How accurate predictions are if only the surest are kept, the others being left to somebody else.
+
+    Images of equal confidence have no order: where k ends among them, the accuracy is its mean over all their orders,
+    so that it does not depend on the order of the rows.
+
+    Args:
+        confidence: `(N,)`, the probability of the predicted class; any score that grows with certainty will do.
+        right: `(N,)` bool, whether the prediction is.
+
+    Raises:
+        ValueError: there is no prediction, or the shapes disagree.
+    """
+    _check_scores(confidence, right)
+    confidence, right = confidence.detach().cpu().double(), right.cpu().double()
+    count = len(confidence)
+    # Ties share a group; the surest come first.
+    _, group, sizes = torch.unique(-confidence, return_inverse=True, return_counts=True)
+    hits = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, right)
+    expected = (hits / sizes).repeat_interleave(sizes).cumsum(0)  # right ones among the k surest
+    kept = torch.arange(1, count + 1, dtype=torch.float64)
+    return CoverageCurve(kept / count, expected / kept)
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy in K bins of equal width; bin k reaches from above k / K to (k + 1) / K."""
+
+    images: Tensor  # (K,) int64, how many are in the bin
+    confidence: Tensor  # (K,) float64, the mean in the bin; NaN in an empty one
+    accuracy: Tensor  # (K,) float64, the share that is right; NaN in an empty one
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error, l1: the mean gap between confidence and accuracy, weighted by images."""
+        gaps = (self.confidence - self.accuracy).abs().nan_to_num(0.0)
+        return float((gaps * self.images).sum() / self.images.sum())
+
+
+def reliability(confidence: Tensor, right: Tensor, *, bins: int = CALIBRATION_BINS) -> Reliability:
+    """What a reliability diagram shows of `confidence` `(N,)` from 0 to 1 and of `right` `(N,)` bool; 0 is in bin 0.
+
+    Raises:
+        ValueError: there is no prediction, or the shapes disagree.
+    """
+    _check_scores(confidence, right)
+    confidence, right = confidence.detach().cpu().double(), right.cpu().double()
+    inner = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
+    index = torch.bucketize(confidence, inner)  # a value on an edge belongs to the bin below it
+    images = torch.bincount(index, minlength=bins)
+    sums = (torch.bincount(index, weights=values, minlength=bins) for values in (confidence, right))
+    return Reliability(images, *(total / images for total in sums))
+
+
+def _check_scores(confidence: Tensor, right: Tensor) -> None:
+    if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
+        raise ValueError(
+            f"confidence {tuple(confidence.shape)} and right {tuple(right.shape)} do not fit; needed (N,) each, N >= 1."
+        )
 
 
 def percent(fraction: float) -> str:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from marnet.data.manifest import Manifest
 from marnet.data.sources import open_source
-from marnet.inference import load
+from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
 
 
@@ -19,9 +20,16 @@ def evaluate(run: Path | str, *, split: str = "val", source: str | None = None) 
         MarnetError: the run is damaged, the split is empty, or a label or an image cannot be used.
     """
     predictor = load(run)
-    if source is None:
-        manifest = predictor.manifest()
-    else:
-        manifest = open_source(predictor.config.data.model_copy(update={"source": source}))
-    outputs = predictor.outputs(manifest, split)
+    outputs = predictor.outputs(rows_to_judge(predictor, source), split)
     return predictor.task.metrics(outputs.logits, outputs.labels)
+
+
+def rows_to_judge(predictor: Predictor, source: str | None) -> Manifest:
+    """Return the rows of a source, or of the run itself where `source` is None.
+
+    Raises:
+        MarnetError: the run is damaged, or the source cannot be used.
+    """
+    if source is None:
+        return predictor.manifest()
+    return open_source(predictor.config.data.model_copy(update={"source": source}))

@@ -1,0 +1,126 @@
+"""Accuracy under corruption: counted again by hand, and the same whatever the batch."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import marnet
+from marnet.data.images import fit_square, read_image
+from marnet.data.manifest import Manifest, write_manifest
+from marnet.data.transforms import cache_size, eval_transform
+from marnet.errors import ConfigError, DataError
+from marnet.evaluation.corruptions import CORRUPTIONS, STANDARD, corrupt
+from marnet.evaluation.robustness import (
+    corruption_accuracy,
+    evaluate_robustness,
+    mean_accuracy,
+    relative_corruption_error,
+    relative_errors,
+)
+
+SOME = ("gaussian_noise", "contrast", "viewpoint")
+
+
+@pytest.fixture(scope="module")
+def predictor(trained_run: Path) -> marnet.Predictor:
+    return marnet.load(trained_run, device="cpu")
+
+
+def test_the_model_sees_the_corrupted_square(predictor: marnet.Predictor) -> None:
+    """Image by image, from the files, with the row of the split as the seed."""
+    manifest = predictor.manifest()
+    found = corruption_accuracy(predictor, manifest, "val", corruptions=SOME)
+    assert list(found) == list(SOME)
+    crop, interpolation = eval_transform(predictor.spec), predictor.spec.interpolation
+    for name in SOME:
+        for severity in (1, 5):
+            right = 0
+            for row, record in enumerate(manifest.split("val")):
+                whole = fit_square(read_image(record.image), cache_size(predictor.spec), interpolation=interpolation)
+                square = crop(whole)
+                probabilities = predictor.probabilities(corrupt(square[None], name, severity, [row]))
+                right += predictor.classes[int(probabilities.argmax())] == record.label
+            assert found[name][severity - 1] == right / len(manifest.split("val"))
+    assert min(found["contrast"]) < 1  # the corruptions make a difference here
+
+
+def test_neither_the_batch_nor_other_corruptions_matter(predictor: marnet.Predictor) -> None:
+    manifest = predictor.manifest()
+    torch.randn(3)
+    some = corruption_accuracy(predictor, manifest, "val", corruptions=SOME, batch_size=5)
+    assert corruption_accuracy(predictor, manifest, "val", corruptions=SOME[::-1]) == some
+
+
+def test_a_broken_image_does_not_shift_the_seeds(trained_run: Path, tmp_path: Path) -> None:
+    """Skipped first row: the others keep the pixels that a run without broken images sees."""
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(re.sub("on_bad_image: stop", "on_bad_image: skip", config))
+    predictor = marnet.load(run, device="cpu")
+    rows = predictor.manifest().split("val")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    damaged = Manifest((rows[0]._replace(image=str(broken)), *rows[1:]), predictor.classes, "damaged")
+    whole = Manifest(rows, predictor.classes, "whole")
+    without = corruption_accuracy(predictor, damaged, "val", corruptions=("gaussian_noise",))["gaussian_noise"]
+    everything = corruption_accuracy(predictor, whole, "val", corruptions=("gaussian_noise",))["gaussian_noise"]
+    for less, more in zip(without, everything, strict=True):
+        assert round(more * len(rows)) - round(less * (len(rows) - 1)) in (0, 1)  # the first row, right or wrong
+
+
+def test_unknown_corruptions_and_empty_splits(predictor: marnet.Predictor) -> None:
+    with pytest.raises(ConfigError, match="Unknown corruption 'fogg'"):
+        corruption_accuracy(predictor, predictor.manifest(), "val", corruptions=("fog", "fogg"))
+    with pytest.raises(DataError, match="has no rows in split 'test'"):
+        corruption_accuracy(predictor, predictor.manifest(), "test")
+
+
+def test_means_by_hand() -> None:
+    accuracies = {"fog": [1.0, 0.5, 0.0], "snow": [0.5, 0.5, 0.5], "frost": [0.0, 0.0, 0.0]}
+    assert mean_accuracy(accuracies, ("fog", "snow")) == pytest.approx(0.5)
+    assert mean_accuracy(accuracies, ("fog", "snow", "frost")) == pytest.approx(1 / 3)
+    assert mean_accuracy({name: [0.25] * 5 for name in STANDARD}) == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="Found accuracies under fog; needed fog, snow"):
+        mean_accuracy({"fog": [1.0]}, ("fog", "snow"))
+
+
+def test_relative_errors_by_hand() -> None:
+    """Errors under fog 0.2 + 0.4 over 0.4 + 0.8, under snow 0.3 + 0.3 over 0.1 + 0.3: 1/2 and 3/2, on average 1."""
+    method = {"fog": [0.8, 0.6], "snow": [0.7, 0.7], "frost": [0.9, 0.9]}
+    baseline = {"fog": [0.6, 0.2], "snow": [0.9, 0.7], "frost": [1.0, 1.0]}
+    ratios = relative_errors(method, baseline)
+    assert ratios["fog"] == pytest.approx(0.5)
+    assert ratios["snow"] == pytest.approx(1.5)
+    assert ratios["frost"] is None  # over no error at all
+    assert relative_corruption_error(method, baseline, ("fog", "snow")) == pytest.approx(1.0)
+    assert relative_corruption_error(method, baseline, ("fog", "frost")) is None
+    assert relative_corruption_error(method, method, ("fog", "snow", "frost")) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="Found accuracies under fog; needed fog, snow"):
+        relative_corruption_error(method, {"fog": [0.5, 0.5]}, ("fog", "snow"))
+
+
+def test_a_run_against_itself(trained_run: Path) -> None:
+    found = evaluate_robustness(trained_run, baseline=trained_run)
+    assert tuple(found.corruptions) == CORRUPTIONS
+    assert all(len(values) == 5 for values in found.corruptions.values())
+    assert found.baseline == found.corruptions
+    assert found.metrics == marnet.evaluate(trained_run)
+
+
+def test_a_baseline_with_other_rows_is_refused(trained_run: Path, tmp_path: Path) -> None:
+    """It may have been trained on what it would be judged by."""
+    other = tmp_path / "other"
+    shutil.copytree(trained_run, other)
+    manifest = marnet.load(trained_run).manifest()
+    swapped = {"train": "val", "val": "train"}
+    rows = tuple(record._replace(split=swapped[record.split]) for record in manifest.records)
+    write_manifest(Manifest(rows, manifest.classes, "swapped"), other / "manifest.csv")
+    with pytest.raises(ConfigError, match=r"baseline .*other has other rows in split 'val' than .*; needed a run with"):
+        evaluate_robustness(trained_run, baseline=other)
+    with (other / "manifest.csv").open() as file:  # a source of its own makes the runs' rows irrelevant
+        assert next(csv.reader(file))[0] == "image"
