@@ -45,11 +45,11 @@ def print_robustness(found: "Robustness", title: str) -> None:
         mean = [_number(100 * content[f"mean_corruption_accuracy{ending}"], 1)]
         if found.baseline is not None:
             mean.append(_number(content[f"relative_corruption_error{ending}"], 3))
-        table.add_row(f"mean of {_TITLES[ending]}", *[""] * 5, *mean, style="bold", end_section=True)
+        table.add_row(f"mean, {_TITLES[ending]}", *[""] * 5, *mean, style="bold", end_section=True)
     Console().print(table)
 
 
-_TITLES = {"": "15 standard", "_held_out": "4 held out", "_ours": "3 ours"}
+_TITLES = {"": "standard", "_held_out": "held out", "_ours": "ours"}
 
 
 def _groups() -> dict[str, tuple[str, ...]]:
