@@ -27,6 +27,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from marnet.checkpoint import HISTORY, RESUME_POINT, read_history, save_weights
 from marnet.config import LossConfig, Positives, TrainingConfig
 from marnet.data.dataset import Batch
+from marnet.data.transforms import ImageSpec, model_input
 from marnet.errors import ConfigError, NonFiniteLossError
 from marnet.losses import classification_loss, training_loss
 from marnet.metrics import percent
@@ -36,13 +37,15 @@ from marnet.training.parameter_groups import parameter_groups
 logger = logging.getLogger("marnet")
 
 Loader = DataLoader[Any]
+MakeLoader = Callable[[int, int], Loader]  # of the number of a training process (rank) and how many there are
 
 
 def train_with_lightning(
     model: MARNet,
-    train: Callable[[int], Loader],
-    val: Loader,
+    train: MakeLoader,
+    val: MakeLoader,
     *,
+    spec: ImageSpec,
     run: Path,
     settings: TrainingConfig,
     losses: LossConfig,
@@ -53,8 +56,9 @@ def train_with_lightning(
 
     Args:
         model: what to train.
-        train: gives the batches of an epoch, counted from 0.
-        val: the batches to validate on after every epoch.
+        train: the loader of a training process; its sampler has `set_epoch`, which is called before every epoch.
+        val: likewise, of the batches to validate on after every epoch.
+        spec: how images are normalised.
         run: the run directory.
         settings: of the optimisation.
         losses: weights of the terms.
@@ -84,10 +88,10 @@ def train_with_lightning(
         callbacks.append(EarlyStopping("val/top1", mode="max", patience=settings.patience))
     with _quiet():
         trainer = _make_trainer(settings, run, callbacks)
-    module = _TrainingModule(model, train, settings=settings, losses=losses, positives=positives)
+    module = _TrainingModule(model, train, val, spec=spec, settings=settings, losses=losses, positives=positives)
     checkpoint = run / RESUME_POINT if resume else None
     with _quiet():
-        trainer.fit(module, val_dataloaders=val, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     return int(trainer.current_epoch)
 
 
@@ -107,15 +111,19 @@ class _TrainingModule(lightning.LightningModule):
     def __init__(
         self,
         model: MARNet,
-        train: Callable[[int], Loader],
+        train: MakeLoader,
+        val: MakeLoader,
         *,
+        spec: ImageSpec,
         settings: TrainingConfig,
         losses: LossConfig,
         positives: Positives,
     ) -> None:
         super().__init__()
         self.model = model
-        self.train_loader_of = train
+        self.make_train_loader = train
+        self.make_val_loader = val
+        self.spec = spec
         self.settings = settings
         self.losses = losses
         self.positives = positives
@@ -123,7 +131,13 @@ class _TrainingModule(lightning.LightningModule):
         self.nll = MeanMetric()
 
     def train_dataloader(self) -> Loader:
-        return self.train_loader_of(self.current_epoch)
+        return self.make_train_loader(self.global_rank, self.trainer.world_size)
+
+    def val_dataloader(self) -> Loader:
+        return self.make_val_loader(self.global_rank, self.trainer.world_size)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch._replace(images=model_input(batch.images, self.spec))
 
     def on_train_epoch_start(self) -> None:
         # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
@@ -218,7 +232,7 @@ def _make_trainer(settings: TrainingConfig, run: Path, callbacks: Sequence[Callb
             callbacks=list(callbacks),
             logger=TensorBoardLogger(run, name=None, version="tensorboard"),
             num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,  # each epoch's order is a function of its number, also on a resume
+            use_distributed_sampler=False,  # our loaders share the rows out themselves
             log_every_n_steps=10,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
