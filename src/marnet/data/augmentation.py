@@ -43,9 +43,9 @@ def random_boxes(draws: np.ndarray, side: int, *, scale: tuple[float, float], ra
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = np.exp(low + (high - low) * draws[:, _TRIES : 2 * _TRIES])
     sizes = np.rint(np.sqrt(np.stack([area / aspect, area * aspect], 2))).astype(np.int64)  # (B, tries, 2)
-    fits: np.ndarray = ((sizes > 0) & (sizes <= side)).all(2)  # (B, tries)
+    fits = np.all((sizes > 0) & (sizes <= side), axis=2)  # (B, tries)
     chosen = sizes[np.arange(len(sizes)), fits.argmax(1)]  # (B, 2), the first that fits
-    chosen[~fits.any(1)] = side  # none: the whole square
+    chosen[~np.any(fits, axis=1)] = side  # none: the whole square
     corners = np.floor(draws[:, 2 * _TRIES : BOX_DRAWS] * (side - chosen + 1)).astype(np.int64)
     return np.concatenate([corners, chosen], 1)
 
