@@ -82,7 +82,8 @@ def fit(
         manifest: rows instead of `config.data.source`.
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
-        resume: continue the run that `out` holds from its last finished epoch.
+        resume: continue the run that `out` holds from its resume point, the last finished epoch or, where epochs take
+            seconds, one up to ten seconds before.
 
     Raises:
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.

@@ -7,6 +7,7 @@ import csv
 import logging
 import math
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from marnet.metrics import percent
 from marnet.model import MARNet
 from marnet.training.parameter_groups import parameter_groups
 
+RESUME_SECONDS = 10.0  # at least, between two resume points
 logger = logging.getLogger("marnet")
 
 Loader = DataLoader[Any]
@@ -75,9 +77,9 @@ def train_with_lightning(
     callbacks: list[Callback] = [
         _BestWeights(run),
         _History(run / HISTORY),
-        ModelCheckpoint(
+        _ResumePoint(
             run / RESUME_POINT.parent,
-            filename=RESUME_POINT.stem,  # one file, replaced after every epoch
+            filename=RESUME_POINT.stem,  # one file, replaced time and again
             enable_version_counter=False,
             save_on_train_epoch_end=True,
         ),
@@ -129,6 +131,8 @@ class _TrainingModule(lightning.LightningModule):
         self.positives = positives
         self.top1 = MulticlassAccuracy(model.num_classes, average="micro")
         self.nll = MeanMetric()
+        self.sums: dict[str, Tensor | int] = {}
+        self.steps = 0
 
     def train_dataloader(self) -> Loader:
         return self.make_train_loader(self.global_rank, self.trainer.world_size)
@@ -142,6 +146,7 @@ class _TrainingModule(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
         torch.manual_seed((self.settings.seed + 1) * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
+        self.sums, self.steps = {}, 0
         if self.settings.probe_epochs:
             self.model.freeze_backbone(self.current_epoch < self.settings.probe_epochs)
 
@@ -157,19 +162,17 @@ class _TrainingModule(lightning.LightningModule):
         )
         if not bool(torch.isfinite(loss.total)):
             self._refuse(loss.terms, batch_idx)
-        size = len(batch.labels)
-        terms = {"loss": loss.total, **loss.terms}
-        for name, term in terms.items():
-            self.log(
-                f"train/{name}",
-                term.detach(),
-                prog_bar=True,
-                on_step=False,
-                on_epoch=True,
-                sync_dist=True,
-                batch_size=size,
-            )
+        for name, term in {"loss": loss.total, **loss.terms}.items():
+            self.sums[name] = self.sums.get(name, 0) + term.detach()
+        self.steps += 1
         return loss.total
+
+    def means(self) -> dict[str, Tensor]:
+        """The mean of each loss over the steps of this epoch so far, by its name in the history.
+
+        Lightning's own log would do the same in each step, for a tenth of the time of training on features.
+        """
+        return {f"train/{name}": torch.as_tensor(total / self.steps) for name, total in self.sums.items()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.model(batch.images)
@@ -185,7 +188,10 @@ class _TrainingModule(lightning.LightningModule):
         groups = parameter_groups(
             self.model, lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
         )
-        optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.999))
+        # The fused step takes a fraction of the time on small models, but would have to unscale 16-bit gradients
+        # itself, which clipping does not allow.
+        fused = settings.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.999), fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.settings.warmup_epochs * steps / self.settings.epochs)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -280,11 +286,29 @@ class _BestWeights(Callback):
         self.best = (top1, nll)
 
 
+class _ResumePoint(ModelCheckpoint):
+    """Save what resuming needs after an epoch, unless that was done moments ago and the training is not over.
+
+    On features an epoch is shorter than the writing. Resuming repeats the epochs since, to the same weights.
+    """
+
+    saved = -math.inf
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = over or time.monotonic() - self.saved >= RESUME_SECONDS
+        if trainer.strategy.reduce_boolean_decision(due, all=False):  # all processes save, or none
+            super().on_train_epoch_end(trainer, pl_module)
+            self.saved = time.monotonic()
+
+
 class _ProgressBar(RichProgressBar):
     """Lightning's bar, with the figures under their plain names."""
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Any:
         shown = super().get_metrics(trainer, pl_module)
+        if isinstance(pl_module, _TrainingModule):
+            shown |= {name: float(mean) for name, mean in pl_module.means().items()}
         return {name.removeprefix("train/"): value for name, value in shown.items() if name != "v_num"}
 
 
@@ -295,6 +319,8 @@ class _History(Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if isinstance(pl_module, _TrainingModule):
+            pl_module.log_dict(pl_module.means(), sync_dist=True)
         if not trainer.is_global_zero:
             return
         epoch = trainer.current_epoch + 1
