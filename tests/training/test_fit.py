@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -268,3 +270,16 @@ def test_learning_rate_rises_then_falls_to_the_floor() -> None:
 
 def test_pretrained_backbones_are_named_by_family() -> None:
     assert make_backbone("timm:test_resnet", image_size=32).mean == pytest.approx((0.5, 0.5, 0.5), abs=0.1)
+
+
+@pytest.mark.slow
+def test_two_training_processes(manifest_file: Path, tmp_path: Path) -> None:
+    """They share the rows out, agree on every figure and leave one run."""
+    flags = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "8", "--epochs", "3"]
+    command = [sys.executable, "-m", "marnet", "train", "--data", manifest_file, *flags, "--devices", "cpu:2"]
+    subprocess.run([*command, "--set", "data.workers=1", "--out", tmp_path / "run"], check=True, timeout=300)
+    history = read_history(tmp_path / "run" / "history.csv")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[-1]["train/loss"] < history[0]["train/loss"]
+    assert resume_point(tmp_path / "run") == 3
+    assert marnet.evaluate(tmp_path / "run").n == 18

@@ -321,10 +321,10 @@ class _History(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if isinstance(pl_module, _TrainingModule):
             pl_module.log_dict(pl_module.means(), sync_dist=True)
+        figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}  # all processes add
         if not trainer.is_global_zero:
             return
         epoch = trainer.current_epoch + 1
-        figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row = {"epoch": epoch, "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups), **figures}
         rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
         columns = list(dict.fromkeys(name for each in rows for name in each))
