@@ -132,6 +132,25 @@ def test_resume_keeps_the_settings_and_refuses_others(
     assert len((run / "history.csv").read_text().splitlines()) == 3
 
 
+def test_the_cache_is_listed_and_emptied(
+    manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from marnet.data.decoded import decode_images
+    from marnet.data.manifest import read_manifest
+
+    monkeypatch.setenv("MARNET_CACHE", str(tmp_path))
+    images = [record.image for record in read_manifest(manifest_file).records]
+    decode_images(images, size=64, cache=tmp_path)
+    code, out, _ = call("data", "cache", capsys=capsys)
+    listed, total = out.splitlines()
+    assert code == 0
+    assert listed.split()[:5] == ["0.7", "MB", "opened", "0.0", "days"]
+    assert total == f"1 set of decoded images, 0.7 MB, in {tmp_path / 'images'}."
+    code, out, _ = call("data", "cache", "--clear", capsys=capsys)
+    assert out == f"Removed 1 set of decoded images, 0.7 MB, in {tmp_path / 'images'}.\n"
+    assert list((tmp_path / "images").iterdir()) == []
+
+
 def test_json_on_stdout_is_clean_in_a_real_process(trained_run: Path) -> None:
     command = [sys.executable, "-m", "marnet", "evaluate", str(trained_run), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

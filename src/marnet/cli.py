@@ -99,7 +99,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out already holds.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out after its last epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out from its resume point.")] = False,
 ) -> None:
     """Train a classifier and write a run directory."""
     flags: dict[str, Any] = {

@@ -80,8 +80,18 @@ class DataConfig(Section):
     split_seed: int = 0
     on_bad_image: Literal["stop", "skip"] = "stop"
     max_pixels: int = Field(100_000_000, gt=0, description="images with more pixels are refused before decoding")
-    cache: bool = Field(True, description="keep decoded, resized images in a memory-mapped file")
+    cache: bool = Field(True, description="keep decoded, resized images in a memory-mapped file, not in memory")
+    stream: bool = Field(False, description="keep none: decode images whenever they are needed (docs/data.md)")
     workers: int = Field(0, ge=0, description="processes that load batches; 0 loads in the training process")
+
+    @model_validator(mode="after")
+    def _streamed_images_are_not_skipped(self) -> Self:
+        if self.stream and self.on_bad_image == "skip":
+            raise ValueError(
+                "stream meets broken images only during training, so on_bad_image cannot be skip: find them with "
+                "'marnet data check' and leave them out"
+            )
+        return self
 
 
 class BackboneConfig(Section):

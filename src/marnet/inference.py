@@ -1,21 +1,21 @@
 """Prediction from images alone, out of a run directory."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from marnet.checkpoint import MANIFEST, load_run
 from marnet.config import Config, cache_directory
-from marnet.data.dataset import Batch, Collate, OpenedSplit, Sample, open_splits
+from marnet.data.dataset import Batch, OpenedSplit, Sample, open_splits
 from marnet.data.images import fit_square, read_image, to_rgb
 from marnet.data.manifest import Manifest, Record, read_manifest
-from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
+from marnet.data.transforms import ImageSpec, cache_size, eval_transform, model_input
 from marnet.errors import DataError
 from marnet.model import MARNet, PredictionOutput
 from marnet.tasks import Task, make_task
@@ -89,7 +89,7 @@ class Predictor:
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities `(B, C)` of uint8 images `(B, 3, S, S)` of the size of `self.spec`."""
-        return self.task.probabilities(self.model(normalise(images, self.spec).to(self.device))).cpu()
+        return self.task.probabilities(self.model(model_input(images.to(self.device), self.spec))).cpu()
 
     def manifest(self) -> Manifest:
         """The rows and the split that the run was trained and validated on."""
@@ -116,6 +116,7 @@ class Predictor:
             on_bad_image=data.on_bad_image,
             max_pixels=data.max_pixels,
             cache=cache_directory() if data.cache else None,
+            stream=data.stream,
         )[split]
 
     def outputs(self, manifest: Manifest, split: str, *, batch_size: int = 64) -> SplitOutputs:
@@ -126,9 +127,7 @@ class Predictor:
                 broken.
         """
         opened = self.open_split(manifest, split)
-        collected = collect_outputs(
-            self.model, opened.dataset, Collate(self.spec), batch_size=batch_size, device=self.device
-        )
+        collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
         labels = torch.as_tensor(opened.dataset.labels)
         return SplitOutputs(
             collected.logits,
@@ -155,29 +154,50 @@ def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "a
 
 
 def make_loader(
-    dataset: Dataset[Sample], collate: Callable[[Sequence[Sample]], Batch], *, batch_size: int, workers: int = 0
+    dataset: Dataset[Sample],
+    *,
+    batch_size: int,
+    workers: int = 0,
+    sampler: Sampler[Any] | None = None,
+    drop_last: bool = False,
 ) -> DataLoader[Any]:
-    """Batches of a dataset in its own order."""
+    """Batches of a dataset in the order of `sampler`, or in its own; loader processes live as long as the loader."""
     return DataLoader(
-        dataset, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator()
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=_whole,
+        drop_last=drop_last,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # of its own: a loader otherwise draws from the one that the noise comes from
     )
+
+
+def _whole(batch: Any) -> Any:
+    """Our datasets give whole batches, with nothing left to collate."""
+    return batch
 
 
 @torch.inference_mode()
 def collect_outputs(
     model: MARNet,
     dataset: Dataset[Sample],
-    collate: Callable[[Sequence[Sample]], Batch],
+    spec: ImageSpec,
     *,
     batch_size: int,
     device: torch.device | None = None,
 ) -> PredictionOutput:
-    """The model's prediction outputs over a whole dataset, N rows, on the CPU; the model's mode is left alone."""
+    """The model's prediction outputs over a whole dataset, N rows, on the CPU; the model's mode is left alone.
+
+    `spec` is how images are normalised.
+    """
     device = device or torch.device("cpu")
     batches: list[PredictionOutput] = []
     batch: Batch
-    for batch in make_loader(dataset, collate, batch_size=batch_size):
-        batches.append(model.prediction_outputs(batch.images.to(device)))
+    for batch in make_loader(dataset, batch_size=batch_size):
+        batches.append(model.prediction_outputs(model_input(batch.images.to(device), spec)))
     first = batches[0]
     return PredictionOutput(
         torch.cat([each.logits for each in batches]).cpu(),

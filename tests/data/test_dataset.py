@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from marnet.data.dataset import Batch, Collate, Draw, EpochSampler, ImageTextDataset, OpenedSplit, open_splits
-from marnet.data.images import decode_images
+from marnet.data.dataset import Batch, Draw, EpochSampler, ImageTextDataset, OpenedSplit, nearby_order, open_splits
+from marnet.data.decoded import decode_images
 from marnet.data.manifest import Manifest, Record
-from marnet.data.transforms import ImageSpec, eval_transform, normalise, train_transform
-from marnet.errors import DataError
+from marnet.data.transforms import ImageSpec, eval_transform, train_transform
+from marnet.errors import DataError, ImageError
+from marnet.inference import make_loader
 
 SPEC = ImageSpec(14, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 
@@ -30,7 +30,7 @@ def load_epoch(epoch: int, *, seed: int = 0, workers: int = 0, level: str = "lig
     dataset = make_dataset(level)
     sampler = EpochSampler(len(dataset), seed=seed, shuffle=True)
     sampler.set_epoch(epoch)
-    return list(DataLoader(dataset, 5, sampler=sampler, num_workers=workers, collate_fn=Collate(SPEC)))
+    return list(make_loader(dataset, batch_size=5, sampler=sampler, workers=workers))
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -38,12 +38,11 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     return all(torch.equal(a.indices, b.indices) and torch.equal(a.images, b.images) for a, b in pairs)
 
 
-def test_a_batch_is_normalised_and_its_parts_belong_together() -> None:
+def test_the_parts_of_a_batch_belong_together() -> None:
     dataset = make_dataset("none")
-    batch = Collate(SPEC)([dataset[row] for row in (3, 7)])
-    expected = torch.from_numpy(dataset.images[[3, 7], 1:15, 1:15]).permute(0, 3, 1, 2)
-    assert torch.equal(batch.images, normalise(expected, SPEC))
-    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    batch = dataset.__getitems__([3, 7])
+    assert torch.equal(batch.images, torch.from_numpy(dataset.images[[3, 7], 1:15, 1:15]).permute(0, 3, 1, 2))
+    assert batch.images.dtype == torch.uint8
     assert batch.texts == ["text 3", "text 7"]
     assert batch.labels.tolist() == [0, 1]
     assert batch.indices.tolist() == [3, 7]
@@ -85,15 +84,64 @@ def test_a_row_is_augmented_differently_in_every_epoch_and_row() -> None:
     assert len(sampler) == 1000
 
 
-def test_drawing_leaves_torchs_random_state_alone() -> None:
-    dataset = make_dataset("strong")
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    first = dataset[Draw(0, 11)].image
-    assert torch.equal(torch.rand(4), expected)
-    assert torch.equal(dataset[Draw(0, 11)].image, first)
-    assert not torch.equal(dataset[Draw(0, 12)].image, first)
+@pytest.mark.parametrize("level", ["light", "strong"])
+def test_a_row_is_the_same_alone_and_in_a_batch(level: str) -> None:
+    dataset = make_dataset(level)
+    draws = [Draw(row, 100 + row) for row in (4, 0, 11)]
+    batch = dataset.__getitems__(draws)
+    for draw, image, text in zip(draws, batch.images, batch.texts, strict=True):
+        alone = dataset[draw]
+        assert torch.equal(alone.image, image)
+        assert (alone.text, alone.row) == (text, draw.row)
+        assert not torch.equal(dataset[Draw(draw.row, 1)].image, image)
+
+
+def test_draws_and_plain_indices_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match="Found 1 draws among 2 indices; needed draws alone, or none"):
+        make_dataset().__getitems__([Draw(0, 1), 2])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("in_shards", [False, True])
+def test_training_processes_get_equally_many_rows_of_their_own(processes: int, in_shards: bool) -> None:
+    places = np.stack([np.arange(41) // 9, np.arange(41)], 1) if in_shards else None
+    left_out = set()
+    for epoch in range(3):
+        samplers = [
+            EpochSampler(41, seed=0, shuffle=True, places=places, buffer=10, process=each, processes=processes)
+            for each in range(processes)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        shares = [[draw.row for draw in sampler] for sampler in samplers]
+        assert [len(share) for share in shares] == [41 // processes] * processes == [len(each) for each in samplers]
+        rows = [row for share in shares for row in share]
+        assert len(set(rows)) == len(rows)
+        left_out.add(frozenset(set(range(41)) - set(rows)))
+    assert len(left_out) == (1 if 41 % processes == 0 else 3)
+
+
+def test_a_process_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="Found process 2 of 2 and a buffer of 2000; needed a process from 0"):
+        EpochSampler(5, seed=0, shuffle=True, process=2, processes=2)
+
+
+def test_the_order_in_shards_jumps_little() -> None:
+    """40 shards of 500 rows: a batch comes from few of them, yet rows are well mixed and every epoch is new."""
+    places = np.stack([np.repeat(np.arange(40), 500), np.tile(np.arange(500), 40)], 1)
+    places = places[np.random.default_rng(0).permutation(len(places))]
+
+    def order(seed: int, buffer: int) -> np.ndarray:
+        return nearby_order(places, buffer, np.random.default_rng(seed))
+
+    rows = order(0, 1000)
+    assert sorted(rows.tolist()) == list(range(20_000))
+    in_use = [len(set(batch.tolist())) for batch in places[rows, 0].reshape(-1, 50)]
+    assert 2 <= np.median(in_use) <= 12
+    assert not np.array_equal(order(1, 1000), rows)
+    unmixed = order(0, 1)
+    assert (np.diff(places[unmixed, 0]) != 0).sum() == 39
+    assert (np.diff(places[unmixed, 1]) == 1).sum() == 20_000 - 40  # front to end
 
 
 def test_a_memory_map_is_pickled_by_its_name(tmp_path: Path) -> None:
@@ -194,3 +242,20 @@ def test_the_cache_is_shared_between_runs(tmp_path: Path) -> None:
     assert sorted((tmp_path / "cache" / "images").iterdir()) == files
     paths = [record.image for record in manifest.split("val")]
     assert (opened["val"].dataset.images == decode_images(paths, size=16).pixels).all()
+
+
+def test_streamed_images_are_those_of_the_cache_and_are_decoded_when_needed(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    transforms = {"train": train_transform("light", SPEC), "val": eval_transform(SPEC)}
+    streamed = open_splits(manifest, transforms, spec=SPEC, max_pixels=1000, cache=tmp_path / "cache", stream=True)
+    assert not (tmp_path / "cache").exists()
+    cached = open_both(manifest, tmp_path)
+    draws = [Draw(row, 7 * row) for row in (2, 0, 3)]
+    for one, other in ((streamed["train"], cached["train"]), (streamed["val"], cached["val"])):
+        found, expected = (each.dataset.__getitems__(draws) for each in (one, other))
+        assert torch.equal(found.images, expected.images)
+        assert found.texts == expected.texts
+    (tmp_path / "5.png").unlink()
+    assert len(streamed["val"].dataset[0].image) == 3
+    with pytest.raises(ImageError, match=r"5.png does not exist. Check the path. With data.stream it is met only now"):
+        streamed["val"].dataset[1]

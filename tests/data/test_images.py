@@ -1,24 +1,17 @@
-"""Reading image files and the cache of decoded images."""
+"""Reading image files."""
 
-import errno
-import os
 import re
-import shutil
 import struct
 import warnings
 import zlib
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from marnet.data import images
-from marnet.data.images import BrokenImage, decode_images, fit_square, read_image, to_rgb
-from marnet.errors import DataError, ImageError
-
-LIMIT = 100_000_000
+from marnet.data.images import fit_square, read_image, to_rgb
+from marnet.errors import ImageError
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -190,7 +183,9 @@ def test_an_exif_block_that_pillow_stumbles_over_is_passed_over(monkeypatch: pyt
         raise struct.error("required argument is not an integer")
 
     monkeypatch.setattr(ImageOps, "exif_transpose", stumble)
-    assert np.array_equal(np.asarray(to_rgb(picture())), np.asarray(picture()))
+    turned = picture()
+    turned.getexif()[0x0112] = 6
+    assert np.array_equal(np.asarray(to_rgb(turned)), np.asarray(picture()))
 
 
 def test_min_side_decodes_a_large_jpeg_smaller(tmp_path: Path) -> None:
@@ -211,136 +206,10 @@ def test_fit_square_resizes_the_short_side_and_crops_the_centre() -> None:
     assert fit_square(Image.new("RGB", (1, 9)), 4).shape == (3, 4, 4)
 
 
-def save_pictures(folder: Path, count: int = 5) -> list[str]:
-    paths = [str(folder / f"{number}.png") for number in range(count)]
-    for number, path in enumerate(paths):
-        picture(number).save(path)
-    return paths
-
-
-def test_decoded_images_are_the_fitted_squares(tmp_path: Path) -> None:
-    paths = save_pictures(tmp_path)
-    for cache in (None, tmp_path / "cache"):
-        pixels, broken = decode_images(paths, size=16, cache=cache)
-        assert broken == []
-        assert pixels.shape == (5, 16, 16, 3)
-        assert pixels.dtype == np.uint8
-        for row, path in zip(pixels, paths, strict=True):
-            assert (row.transpose(2, 0, 1) == fit_square(read_image(path, min_side=16), 16).numpy()).all()
-
-
-def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    decoded: list[Path] = []
-    real = images._decode
-
-    def decode(path: Path, max_pixels: int, min_side: int | None) -> Image.Image:
-        decoded.append(path)
-        return real(path, max_pixels, min_side)
-
-    monkeypatch.setattr(images, "_decode", decode)
-    return decoded
-
-
-def test_a_second_call_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = save_pictures(tmp_path)
-    first = decode_images(paths, size=16, cache=tmp_path / "cache")
-    decoded = count_decoded(monkeypatch)
-    second = decode_images(paths, size=16, cache=tmp_path / "cache")
-    assert decoded == []
-    assert isinstance(second.pixels, np.memmap)
-    assert (first.pixels == second.pixels).all()
-    assert not list((tmp_path / "cache" / "images").glob("*.part"))
-
-
-def test_a_changed_file_size_or_list_decodes_again(tmp_path: Path) -> None:
-    paths = save_pictures(tmp_path)
-    before = np.array(decode_images(paths, size=16, cache=tmp_path / "cache").pixels)
-    picture(99).save(paths[2])
-    os.utime(paths[2], ns=(1, 1))
-    after = decode_images(paths, size=16, cache=tmp_path / "cache").pixels
-    assert [bool((a == b).all()) for a, b in zip(before, after, strict=True)] == [True, True, False, True, True]
-    assert decode_images(paths, size=8, cache=tmp_path / "cache").pixels.shape == (5, 8, 8, 3)
-    assert decode_images(paths[1:], size=16, cache=tmp_path / "cache").pixels.shape == (4, 16, 16, 3)
-
-
-def test_every_broken_image_is_listed_and_remembered(tmp_path: Path) -> None:
-    good = save_pictures(tmp_path, 2)
-    files = [str(file) for file in broken_files(tmp_path).values()]
-    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
-        pixels, broken = decode_images([good[0], *files, good[1]], size=8, max_pixels=LIMIT, cache=cache)
-        assert [each.path for each in broken] == files
-        for each in broken:
-            assert isinstance(each, BrokenImage)
-            assert each.reason.startswith(REASONS[Path(each.path).name])
-        assert [bool(row.any()) for row in pixels] == [True, *[False] * len(files), True]
-
-
-def test_a_broken_image_that_became_readable_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = save_pictures(tmp_path)
-    real = images._decode
-
-    def offline(path: Path, max_pixels: int, min_side: int | None) -> Image.Image:
-        raise images._UnreadableError("cannot be opened: the drive is offline.")
-
-    monkeypatch.setattr(images, "_decode", offline)
-    assert len(decode_images(paths, size=8, cache=tmp_path / "cache").broken) == 5
-    monkeypatch.setattr(images, "_decode", real)
-    pixels, broken = decode_images(paths, size=8, cache=tmp_path / "cache")
-    assert broken == []
-    assert pixels.reshape(5, -1).any(1).all()
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "no listing", "bad listing"])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
-    paths = save_pictures(tmp_path)
-    expected = np.array(decode_images(paths, size=16, cache=tmp_path / "cache").pixels)
-    (file,) = (tmp_path / "cache" / "images").glob("*.npy")
-    match damage:
-        case "cut":
-            file.write_bytes(file.read_bytes()[:-100])
-        case "empty":
-            file.write_bytes(b"")
-        case "no listing":
-            file.with_suffix(".json").unlink()
-        case "bad listing":
-            file.with_suffix(".json").write_text("{")
-    assert (decode_images(paths, size=16, cache=tmp_path / "cache").pixels == expected).all()
-
-
-def test_a_killed_run_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = save_pictures(tmp_path)
-
-    def killed(*arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(images, "_square", killed)
-        with pytest.raises(KeyboardInterrupt):
-            decode_images(paths, size=16, cache=tmp_path / "cache")
-    assert list((tmp_path / "cache" / "images").iterdir()) == []
-    assert len(decode_images(paths, size=16, cache=tmp_path / "cache").pixels) == 5
-
-
-def test_too_little_space_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = save_pictures(tmp_path)
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
-    decoded = count_decoded(monkeypatch)
-    sentence = (
-        f"The decoded images need 0.0 MB below {tmp_path / 'cache' / 'images'}, and they cannot be written there: too "
-        f"little space is free. Free some space, point the environment variable MARNET_CACHE to another folder, or "
-        f"keep the images in memory with --set data.cache=false."
-    )
-    with pytest.raises(DataError, match=re.escape(sentence)):
-        decode_images(paths, size=16, cache=tmp_path / "cache")
-    assert decoded == []
-
-
-def test_a_disk_that_fills_up_while_writing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(images, "_write_pixels", full)
-    with pytest.raises(DataError, match=r"they cannot be written there: No space left on device. Free some space"):
-        decode_images(save_pictures(tmp_path), size=16, cache=tmp_path / "cache")
-    assert list((tmp_path / "cache" / "images").iterdir()) == []
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_fit_square_resizes_as_pillow_does(interpolation: str) -> None:
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    for side in (30, 70):  # enlarged and reduced
+        square = picture(size=(side, side))
+        expected = np.asarray(square.resize((41, 41), filters[interpolation])).transpose(2, 0, 1).astype(int)
+        assert np.abs(fit_square(square, 41, interpolation=interpolation).numpy() - expected).max() <= 2

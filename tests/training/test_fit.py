@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from marnet import Backbone, Config, fit, make_config
 from marnet.checkpoint import read_history
 from marnet.encoders.visual import make_backbone
 from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirectoryError
+from marnet.training import lightning_module
 from marnet.training.lightning_module import warmup_cosine
 
 
@@ -32,6 +35,11 @@ def settings(manifest: Path, **training: Any) -> Config:
 def same_weights(one: Path, other: Path) -> bool:
     a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def resume_point(run: Path) -> int:
+    """After how many epochs it was saved."""
+    return int(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]) + 1
 
 
 def last_state(run: Path) -> dict[str, torch.Tensor]:
@@ -56,9 +64,12 @@ def test_the_number_of_loader_processes_changes_nothing(manifest_file: Path, tmp
     assert same_weights(tmp_path / "alone", tmp_path / "helped")
 
 
+@pytest.mark.parametrize(("seconds", "saved"), [(0.0, [1, 2, 3, 4]), (1e9, [1, 4])])
 def test_a_run_that_was_cut_off_resumes_to_the_weights_of_an_unbroken_one(
-    manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, saved: list[int]
 ) -> None:
+    """However rarely short epochs leave a resume point."""
+    monkeypatch.setattr(lightning_module, "RESUME_SECONDS", seconds)
     config = settings(manifest_file, epochs=4)
     fit(config, tmp_path / "unbroken")
 
@@ -77,11 +88,14 @@ def test_a_run_that_was_cut_off_resumes_to_the_weights_of_an_unbroken_one(
         with pytest.raises(OSError, match="the power went out"):
             fit(config, tmp_path / "broken")
     assert [row["epoch"] for row in read_history(tmp_path / "broken" / "history.csv")] == [1, 2]
+    assert resume_point(tmp_path / "broken") == max(epoch for epoch in saved if epoch < 3)
     assert marnet.load(tmp_path / "broken").classes  # usable though unfinished
 
     fit(config, tmp_path / "broken", resume=True)
     unbroken, resumed = last_state(tmp_path / "unbroken"), last_state(tmp_path / "broken")
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    assert same_weights(tmp_path / "unbroken", tmp_path / "broken")
+    assert resume_point(tmp_path / "broken") == 4
     assert [row["epoch"] for row in read_history(tmp_path / "broken" / "history.csv")] == [1, 2, 3, 4]
 
 
@@ -256,3 +270,16 @@ def test_learning_rate_rises_then_falls_to_the_floor() -> None:
 
 def test_pretrained_backbones_are_named_by_family() -> None:
     assert make_backbone("timm:test_resnet", image_size=32).mean == pytest.approx((0.5, 0.5, 0.5), abs=0.1)
+
+
+@pytest.mark.slow
+def test_two_training_processes(manifest_file: Path, tmp_path: Path) -> None:
+    """They share the rows out, agree on every figure and leave one run."""
+    flags = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "8", "--epochs", "3"]
+    command = [sys.executable, "-m", "marnet", "train", "--data", manifest_file, *flags, "--devices", "cpu:2"]
+    subprocess.run([*command, "--set", "data.workers=1", "--out", tmp_path / "run"], check=True, timeout=300)
+    history = read_history(tmp_path / "run" / "history.csv")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[-1]["train/loss"] < history[0]["train/loss"]
+    assert resume_point(tmp_path / "run") == 3
+    assert marnet.evaluate(tmp_path / "run").n == 18

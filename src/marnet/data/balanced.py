@@ -17,11 +17,14 @@ class ClassBalancedSampler(Sampler[Draw]):
     Args:
         labels: `(N,)` int64, the class of each row.
         seed: of order and augmentation.
+        process, processes: the draws are shared out to several training processes; this is one of them, from 0.
     """
 
-    def __init__(self, labels: np.ndarray, *, seed: int) -> None:
+    def __init__(self, labels: np.ndarray, *, seed: int, process: int = 0, processes: int = 1) -> None:
         self.labels = labels
         self.seed = seed
+        self.process = process
+        self.processes = processes
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -29,14 +32,14 @@ class ClassBalancedSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels) // self.processes  # all take equally many steps
 
     def __iter__(self) -> Iterator[Draw]:
         # Other streams than those of `EpochSampler`, of which 0 is augmentation and 1 order.
-        seeds = np.random.default_rng((self.seed, self.epoch, 2)).integers(2**63, size=len(self))
+        seeds = np.random.default_rng((self.seed, self.epoch, 2)).integers(2**63, size=len(self.labels))
         generator = np.random.default_rng((self.seed, self.epoch, 3))
         classes = generator.permutation(np.unique(self.labels))  # the first ones get the draws that are left over
-        base, more = divmod(len(self), len(classes))
+        base, more = divmod(len(self.labels), len(classes))
         order = np.concatenate(
             [
                 _cycle(np.flatnonzero(self.labels == number), base + (turn < more), generator)
@@ -44,7 +47,9 @@ class ClassBalancedSampler(Sampler[Draw]):
             ]
         )
         generator.shuffle(order)
-        return (Draw(row, seed) for row, seed in zip(order.tolist(), seeds.tolist(), strict=True))
+        first = self.process * len(self)
+        mine = slice(first, first + len(self))
+        return (Draw(row, seed) for row, seed in zip(order[mine].tolist(), seeds[mine].tolist(), strict=True))
 
 
 def _cycle(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

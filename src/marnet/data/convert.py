@@ -4,10 +4,12 @@ import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import Progress
 
+from marnet.data.image_bytes import UnreadableError, name_of, parse_piece, read_bytes
 from marnet.data.manifest import Manifest, write_manifest
 from marnet.errors import DataError
 
@@ -54,7 +56,7 @@ def _copy_images(manifest: Manifest, folder: Path) -> Manifest:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for (source, *_), target in progress.track(targets.items(), description="Copying images"):
-            _copy(Path(source), folder / target)
+            _copy(source, folder / target)
     records = tuple(
         record._replace(image=str(folder / targets[record.image, record.split, record.label]))
         for record in manifest.records
@@ -70,7 +72,7 @@ def _choose_targets(manifest: Manifest) -> dict[tuple[str, str, str], str]:
         use = (record.image, record.split, record.label)
         if use in targets:
             continue
-        file = Path(record.image)
+        file = Path(name_of(record.image))
         stem, number = f"{IMAGES}/{record.split}/{_folder_name(record.label)}/{file.stem}", 1
         target = stem + file.suffix
         while target.casefold() in taken:
@@ -85,9 +87,12 @@ def _folder_name(label: str) -> str:
     return re.sub(r"[^\w .,()&+-]", "_", label).strip(" .")[:100] or "_"
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: str, target: Path) -> None:
+    if parse_piece(source) is not None:
+        _unpack(source, target)
+        return
     try:
-        wanted = source.stat()
+        wanted = Path(source).stat()
         if target.is_file():
             found = target.stat()
             # copy2 sets the time last: a half copy has another.
@@ -96,7 +101,25 @@ def _copy(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
     except (OSError, shutil.SameFileError) as error:
-        raise DataError(
-            f"Image {source} cannot be copied to {target}: {getattr(error, 'strerror', None) or error}. Mend that and "
-            f"run the same command again; it goes on where it stopped."
-        ) from None
+        _refuse_copy(source, target, str(getattr(error, "strerror", None) or error))
+
+
+def _unpack(piece: str, target: Path) -> None:
+    """Write an image out of a tar file, under another name first, so that a half one is never taken for whole."""
+    try:
+        content = read_bytes(piece)
+        if target.is_file() and target.read_bytes() == content:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        part.write_bytes(content)
+        part.replace(target)
+    except (OSError, UnreadableError) as error:
+        _refuse_copy(piece, target, str(getattr(error, "strerror", None) or error))
+
+
+def _refuse_copy(source: str, target: Path, reason: str) -> NoReturn:
+    raise DataError(
+        f"Image {source} cannot be copied to {target}: {reason}. Mend that and run the same command again; it goes on "
+        f"where it stopped."
+    ) from None

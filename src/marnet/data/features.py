@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from marnet.data.dataset import Batch, Draw, Sample
+from marnet.data.dataset import Batch, Draw, Sample, first_sample, rows_and_seeds
 
 
 class FeatureDataset(Dataset[Sample]):
@@ -32,15 +32,11 @@ class FeatureDataset(Dataset[Sample]):
         return len(self.features)
 
     def __getitem__(self, index: int | Draw) -> Sample:
-        row = index.row if isinstance(index, Draw) else index
-        return Sample(self.features[row], self.texts[row], self.labels[row], row)
+        return first_sample(self.__getitems__([index]))
 
-
-def collate_features(samples: Sequence[Sample]) -> Batch:
-    """Stack B samples; the batch's `images` are features `(B, D_v)`, which `MARNet` takes as well."""
-    return Batch(
-        torch.stack([sample.image for sample in samples]),
-        [sample.text for sample in samples],
-        torch.from_numpy(np.array([sample.label for sample in samples])),
-        torch.tensor([sample.row for sample in samples]),
-    )
+    def __getitems__(self, indices: Sequence[int | Draw]) -> Batch:
+        """A batch, which torch's loaders ask for as a whole; its `images` are features `(B, D_v)`."""
+        rows, _ = rows_and_seeds(indices)
+        numbers = torch.from_numpy(rows)
+        texts = [self.texts[row] for row in rows.tolist()]
+        return Batch(self.features[numbers], texts, torch.from_numpy(self.labels[rows]), numbers)

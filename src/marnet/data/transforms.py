@@ -1,21 +1,33 @@
 """From cached uint8 squares to the model's input: augmentation, crop, normalisation."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from marnet.data.augmentation import BOX_DRAWS, adjust_colours, crop_and_resize, random_boxes, uniform_draws
 from marnet.errors import ConfigError, suggest
 
-Transform = Callable[[Tensor], Tensor]  # uint8 (3, S', S') -> uint8 (3, S, S)
-
 LEVELS = ("none", "light", "strong")
-_GREY = (0.299, 0.587, 0.114)  # the luma of ITU-R BT.601
 _CROP_SHARE = 0.875  # the side of the crop at evaluation over the side of the cached square; the usual share
+_AT_ONCE = 16  # images normalised together: that many stay in a processor's cache
+_JITTER = 0.2  # saturation, contrast and brightness change by factors from 0.8 to 1.2
+
+
+class Transform(Protocol):
+    """Turns cached squares into the squares that a model sees.
+
+    What becomes of an image is a function of its pixels and its seed, whatever the batch. Without seeds, those that
+    need them draw some from torch's default generator.
+    """
+
+    def __call__(self, images: Tensor, seeds: np.ndarray | None = None) -> Tensor:
+        """From `(B, 3, S', S')` to `(B, 3, S, S)`, both uint8; `seeds` are `(B,)` int64, not negative."""
+        ...
 
 
 class ImageSpec(NamedTuple):
@@ -36,12 +48,12 @@ def cache_size(spec: ImageSpec) -> int:
 
 
 def eval_transform(spec: ImageSpec) -> Transform:
-    """The centre `(3, S, S)` of an image `(3, S', S')`, both uint8."""
-    return partial(functional.center_crop, output_size=[spec.size, spec.size])
+    """The centres `(..., 3, S, S)` of images `(..., 3, S', S')`, both uint8."""
+    return partial(_centre, size=spec.size)
 
 
 def train_transform(level: str, spec: ImageSpec) -> Transform:
-    """Augmentation of an image `(3, S', S')` to `(3, S, S)`, both uint8; it draws from torch's default generator.
+    """Augmentation of images `(B, 3, S', S')` to `(B, 3, S, S)`, both uint8.
 
     Args:
         level: "none" is `eval_transform`; "light" crops, flips and changes colours a little; "strong" adds one
@@ -55,41 +67,31 @@ def train_transform(level: str, spec: ImageSpec) -> Transform:
         raise ConfigError(f"Unknown augmentation {level!r}; needed {', '.join(LEVELS)}.{suggest(level, LEVELS)}")
     if level == "none":
         return eval_transform(spec)
-    steps: list[Transform] = [
-        v2.RandomResizedCrop(spec.size, scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3), antialias=True),
-        v2.RandomHorizontalFlip(),
-        ColourJitter(0.2),
-    ]
-    if level == "strong":
-        steps += [v2.TrivialAugmentWide(), v2.RandomErasing(p=0.25)]
-    pipeline: Transform = v2.Compose(steps)
-    return pipeline
+    return Augmentation(spec.size, strong=level == "strong")
 
 
-class ColourJitter:
-    """Change saturation, contrast and brightness by random factors from 1 - `amount` to 1 + `amount`.
+class Augmentation:
+    """The levels "light" and "strong" of `train_transform`; a `Transform`."""
 
-    The same three operations as torchvision's `ColorJitter`, in one fixed order and so as one linear map, which takes a
-    third of the time.
-    """
+    def __init__(self, size: int, *, strong: bool) -> None:
+        self.size = size
+        self.one_by_one = v2.Compose([v2.TrivialAugmentWide(), v2.RandomErasing(p=0.25)]) if strong else None
 
-    def __init__(self, amount: float) -> None:
-        self.amount = amount
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Jitter one uint8 image `(3, S, S)`."""
-        saturation, contrast, brightness = (1 + self.amount * (2 * torch.rand(3) - 1)).tolist()
-        return adjust_colours(image, saturation=saturation, contrast=contrast, brightness=brightness)
-
-
-def adjust_colours(image: Tensor, *, saturation: float, contrast: float, brightness: float) -> Tensor:
-    """Blend a uint8 image `(3, S, S)` with its grey, then with its mean grey, then with black; 1 changes nothing."""
-    pixels = image.to(torch.float32)
-    grey = torch.tensordot(torch.tensor(_GREY), pixels, 1)  # (S, S)
-    mean = float(grey.mean())
-    grey.mul_(brightness * contrast * (1 - saturation)).add_(brightness * (1 - contrast) * mean)
-    pixels.mul_(brightness * contrast * saturation).add_(grey)
-    return pixels.add_(0.5).clamp_(0, 255).to(torch.uint8)  # dropping decimals after adding a half rounds
+    def __call__(self, images: Tensor, seeds: np.ndarray | None = None) -> Tensor:
+        """Augment a batch."""
+        if seeds is None:
+            seeds = torch.randint(2**63 - 1, (len(images),)).numpy()
+        draws = uniform_draws(seeds, BOX_DRAWS + 4)
+        boxes = random_boxes(draws[:, :BOX_DRAWS], images.shape[-1], scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3))
+        images = crop_and_resize(images, boxes, self.size)
+        for row in np.flatnonzero(draws[:, BOX_DRAWS] < 0.5).tolist():
+            images[row] = images[row].flip(2)
+        saturation, contrast, brightness = torch.from_numpy(1 + _JITTER * (2 * draws[:, -3:].T - 1))
+        images = adjust_colours(images, saturation=saturation, contrast=contrast, brightness=brightness)
+        if self.one_by_one is not None:
+            for row, seed in enumerate(seeds.tolist()):
+                images[row] = _transform_seeded(self.one_by_one, images[row], seed)
+        return images
 
 
 def normalise(images: Tensor, spec: ImageSpec) -> Tensor:
@@ -100,5 +102,36 @@ def normalise(images: Tensor, spec: ImageSpec) -> Tensor:
     batch, channels, height, width = images.shape
     mean, std = (torch.tensor(values, device=images.device).mul(255).repeat(width) for values in (spec.mean, spec.std))
     # Whole rows of interleaved channels: torch is several times slower when the innermost dimension is three.
-    rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels).to(torch.float32)
-    return rows.sub_(mean).div_(std).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    source = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+    rows = torch.empty(source.shape, device=images.device)
+    for first in range(0, batch, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        rows[part].copy_(source[part]).sub_(mean).div_(std)
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def model_input(images: Tensor, spec: ImageSpec) -> Tensor:
+    """What the model takes of a batch, on the device of the batch: uint8 images `(B, 3, S, S)` normalised, features
+    `(B, D_v)` as they are.
+    """
+    return normalise(images, spec) if images.dtype == torch.uint8 else images
+
+
+def _centre(images: Tensor, seeds: np.ndarray | None = None, *, size: int) -> Tensor:
+    centre: Tensor = functional.center_crop(images, [size, size])
+    return centre
+
+
+def _transform_seeded(transform: v2.Transform, image: Tensor, seed: int) -> Tensor:
+    """Apply a transform that draws from torch's CPU generator as if seeded with `seed`, and put the state back.
+
+    `torch.random.fork_rng` would do the same and touch every GPU besides.
+    """
+    generator = torch.default_generator
+    state = generator.get_state()
+    try:
+        generator.manual_seed(seed)
+        transformed: Tensor = transform(image)
+    finally:
+        generator.set_state(state)
+    return transformed

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from marnet.checkpoint import MANIFEST, load_run, save_weights, start_run_directory
 from marnet.config import Config, cache_directory
-from marnet.data.dataset import Collate, ImageTextDataset, open_splits
+from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
 from marnet.data.sources import open_source
-from marnet.data.transforms import ImageSpec, eval_transform
+from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import RunDirectoryError
 from marnet.inference import make_loader
 from marnet.model import build_backbone, build_model
@@ -74,6 +74,7 @@ def embed(config: Config, out: Path | str) -> Path:
         on_bad_image=data.on_bad_image,
         max_pixels=data.max_pixels,
         cache=cache_directory() if data.cache else None,
+        stream=data.stream,
     )
     features = {name: _compute(backbone.module, each.dataset, spec, name) for name, each in opened.items()}
     kept = tuple(record for each in opened.values() for record in each.records)
@@ -123,12 +124,12 @@ def _compute(backbone: nn.Module, dataset: ImageTextDataset, spec: ImageSpec, sp
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     console = Console(stderr=True)
     batches = track(
-        make_loader(dataset, Collate(spec), batch_size=64),
+        make_loader(dataset, batch_size=64),
         description=f"Embedding {split}",
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
-    features = torch.cat([backbone(batch.images.to(device)).float().cpu() for batch in batches])
+    features = torch.cat([backbone(model_input(batch.images.to(device), spec)).float().cpu() for batch in batches])
     backbone.to("cpu")
     return features

@@ -1,12 +1,13 @@
 """`fit`: data, model, training and the first figures, from one configuration into one run directory."""
 
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from marnet.checkpoint import (
     MANIFEST,
@@ -19,8 +20,9 @@ from marnet.checkpoint import (
 )
 from marnet.config import Config, cache_directory
 from marnet.data.balanced import ClassBalancedSampler
-from marnet.data.dataset import Batch, Collate, EpochSampler, ImageTextDataset, Sample, open_splits
-from marnet.data.features import FeatureDataset, collate_features
+from marnet.data.dataset import EpochSampler, ImageTextDataset, open_splits
+from marnet.data.features import FeatureDataset
+from marnet.data.image_bytes import places_in_shards
 from marnet.data.images import BrokenImage
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
 from marnet.data.sources import open_source
@@ -49,10 +51,10 @@ class _TrainingData(NamedTuple):
     manifest: Manifest
     train: ImageTextDataset | FeatureDataset
     val: ImageTextDataset | FeatureDataset
-    collate: Callable[[Sequence[Sample]], Batch]
     spec: ImageSpec
     backbone: nn.Module
     skipped: list[BrokenImage]
+    places: np.ndarray | None  # of the training images in their shards, where order matters to reading them
 
 
 class ModelFactory(Protocol):
@@ -83,7 +85,8 @@ def fit(
         manifest: rows instead of `config.data.source`.
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
-        resume: continue the run that `out` holds from its last finished epoch.
+        resume: continue the run that `out` holds from its resume point, the last finished epoch or, where epochs take
+            seconds, one up to ten seconds before.
         on_epoch: called after every epoch with its number from 1 and the number of epochs, in place of a progress bar
             or a line in the log.
 
@@ -118,8 +121,9 @@ def fit(
         write_manifest(data.manifest, run / MANIFEST)
     epochs = train_with_lightning(
         model,
-        lambda epoch: _train_loader(config, data, epoch),
-        make_loader(data.val, data.collate, batch_size=config.training.batch_size, workers=config.data.workers),
+        partial(_train_loader, config, data),
+        partial(_val_loader, config, data),
+        spec=data.spec,
         run=run,
         task=task,
         classify=classify,
@@ -130,7 +134,7 @@ def fit(
         on_epoch=on_epoch,
     )
     best = load_run(run, backbone=data.backbone).model
-    outputs = collect_outputs(best, data.val, data.collate, batch_size=config.training.batch_size)
+    outputs = collect_outputs(best, data.val, data.spec, batch_size=config.training.batch_size)
     metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
     if is_first_process():
         report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
@@ -169,10 +173,12 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
         on_bad_image=section.on_bad_image,
         max_pixels=section.max_pixels,
         cache=cache_directory() if section.cache else None,
+        stream=section.stream,
     )
     skipped = [broken for each in opened.values() for broken in each.skipped]
     train, val = opened["train"].dataset, opened["val"].dataset
-    data = _TrainingData(manifest, train, val, Collate(spec), spec, backbone.module, skipped)
+    places = places_in_shards([record.image for record in opened["train"].records]) if section.stream else None
+    data = _TrainingData(manifest, train, val, spec, backbone.module, skipped, places)
     return config.model_copy(update={"data": section}), data
 
 
@@ -190,31 +196,39 @@ def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData
         found.manifest,
         found.dataset("train"),
         found.dataset("val"),
-        collate_features,
         found.spec,
         found.backbone,
         [],
+        None,
     )
     return config.model_copy(update={"backbone": backbone, "data": data}), training
 
 
-def _train_loader(config: Config, data: _TrainingData, epoch: int) -> DataLoader[Any]:
+def _train_loader(config: Config, data: _TrainingData, process: int, processes: int) -> DataLoader[Any]:
     seed = config.training.seed
-    sampler: EpochSampler | ClassBalancedSampler = (
-        ClassBalancedSampler(data.train.labels, seed=seed)
-        if config.training.balance == "sampler"
-        else EpochSampler(len(data.train), seed=seed, shuffle=True)
-    )
-    sampler.set_epoch(epoch)
-    return DataLoader(
+    sampler: EpochSampler | ClassBalancedSampler
+    if config.training.balance == "sampler":
+        sampler = ClassBalancedSampler(data.train.labels, seed=seed, process=process, processes=processes)
+    else:
+        sampler = EpochSampler(
+            len(data.train), seed=seed, shuffle=True, places=data.places, process=process, processes=processes
+        )
+    batch_size = config.training.batch_size
+    return make_loader(
         data.train,
-        batch_size=config.training.batch_size,
+        batch_size=batch_size,
+        workers=config.data.workers,
         sampler=sampler,
-        num_workers=config.data.workers,
-        collate_fn=data.collate,
-        drop_last=len(data.train) > config.training.batch_size,  # batch norm cannot learn from a batch of one
-        generator=torch.Generator(),  # of its own: a loader otherwise draws from the one that the noise comes from
+        drop_last=len(sampler) > batch_size,  # batch norm cannot learn from a batch of one
     )
+
+
+def _val_loader(config: Config, data: _TrainingData, process: int, processes: int) -> DataLoader[Any]:
+    # With several processes a row or so is repeated where they do not go round: all must take equally many steps.
+    sampler: Sampler[Any] | None = (
+        DistributedSampler(data.val, processes, process, shuffle=False) if processes > 1 else None
+    )
+    return make_loader(data.val, batch_size=config.training.batch_size, workers=config.data.workers, sampler=sampler)
 
 
 def _describe_data(data: _TrainingData) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from marnet.config import LabelForm
+from marnet.data.image_bytes import open_bytes
 from marnet.data.labels import label_names
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
@@ -175,7 +175,7 @@ def false_negatives(texts: Sequence[str], batch_size: int) -> FalseNegatives | N
 
 def _header_size(path: str) -> tuple[int, int] | None:
     try:
-        with Path(path).open("rb") as file, Image.open(file) as picture:
+        with open_bytes(path) as file, Image.open(file) as picture:
             width, height = picture.size
             lying = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):

@@ -7,12 +7,10 @@ expects, so that timm reads the folder too.
 """
 
 import hashlib
-import io
 import json
-import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,16 +18,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from marnet.config import LabelForm
+from marnet.data.image_bytes import Piece, name_piece
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
 INDEX = "info.json"
 PLAN = ".plan.json"  # which rows belong in which shard; present while the folder is incomplete
-RECORDS = "records.json"  # of an unpacked copy, written last
 FORMAT = "marnet-shards"
 VERSION = 1
 _IMAGE_SUFFIXES = ("jpg", "png")
-_READ = 1 << 20
 
 
 class Shard(NamedTuple):
@@ -51,17 +48,6 @@ class ShardIndex(NamedTuple):
     shards: tuple[Shard, ...]
     notes: tuple[str, ...]
     labels: LabelForm = "single"
-
-
-class Member(NamedTuple):
-    """One image of a shard with what belongs to it."""
-
-    row: int  # its place in the manifest that was written
-    image: bytes
-    suffix: str  # "jpg" or "png"
-    text: str
-    label: str
-    split: str
 
 
 def read_index(path: Path | str) -> ShardIndex:
@@ -110,35 +96,6 @@ def read_index(path: Path | str) -> ShardIndex:
     return index
 
 
-def read_members(index: ShardIndex, shard: Shard) -> Iterator[Member]:
-    """The images of one shard in the order of the tar file, which is read once from front to end.
-
-    Raises:
-        DataError: the shard differs from what the index says.
-    """
-    file = index.folder / shard.name
-    parts: dict[str, bytes] = {}
-    key = ""
-    try:
-        with _HashingReader(file) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                for info in tar:
-                    name, _, suffix = info.name.partition(".")
-                    if name != key and parts:
-                        yield _member(parts, shard.split)
-                        parts = {}
-                    key = name
-                    content = tar.extractfile(info)
-                    parts[suffix] = content.read() if content else b""
-            if parts:
-                yield _member(parts, shard.split)
-            digest = stream.finish()
-    except (OSError, tarfile.TarError, KeyError, ValueError, StopIteration) as error:
-        raise _damaged(file, str(error)) from None
-    if digest != shard.sha256:
-        raise _damaged(file, "its checksum is another")
-
-
 class Fields(NamedTuple):
     """One image of a shard: where it lies, and what belongs to it."""
 
@@ -179,20 +136,20 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
 def read_shards(path: Path | str, cache: Path) -> Manifest:
     """The rows of a folder of shards, in the order of the manifest that was written.
 
-    The images are unpacked below `cache` the first time, checksums verified; from then on training reads what it would
-    read from the files, row for row and pixel for pixel. `marnet.data.shards.images` trains without unpacking.
+    The images stay where they are: a row names its piece of a tar file (`marnet.data.image_bytes`), of which the pixels
+    are those of the file that was packed. Where the pieces lie is read from the tar files' headers the first time and
+    kept below `cache`.
 
     Raises:
         DataError: see `read_index`; a shard is damaged; or the cache cannot be written.
     """
     index = read_index(path)
-    identity = json.dumps([str(index.folder), *index.shards, *index.classes], default=str)
-    folder = cache / "shards" / hashlib.sha256(identity.encode()).hexdigest()[:32]
-    if not (folder / RECORDS).is_file():
-        _unpack(index, folder)
-    rows = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
-    records = tuple(Record(str(folder / image), text, label, split) for image, text, label, split in rows)
-    return Manifest(records, index.classes, f"shards:{path}", index.notes, index.labels)
+    identity = json.dumps([VERSION, str(index.folder), *index.shards, *index.classes], default=str)
+    file = cache / "shards" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+    if not file.is_file():
+        _write_listing(index, file)
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.labels)
 
 
 def member_key(row: int) -> str:
@@ -200,44 +157,26 @@ def member_key(row: int) -> str:
     return f"{row:09d}"
 
 
-def _unpack(index: ShardIndex, folder: Path) -> None:
-    """Unpack into a folder of another name and rename it; a second process that was faster is left alone."""
-    needed = sum(shard.size for shard in index.shards)
-    temporary = None
+def _write_listing(index: ShardIndex, file: Path) -> None:
+    rows: dict[int, Record] = {}
+    with shard_progress("Reading headers", sum(shard.images for shard in index.shards)) as progress:
+        for shard in index.shards:
+            tar = index.folder / shard.name
+            for row, image, text, label in read_shard_fields(index, shard):
+                piece = Piece(tar, image.offset_data, image.size, image.name)
+                rows[row] = Record(name_piece(piece), text, label, shard.split)
+                progress.advance(progress.tasks[0].id)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(folder.parent).free < needed:
-            raise OSError("too little space is free")
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-        rows: dict[int, tuple[str, str, str, str]] = {}
-        with shard_progress("Unpacking shards", sum(shard.images for shard in index.shards)) as progress:
-            for shard in index.shards:
-                for member in read_members(index, shard):
-                    name = f"{member_key(member.row)}.{member.suffix}"
-                    (temporary / name).write_bytes(member.image)
-                    rows[member.row] = (name, member.text, member.label, member.split)
-                    progress.advance(progress.tasks[0].id)
-        listing = json.dumps([rows[row] for row in sorted(rows)], ensure_ascii=False)
-        (temporary / RECORDS).write_text(listing, encoding="utf-8")
-        if not (folder / RECORDS).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Under another name first: a second process may be doing the same.
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8") as part:
+            json.dump([rows[row] for row in sorted(rows)], part, ensure_ascii=False)
+        Path(part.name).replace(file)
     except OSError as error:
-        if not (folder / RECORDS).is_file():
-            raise DataError(
-                f"shards: the images need {needed / 1e6:,.1f} MB below {folder.parent}, and they cannot be written "
-                f"there: {error.strerror or error}. Free some space, or point the environment variable MARNET_CACHE to "
-                f"another folder."
-            ) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _member(parts: Mapping[str, bytes], split: str) -> Member:
-    suffix = next(name for name in _IMAGE_SUFFIXES if name in parts)
-    fields = json.loads(parts["json"])
-    return Member(int(fields["row"]), parts[suffix], suffix, parts["txt"].decode(), str(fields["label"]), split)
+        raise DataError(
+            f"shards: the list of images cannot be written below {file.parent}: {error.strerror or error}. Free some "
+            f"space, or point the environment variable MARNET_CACHE to another folder."
+        ) from None
 
 
 def _damaged(file: Path, reason: str) -> DataError:
@@ -245,31 +184,6 @@ def _damaged(file: Path, reason: str) -> DataError:
         f"shards: {file} is damaged ({reason}). Copy it again, or delete it and {file.parent / INDEX} and run the "
         f"conversion again."
     )
-
-
-class _HashingReader(io.RawIOBase):
-    """A file that is hashed while it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        content = self._file.read(size)
-        self._hash.update(content)
-        return content
-
-    def finish(self) -> str:
-        """Read what is left and return the checksum of all."""
-        while self.read(_READ):
-            pass
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
 
 
 def shard_progress(title: str, total: int) -> Progress:

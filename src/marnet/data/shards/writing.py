@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from marnet.data.image_bytes import UnreadableError, file_of, name_of, read_bytes
 from marnet.data.images import MAX_PIXELS, read_image
 from marnet.data.manifest import Manifest, Record, label_targets
 from marnet.data.shards import FORMAT, INDEX, PLAN, VERSION, Shard, ShardIndex, member_key, shard_progress
@@ -92,7 +93,7 @@ def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
     key = hashlib.sha256(json.dumps([manifest.labels, manifest.classes, plan]).encode())
     for record in manifest.records:
         try:
-            status = Path(record.image).stat()
+            status = file_of(record.image).stat()
         except OSError as error:
             raise DataError(
                 f"Image {record.image} cannot be read: {error.strerror or error}. Check the path."
@@ -154,8 +155,8 @@ def _write_shard(
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for row in rows:
                 record = records[row]
-                suffix, image = _image_bytes(Path(record.image), limit)
-                fields = {"row": row, "label": record.label, "file": Path(record.image).name}
+                suffix, image = _image_bytes(record.image, limit)
+                fields = {"row": row, "label": record.label, "file": name_of(record.image)}
                 parts = {suffix: image, "txt": record.text.encode()}
                 if numbers is not None:
                     parts["cls"] = str(numbers[row]).encode()
@@ -169,17 +170,17 @@ def _write_shard(
     part.replace(file)
 
 
-def _image_bytes(path: Path, max_pixels: int) -> tuple[str, bytes]:
+def _image_bytes(image: str, max_pixels: int) -> tuple[str, bytes]:
     """The suffix and the bytes of an image; other formats than JPEG and PNG as PNG."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Image {path} cannot be read: {error.strerror or error}. Check the path.") from None
+        content = read_bytes(image)
+    except UnreadableError as error:
+        raise DataError(f"Image {image} {error}") from None
     for start, suffix in _IMAGE_KINDS.items():
         if content.startswith(start):
             return suffix, content
     buffer = io.BytesIO()
-    read_image(path, max_pixels=max_pixels).save(buffer, "PNG")
+    read_image(image, max_pixels=max_pixels).save(buffer, "PNG")
     return "png", buffer.getvalue()
 
 
