@@ -213,7 +213,7 @@ class _TrainingModule(lightning.LightningModule):
         groups = parameter_groups(
             self.model, lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
         )
-        # The fused step takes a fraction of the time on small models; in mixed precision Lightning does not clip with it.
+        # The fused step takes a fraction of the time on small models; in mixed precision it cannot be clipped.
         fused = not settings.precision.endswith("-mixed")
         optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.999), fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
