@@ -79,8 +79,8 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     image_size: Annotated[
         int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 40]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 64]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 60]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 32]")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW  [default: 0.001]")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes weights, order and noise  [default: 0]")] = None,
     precision: Annotated[str | None, typer.Option(help="32, 16-mixed, bf16-mixed or 64  [default: 32]")] = None,

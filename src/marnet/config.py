@@ -189,8 +189,8 @@ class LossConfig(Section):
 class TrainingConfig(Section):
     """The optimisation."""
 
-    epochs: int = Field(40, ge=1)
-    batch_size: int = Field(64, ge=2)
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(32, ge=2)
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.05, ge=0)
     warmup_epochs: float = Field(2.0, ge=0)
