@@ -34,7 +34,15 @@ def test_the_commands_run_in_their_order(
 ) -> None:
     """As they stand, on small files under the names that the README uses and with a backbone that needs no download."""
     typed = commands()
-    assert [command[0] for command in typed] == ["demo", "train", "evaluate", "predict"]
+    assert [command[0] for command in typed] == [
+        "demo",
+        "train",
+        "evaluate",
+        "predict",
+        "evaluate",
+        "report",
+        "compare",
+    ]
     monkeypatch.chdir(tmp_path)
     rows = read_manifest(manifest_file)
     pictures = [record.image for record in rows.split("val")][:2]
@@ -44,10 +52,15 @@ def test_the_commands_run_in_their_order(
     moved = [f"{manifest_file.parent}/{line}".replace(",val", ",test", int(i % 2)) for i, line in enumerate(lines)]
     (tmp_path / "products.csv").write_text("\n".join([header, *moved]))
     replaced = {"timm:resnet18": "timm:test_resnet", "--pretrained": "--image-size=32"}
+    replaced |= {f"configs/{file.name}": str(file) for file in (ROOT / "configs").iterdir()}
+    sets = ("backbone.name=timm:test_resnet", "data.image_size=32", "training.epochs=1", "training.batch_size=16")
+    smaller = {
+        "train": ["--epochs", "1", "--batch-size", "16"],
+        "compare": ["--data", "products.csv", "--seeds", "1", "--methods", "image-only,marnet"]
+        + [word for assignment in sets for word in ("--set", assignment)],
+    }
     for command in typed[1:]:
-        words = [replaced.get(word, word) for word in command]
-        if words[0] == "train":
-            words += ["--epochs", "1", "--batch-size", "16"]
+        words = [replaced.get(word, word) for word in command] + smaller.get(command[0], [])
         monkeypatch.setattr(sys, "argv", ["marnet", *words])
         with pytest.raises(SystemExit) as stopped:
             main()
