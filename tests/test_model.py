@@ -9,10 +9,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from marnet.building import build_model, wrap
 from marnet.config import METHODS, LossConfig, make_config
 from marnet.errors import ConfigError, EncoderError
 from marnet.losses import training_loss
-from marnet.model import MARNet, build_model, wrap
+from marnet.model import MARNet
 from marnet.modules.alignment import EmbeddingMatchingAlignment
 from marnet.modules.fusion import FUSIONS
 

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import marnet
+from marnet.building import build_model
 from marnet.checkpoint import load_run
 from marnet.config import METHODS, LossConfig, make_config
 from marnet.losses import training_loss
-from marnet.model import MARNet, build_model
+from marnet.model import MARNet
 from marnet.modules.regression import SemanticRegression, count_parameters
 
 CLASSES = 5
