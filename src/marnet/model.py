@@ -19,6 +19,7 @@ TRAINING_ONLY = (
     "text_head.",
     "alignment.project_semantic.",
     "alignment.log_scale",
+    "reconstruction.space.",
     "words.",
     "fusion.text.",  # of late fusion
     "fusion.text_head.",

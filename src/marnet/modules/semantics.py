@@ -30,8 +30,9 @@ class SemanticSpace(nn.Module):
         self.semantic_width = semantic_width
         self.whiten = dimensions is not None
         self.width = semantic_width if dimensions is None else min(dimensions, semantic_width)
-        self.register_buffer("mean", torch.zeros(semantic_width))
-        self.register_buffer("whitening", torch.eye(semantic_width, self.width))
+        if self.whiten:
+            self.register_buffer("mean", torch.zeros(semantic_width))
+            self.register_buffer("whitening", torch.eye(semantic_width, self.width))
         self.register_buffer("centre", torch.zeros(self.width))
 
     @torch.no_grad()
