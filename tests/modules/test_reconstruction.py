@@ -94,8 +94,8 @@ def test_zero_start_reconstructs_the_mean(guide: Guide) -> None:
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_an_untrained_denoiser_leaves_the_guess_as_it_is(sampler: Sampler, steps: int) -> None:
     module = CrossModalDiffusionReconstruction(6, 4, guide="guess", hidden=16, sampler=sampler, steps=steps)
-    torch.nn.init.normal_(module.guide.map.weight)
-    torch.nn.init.normal_(module.guide.map.bias)
+    torch.nn.init.normal_(module.guide.map.weight, std=0.3)
+    torch.nn.init.normal_(module.guide.map.bias, std=0.3)
     x_v = normal(5, 6)
     guess = x_v @ module.guide.map.weight.T + module.guide.map.bias
     assert guess.abs().max() < module.bound
@@ -344,12 +344,13 @@ def test_the_number_of_steps_may_be_given_a_call(guide: Guide) -> None:
 
 
 def test_unknown_options_are_refused_before_training() -> None:
-    for name, known in (
-        ("guide", "guess, features"),
-        ("schedule", "cosine, linear"),
-        ("prediction", "x0, v, epsilon"),
-        ("sampler", "ddim, ddpm"),
-    ):
+    known_options = {
+        "guide": "guess, features",
+        "schedule": "cosine, linear",
+        "prediction": "x0, v, epsilon",
+        "sampler": "ddim, ddpm",
+    }
+    for name, known in known_options.items():
         with pytest.raises(ValueError, match=rf"{name} is 'other'; needed one of {known}\."):
             CrossModalDiffusionReconstruction(6, 4, hidden=8, **{name: "other"})
     with pytest.raises(ValueError, match=r"steps is 4; needed 1 to timesteps = 3\."):
@@ -440,9 +441,10 @@ def test_it_learns_a_mapping_from_images_to_semantics(
 
     assert agreement() < 0.5
     optimiser = torch.optim.AdamW(module.parameters(), lr=0.01, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 200)
+    updates = 600 if (prediction, guide) == ("epsilon", "guess") else 200  # the condition is itself being learned
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
     rows = torch.arange(8).repeat(8)
-    for _ in range(200):
+    for _ in range(updates):
         output = module(x_v[rows], x_s[rows])
         loss = functional.mse_loss(output.prediction, output.target)
         if output.guess is not None:
