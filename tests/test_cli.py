@@ -69,7 +69,7 @@ def test_train_from_a_preset(manifest_file: Path, tmp_path: Path, capsys: pytest
     assert (written["losses"]["text"], written["losses"]["visual"], written["losses"]["semantic"]) == (1, 0, 0.7)
     assert (written["reconstruction"]["guide"], written["reconstruction"]["dimensions"]) == ("features", None)
     assert json.loads((run / "metrics.json").read_text())["val"]["top1"] > 0.5  # three classes: chance is 1 in 3
-    code, out, _ = call("evaluate", run, capsys=capsys)
+    code, _, _ = call("evaluate", run, capsys=capsys)
     assert code == 0
 
     code, _, err = call("train", "--preset", "papr", "--data", manifest_file, "--out", tmp_path / "x", capsys=capsys)

@@ -67,7 +67,7 @@ class _Block(nn.Module):
 
 
 class CrossModalDiffusionReconstruction(nn.Module):
-    """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10).
+    """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10, 13).
 
     The diffused variable is x_0 of `SemanticSpace`. What guides is either the image's features, or (ours) a linear
     guess of x_0 from them, which the denoiser corrects. The guess has a loss of its own, and the denoiser's gradient
