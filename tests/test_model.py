@@ -120,7 +120,7 @@ def test_each_objective_teaches_the_parts_that_it_should(term: str, guide: str) 
 
     Reconstruction never reaches the text encoder.
     """
-    model = perturbed(build("marnet", trainable=True, reconstruction={"guide": guide})).train()
+    model = perturbed(build("marnet", "gated-logits", trainable=True, reconstruction={"guide": guide})).train()
     weights = {name: float(name == term) for name in LossConfig().weights}
     outputs = model.training_outputs(images(), TEXTS)
     loss = training_loss(outputs, LABELS, TEXTS, weights=weights)
