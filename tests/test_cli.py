@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from marnet.cli import main
+from marnet.config import make_config
 from marnet.data.manifest import read_manifest
 
 FLAGS = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "16", "--devices", "cpu"]
@@ -54,6 +56,27 @@ def test_train_evaluate_predict(manifest_file: Path, tmp_path: Path, capsys: pyt
     assert all(len(row["predictions"]) == 2 for row in rows)
     code, out, _ = call("predict", run, *images, "--top", "2", capsys=capsys)
     assert out.count("%") == 4
+
+
+def test_train_from_a_preset(manifest_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    settings = ["--data", manifest_file, "--epochs", "6", "--lr", "5e-3", *FLAGS, "--out", run]
+    code, _, _ = call("train", "--preset", "paper", "--set", "losses.semantic=0.7", *settings, capsys=capsys)
+    assert code == 0
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    assert written == make_config(written, preset="paper").model_dump(mode="json")
+    assert (written["fusion"], written["text"]["trainable"]) == ({"kind": "concat"}, True)
+    assert (written["losses"]["text"], written["losses"]["visual"], written["losses"]["semantic"]) == (1, 0, 0.7)
+    assert (written["reconstruction"]["guide"], written["reconstruction"]["dimensions"]) == ("features", None)
+    assert json.loads((run / "metrics.json").read_text())["val"]["top1"] > 0.5  # three classes: chance is 1 in 3
+    code, _, _ = call("evaluate", run, capsys=capsys)
+    assert code == 0
+
+    code, _, err = call("train", "--preset", "papr", "--data", manifest_file, "--out", tmp_path / "x", capsys=capsys)
+    assert (code, err) == (1, "Error: Preset 'papr' is not known; needed one of paper. Did you mean 'paper'?\n")
+    code, _, err = call("train", "--resume", "--preset", "paper", "--out", run, capsys=capsys)
+    assert code == 1
+    assert f"--resume continues {run} with its own settings; found --preset beside it." in err
 
 
 def test_evaluate_takes_other_data(

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from marnet.config import METHODS, Config, cache_directory, make_config, read_config, write_config
+from marnet.config import METHODS, Config, cache_directory, expand_preset, make_config, read_config, write_config
 from marnet.errors import ConfigError
+from marnet.presets import preset_file, preset_names
 
 
 @pytest.fixture
@@ -17,9 +18,15 @@ def config_file(tmp_path: Path) -> Path:
     return path
 
 
-def refusal(values: dict[str, Any] | None = None, *, file: Path | None = None, sets: tuple[str, ...] = ()) -> str:
+def refusal(
+    values: dict[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    sets: tuple[str, ...] = (),
+) -> str:
     with pytest.raises(ConfigError) as refused:
-        make_config(values, file=file, sets=sets)
+        make_config(values, preset=preset, file=file, sets=sets)
     return str(refused.value)
 
 
@@ -33,6 +40,49 @@ def test_later_sources_win_and_untouched_values_stay(config_file: Path) -> None:
     assert config.data.columns.text == "words"
     assert config.data.columns.image == "image"  # default
     assert make_config().training.epochs == 40
+
+
+def test_the_preset_of_the_paper_is_its_literal_reading() -> None:
+    config = make_config(preset="paper")
+    assert config.losses.model_dump() == {
+        "classification": 1, "matching": 1, "reconstruction": 1, "semantic": 1, "text": 1, "visual": 0, "alignment": 0,
+        "guess": 0, "words": Config().losses.words, "label_smoothing": 0,
+    }  # fmt: skip
+    assert (config.text.trainable, config.fusion.kind, config.alignment.positives) == (True, "concat", "text")
+    section = config.reconstruction
+    assert (section.guide, section.dimensions, section.condition_noise, section.condition_dropout) == (
+        "features", None, 0, 0,
+    )  # fmt: skip
+    assert config.method == "marnet"
+    assert config.training == Config().training
+
+
+def test_every_setting_of_a_preset_says_whose_it_is() -> None:
+    for name in preset_names():
+        for line in preset_file(name).read_text(encoding="utf-8").splitlines():
+            assert not line.startswith("  ") or "# [P]" in line or "# [O]" in line, line
+
+
+def test_everything_wins_over_a_preset_and_the_preset_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("losses: {matching: 2, semantic: 2, text: 2}\n", encoding="utf-8")
+    values = {"losses": {"semantic": 3, "text": 3}}
+    losses = make_config(values, preset="paper", file=path, sets=["losses.text=4"]).losses
+    assert (losses.reconstruction, losses.matching, losses.semantic, losses.text) == (1, 2, 3, 4)
+    matching = make_config({"method": "match"}, preset="paper")
+    assert (matching.reconstruction.enabled, matching.fusion.kind) == (False, "concat")
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    assert refusal(preset="papr") == "Preset 'papr' is not known; needed one of paper. Did you mean 'paper'?"
+    assert refusal(preset="../config") == "Preset '../config' is not known; needed one of paper."
+
+
+def test_settings_may_name_a_preset() -> None:
+    expanded = expand_preset({"preset": "paper", "losses": {"text": 5}})
+    assert "preset" not in expanded
+    assert make_config(expanded) == make_config({"losses": {"text": 5}}, preset="paper")
+    assert expand_preset({"losses": {"text": 5}}) == {"losses": {"text": 5}}
 
 
 def test_of_two_sets_the_later_wins() -> None:
@@ -181,8 +231,8 @@ def test_yaml_round_trip_keeps_every_value(tmp_path: Path) -> None:
 def test_weights_of_the_losses_have_one_entry_a_term() -> None:
     weights = make_config({"losses": {"matching": 0.7}}).losses.weights
     assert weights["matching"] == 0.7
-    terms = {"classification", "matching", "reconstruction", "semantic", "visual", "alignment", "text", "words"}
-    assert set(weights) == terms
+    of_predictions = {"classification", "semantic", "visual", "alignment", "text", "words"}
+    assert set(weights) == of_predictions | {"matching", "reconstruction", "guess"}
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:

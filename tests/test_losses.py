@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from marnet.config import LossConfig
 from marnet.losses import classification_loss, matching_loss, positive_pairs, reconstruction_loss, training_loss
 from marnet.model import MARNetOutput, PredictionOutput
 from marnet.modules.alignment import AlignedPair
@@ -16,11 +17,12 @@ from marnet.modules.reconstruction import ReconstructionOutput
 WEIGHTS = {
     "classification": 1.0,
     "matching": 0.2,
-    "reconstruction": 0.3,
+    "reconstruction": 0.4,
+    "guess": 7.0,
     "semantic": 0.3,
     "visual": 0.5,
-    "alignment": 0.3,
-    "text": 0.3,
+    "alignment": 0.6,
+    "text": 0.8,
 }
 
 
@@ -211,7 +213,7 @@ def test_classification_against_a_loop(smoothing: float) -> None:
 
 
 def outputs(
-    *, branches: tuple[str, ...] = ("visual", "alignment", "reconstruction"), text: bool = True
+    *, branches: tuple[str, ...] = ("visual", "alignment", "reconstruction"), text: bool = True, guess: bool = True
 ) -> MARNetOutput:
     """Outputs for four rows, of which 0, 2 and 3 have a text; every tensor is a leaf that may learn."""
 
@@ -222,7 +224,9 @@ def outputs(
     aligned = (
         AlignedPair(unit(3, 5), unit(3, 5, seed=1), torch.tensor(8.0).double()) if "alignment" in branches else None
     )
-    denoised = ReconstructionOutput(leaf(3, 6, seed=2), normal(3, 6, seed=3), normal(3, 6, seed=3))
+    denoised = ReconstructionOutput(
+        leaf(3, 6, seed=2), normal(3, 6, seed=3), normal(3, 6, seed=7), leaf(3, 6, seed=8) if guess else None
+    )
     return MARNetOutput(
         PredictionOutput(
             leaf(4, 3, seed=4) if len(branches) > 1 else logits["visual"], logits, normal(4, 7), None, None
@@ -252,6 +256,7 @@ def expected_terms(found: MARNetOutput, smoothing: float) -> dict[str, Tensor]:
         "semantic": entropy(branch["reconstruction"], LABELS),
         "matching": matching_by_hand(found.aligned.z_v, found.aligned.z_s, 8.0, with_text),
         "reconstruction": (found.reconstruction.prediction - found.reconstruction.target).square().mean(),
+        "guess": (found.reconstruction.guess - found.reconstruction.x0).square().mean(),
         "text": entropy(found.text_logits, torch.tensor([0, 2, 0])),
     }
 
@@ -259,7 +264,7 @@ def expected_terms(found: MARNetOutput, smoothing: float) -> dict[str, Tensor]:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_objective_is_the_weighted_sum_of_its_terms(smoothing: float) -> None:
     found = outputs()
-    loss = training_loss(found, LABELS, TEXTS, label_smoothing=smoothing)
+    loss = training_loss(found, LABELS, TEXTS, weights=WEIGHTS, label_smoothing=smoothing)
     expected = expected_terms(found, smoothing)
     assert set(loss.terms) == set(WEIGHTS)
     for name, term in loss.terms.items():
@@ -270,10 +275,18 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(smoothing: float) -> Non
 @pytest.mark.parametrize("removed", WEIGHTS)
 def test_a_weight_of_zero_removes_its_term(removed: str) -> None:
     found = outputs()
-    loss = training_loss(found, LABELS, TEXTS, weights={removed: 0.0})
+    loss = training_loss(found, LABELS, TEXTS, weights={**WEIGHTS, removed: 0.0})
     assert set(loss.terms) == set(WEIGHTS) - {removed}
     expected = expected_terms(found, 0.1)
     torch.testing.assert_close(loss.total, sum(WEIGHTS[name] * expected[name] for name in WEIGHTS if name != removed))
+
+
+def test_a_missing_weight_is_that_of_the_configuration() -> None:
+    given = training_loss(outputs(), LABELS, TEXTS, weights=LossConfig().weights)
+    total = float(given.total.detach())
+    assert set(given.terms) == {name for name in WEIGHTS if LossConfig().weights[name]}
+    for weights in (None, {}, {"visual": LossConfig().visual}):
+        assert float(training_loss(outputs(), LABELS, TEXTS, weights=weights).total.detach()) == total
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -286,8 +299,9 @@ def test_a_weight_scales_its_term_alone(name: str) -> None:
 
 def test_a_term_that_is_removed_sends_no_gradient() -> None:
     found = outputs()
-    training_loss(found, LABELS, TEXTS, weights={"reconstruction": 0.0, "semantic": 0.0}).total.backward()
+    training_loss(found, LABELS, TEXTS, weights={"reconstruction": 0.0, "semantic": 0.0, "guess": 0.0}).total.backward()
     assert found.reconstruction.prediction.grad is None
+    assert found.reconstruction.guess.grad is None
     assert found.prediction.branch_logits["reconstruction"].grad is None
     assert found.prediction.branch_logits["visual"].grad is not None
 
@@ -296,8 +310,10 @@ def test_only_the_terms_of_existing_parts_appear() -> None:
     assert set(training_loss(outputs(branches=("visual",), text=False), LABELS, TEXTS).terms) == {"classification"}
     terms = training_loss(outputs(branches=("visual", "alignment"), text=False), LABELS, TEXTS).terms
     assert set(terms) == {"classification", "visual", "alignment", "matching"}
-    terms = training_loss(outputs(branches=("visual", "reconstruction"), text=False), LABELS, TEXTS).terms
-    assert set(terms) == {"classification", "visual", "semantic", "reconstruction"}
+    for guess in (True, False):
+        found = outputs(branches=("visual", "reconstruction"), text=False, guess=guess)
+        terms = set(training_loss(found, LABELS, TEXTS, weights=WEIGHTS).terms)
+        assert terms == {"classification", "visual", "semantic", "reconstruction", *(["guess"] if guess else [])}
 
 
 def test_the_positives_are_an_argument() -> None:
@@ -313,7 +329,7 @@ def test_the_positives_are_an_argument() -> None:
 
 
 def test_an_unknown_weight_is_refused() -> None:
-    known = "classification, matching, reconstruction, semantic, visual, alignment, text, words"
+    known = "classification, matching, reconstruction, guess, semantic, visual, alignment, text, words"
     with pytest.raises(ValueError, match=rf"Unknown loss terms contrast, mse; known: {known}\."):
         training_loss(outputs(), LABELS, TEXTS, weights={"mse": 1.0, "contrast": 0.0, "text": 1.0})
 

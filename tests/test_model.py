@@ -9,10 +9,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from marnet.building import build_model, wrap
 from marnet.config import METHODS, LossConfig, make_config
 from marnet.errors import ConfigError, EncoderError
 from marnet.losses import training_loss
-from marnet.model import MARNet, build_model, wrap
+from marnet.model import MARNet
 from marnet.modules.alignment import EmbeddingMatchingAlignment
 from marnet.modules.fusion import FUSIONS
 
@@ -30,9 +31,9 @@ TEXTS = [
 LABELS = torch.tensor([0, 1, 2, 1, 0, 3, 1, 2])
 ROWS = [i for i, text in enumerate(TEXTS) if text.strip()]
 VARIANTS = [
-    ("image-only", "gated-logits", False),
+    ("image-only", "averaged", False),
     *[(method, fusion, False) for method in ("match", "reconstruct", "marnet") for fusion in FUSIONS],
-    *[(method, "gated-logits", True) for method in ("match", "reconstruct", "marnet")],
+    *[(method, "averaged", True) for method in ("match", "reconstruct", "marnet")],
 ]
 every_variant = pytest.mark.parametrize(("method", "fusion", "trainable"), VARIANTS)
 
@@ -54,9 +55,7 @@ def images(rows: int = len(TEXTS), *, seed: int = 0) -> Tensor:
     return torch.randn(rows, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
 
 
-def build(
-    method: str, fusion: str = "gated-logits", trainable: bool = False, *, seed: int = 0, **sections: Any
-) -> MARNet:
+def build(method: str, fusion: str = "averaged", trainable: bool = False, *, seed: int = 0, **sections: Any) -> MARNet:
     torch.manual_seed(seed)
     values = {
         "method": method,
@@ -115,19 +114,31 @@ def test_gradient_reaches_every_parameter(method: str, fusion: str, trainable: b
 
 
 @pytest.mark.parametrize("term", [name for name in LossConfig().weights if name != "words"])  # marnet predicts none
-def test_each_objective_teaches_the_parts_that_it_should(term: str) -> None:
-    """All but the text's own term reach the backbone; reconstruction does not reach the text encoder."""
-    model = perturbed(build("marnet", trainable=True)).train()
+@pytest.mark.parametrize("guide", ["guess", "features"])
+def test_each_objective_teaches_the_parts_that_it_should(term: str, guide: str) -> None:
+    """The text's own term does not reach the backbone, nor does denoising where a guess guides: the guess's term does.
+
+    Reconstruction never reaches the text encoder.
+    """
+    model = perturbed(build("marnet", "gated-logits", trainable=True, reconstruction={"guide": guide})).train()
     weights = {name: float(name == term) for name in LossConfig().weights}
     outputs = model.training_outputs(images(), TEXTS)
-    training_loss(outputs, LABELS, TEXTS, weights=weights).total.backward()
+    loss = training_loss(outputs, LABELS, TEXTS, weights=weights)
+    if (term, guide) == ("guess", "features"):
+        assert loss.terms == {}
+        return
+    loss.total.backward()
 
     def taught(part: nn.Module) -> bool:
         return any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
 
-    assert taught(model.backbone) is (term != "text")
+    denoising = term == "reconstruction"
+    assert taught(model.backbone) is (term != "text" and not (denoising and guide == "guess"))
     assert taught(model.text) is (term in {"matching", "text"})
-    assert taught(model.reconstruction) is (term in {"classification", "reconstruction", "semantic"})
+    assert taught(model.reconstruction) is (term in {"classification", "guess", "reconstruction", "semantic"})
+    assert taught(model.reconstruction.denoiser) is (term in {"classification", "reconstruction", "semantic"})
+    if guide == "guess":
+        assert taught(model.reconstruction.guide) is (term in {"classification", "guess", "semantic"})
     assert taught(model.fusion) is (term == "classification")
 
 
@@ -253,7 +264,7 @@ def test_rows_without_text_take_no_part_in_what_needs_text() -> None:
     whole = training_loss(model.training_outputs(x, TEXTS, **draws(model)), LABELS, TEXTS).terms
     texts = [TEXTS[i] for i in ROWS]
     alone = training_loss(model.training_outputs(x[ROWS], texts, **draws(model)), LABELS[ROWS], texts).terms
-    for name in ("matching", "reconstruction"):
+    for name in ("matching", "reconstruction", "guess"):
         torch.testing.assert_close(whole[name], alone[name])
     assert not torch.allclose(whole["classification"], alone["classification"])
 
@@ -264,7 +275,7 @@ def test_a_batch_without_any_text_still_trains(method: str, trainable: bool) -> 
     model = perturbed(build(method, trainable=trainable)).train()
     blank = [""] * 8
     loss = training_loss(model.training_outputs(images(), blank), LABELS, blank)
-    for name in {"matching", "reconstruction", "text"} & set(loss.terms):
+    for name in {"matching", "reconstruction", "guess", "text"} & set(loss.terms):
         assert float(loss.terms[name].detach()) == 0.0
     loss.total.backward()
     assert torch.isfinite(loss.total)
@@ -274,10 +285,15 @@ def test_a_batch_without_any_text_still_trains(method: str, trainable: bool) -> 
 
 
 def test_the_semantics_are_centred_over_the_training_texts() -> None:
-    model = build("reconstruct")
-    x_s = model.text([TEXTS[i] for i in ROWS])  # repeats count, blanks do not
-    torch.testing.assert_close(model.reconstruction.clean(x_s).mean(0), torch.zeros(5), atol=1e-6, rtol=0)
-    assert model.reconstruction.centre.abs().sum() > 0
+    for dimensions in (3, None):
+        model = build("reconstruct", reconstruction={"dimensions": dimensions})
+        space, x_s = model.reconstruction.space, model.text([TEXTS[i] for i in ROWS])  # repeats count, blanks do not
+        width = dimensions or 5
+        torch.testing.assert_close(space(x_s).mean(0), torch.zeros(width), atol=1e-5, rtol=0)
+        assert space.centre.abs().sum() > 0
+        if dimensions is not None:
+            torch.testing.assert_close(space.mean, x_s.mean(0))
+            assert model.prediction_outputs(images()).x_cdr.shape == (8, 3)
 
 
 def test_switches_of_the_configuration_override_the_method() -> None:
@@ -292,11 +308,15 @@ def test_options_reach_the_modules() -> None:
     model = build(
         "marnet",
         alignment={"temperature": 0.2},
-        reconstruction={"prediction": "v", "sampler": "ddpm", "steps": 3, "guidance_scale": 2.0, "schedule": "linear"},
-    )
+        reconstruction={
+            "prediction": "v", "sampler": "ddpm", "steps": 3, "guidance_scale": 2.0, "schedule": "linear",
+            "dimensions": 2, "guide": "features", "condition_noise": 0.25,
+        },
+    )  # fmt: skip
     assert float(model.alignment.scale().detach()) == pytest.approx(5.0)
     module = model.reconstruction
     assert (module.prediction, module.sampler, module.steps, module.guidance_scale) == ("v", "ddpm", 3, 2.0)
+    assert (module.width, module.guide.guesses, module.guide.noise) == (2, False, 0.25)
     assert float(module.alpha_bar[0]) == pytest.approx(1 - 1e-4 * 1000 / 50)
 
 

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import marnet
+from marnet.building import build_model
 from marnet.checkpoint import load_run
 from marnet.config import METHODS, LossConfig, make_config
 from marnet.losses import training_loss
-from marnet.model import MARNet, build_model
+from marnet.model import MARNet
 from marnet.modules.regression import SemanticRegression, count_parameters
 
 CLASSES = 5
@@ -37,14 +38,16 @@ def images(rows: int = 8, *, seed: int = 0) -> Tensor:
     return torch.randn(rows, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
 
 
-def build(method: str, *, texts: list[str] = TEXTS, seed: int = 0, text: str = "bow", width: int = 6) -> MARNet:
+def build(
+    method: str, *, texts: list[str] = TEXTS, seed: int = 0, text: str = "bow", width: int = 6, guide: str = "guess"
+) -> MARNet:
     torch.manual_seed(seed)
     config = make_config(
         {
             "method": method,
             "data": {"image_size": 12},
             "text": {"dimensions": 4, "name": text},
-            "reconstruction": {"width": 32},
+            "reconstruction": {"width": 32, "guide": guide},
             "late_fusion": {"width": 16},
         }
     )
@@ -95,7 +98,7 @@ def test_a_batch_without_any_text_still_trains(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "terms"),
     [
-        ("regress", {"classification", "visual", "semantic", "reconstruction"}),
+        ("regress", {"classification", "visual", "semantic", "reconstruction", "guess"}),
         ("multitask", {"classification", "words"}),
         ("late-fusion", {"classification", "visual", "text"}),
     ],
@@ -123,7 +126,15 @@ def test_regress_is_reconstruct_with_another_module_of_the_same_size() -> None:
     assert abs(difference) < 0.01 * count_parameters(ours.reconstruction)
     assert type(rival.fusion) is type(ours.fusion)
     assert list(rival.heads) == list(ours.heads)
-    torch.testing.assert_close(rival.reconstruction.centre, ours.reconstruction.centre)
+    assert type(rival.reconstruction.guide) is type(ours.reconstruction.guide)
+    for name, value in ours.reconstruction.space.state_dict().items():
+        assert torch.equal(rival.reconstruction.space.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("method", ["regress", "reconstruct"])
+def test_without_a_guess_there_is_no_term_for_it(method: str) -> None:
+    model = perturbed(build(method, guide="features")).train()
+    assert "guess" not in training_loss(model.training_outputs(images(), TEXTS), LABELS, TEXTS).terms
 
 
 def test_multitask_predicts_words_or_tags() -> None:
@@ -172,7 +183,8 @@ def test_every_method_beats_chance_and_its_run_loads_again(method: str, manifest
     result = marnet.fit(config, tmp_path / "run")
     assert result.metrics.top1 > 0.9  # three classes that colour tells apart: chance is 1 in 3
     predicting = set(load_file(tmp_path / "run" / "model.safetensors"))
-    assert not [name for name in predicting if "text." in name or "words" in name or "semantic" in name]
+    learned_from_text = ("text.", "words", "semantic", "space.")
+    assert not [name for name in predicting if any(part in name for part in learned_from_text)]
     x = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         before = load_run(tmp_path / "run", with_text=True).model(x)

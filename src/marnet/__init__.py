@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from marnet.building import build_model, wrap
     from marnet.config import Config, make_config
     from marnet.data.manifest import Manifest, Record, read_manifest
     from marnet.data.transforms import ImageSpec
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from marnet.inference import Prediction, Predictor, load
     from marnet.losses import LossTerms, training_loss
     from marnet.metrics import Metrics, MultiLabelMetrics, classification_metrics, multi_label_metrics
-    from marnet.model import MARNet, MARNetOutput, PredictionOutput, build_model, wrap
+    from marnet.model import MARNet, MARNetOutput, PredictionOutput
     from marnet.training.fit import FitResult, fit
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "marnet.building": ("build_model", "wrap"),
     "marnet.config": ("Config", "make_config"),
     "marnet.data.manifest": ("Manifest", "Record", "read_manifest"),
     "marnet.data.transforms": ("ImageSpec",),
@@ -31,7 +33,7 @@ _HOMES = {
     "marnet.inference": ("Prediction", "Predictor", "load"),
     "marnet.losses": ("LossTerms", "training_loss"),
     "marnet.metrics": ("Metrics", "MultiLabelMetrics", "classification_metrics", "multi_label_metrics"),
-    "marnet.model": ("MARNet", "MARNetOutput", "PredictionOutput", "build_model", "wrap"),
+    "marnet.model": ("MARNet", "MARNetOutput", "PredictionOutput"),
     "marnet.training.fit": ("FitResult", "fit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

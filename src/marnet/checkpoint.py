@@ -32,12 +32,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from marnet.building import build_model
 from marnet.config import Config, cache_directory, read_config, write_config
 from marnet.data.transforms import ImageSpec
 from marnet.encoders.hf_backbones import HFBackbone, rebuild_hf_backbone
 from marnet.encoders.text import describe_text_encoder, restore_text_encoder
 from marnet.errors import RunDirectoryError
-from marnet.model import TRAINING_ONLY, MARNet, build_model
+from marnet.model import TRAINING_ONLY, MARNet
 from marnet.modules.late_fusion import LateFusion
 
 CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", "manifest.csv"

@@ -94,6 +94,9 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Start from the backbone's published weights.")
     ] = False,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings to start from: paper, the literal reading; all others win over them.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML configuration; flags win over it.")] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
@@ -122,7 +125,10 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
             "balance": balance,
         },
     }
-    resolved = _resume_config(out, flags, config, sets or []) if resume else _new_config(flags, config, sets or [])
+    if resume:
+        resolved = _resume_config(out, {**flags, "preset": preset, "config": config}, sets or [])
+    else:
+        resolved = _new_config(flags, preset, config, sets or [])
 
     from marnet.training import fit, is_first_process
 
@@ -267,10 +273,10 @@ def demo(
     typer.echo(f"Report: {result.report}")
 
 
-def _new_config(flags: dict[str, Any], file: Path | None, sets: list[str]) -> "Config":
+def _new_config(flags: dict[str, Any], preset: str | None, file: Path | None, sets: list[str]) -> "Config":
     from marnet.config import make_config
 
-    config = make_config(_given(flags), file=file, sets=sets)
+    config = make_config(_given(flags), preset=preset, file=file, sets=sets)
     if config.data.features is not None:
         _refuse_beside_features(flags)
     elif not config.data.source:
@@ -297,7 +303,7 @@ def _refuse_beside_features(flags: dict[str, Any]) -> None:
         )
 
 
-def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: list[str]) -> "Config":
+def _resume_config(out: Path, flags: dict[str, Any], sets: list[str]) -> "Config":
     """The run's own configuration; only what does not change the model or the data may differ."""
     from marnet.checkpoint import CONFIG, read_run_config
     from marnet.config import make_config
@@ -307,8 +313,6 @@ def _resume_config(out: Path, flags: dict[str, Any], file: Path | None, sets: li
     allowed = {"epochs", "precision", "devices"}
     refused = [key for section in given.values() if isinstance(section, dict) for key in section if key not in allowed]
     refused += [key for key, value in given.items() if not isinstance(value, dict)]
-    if file is not None:
-        refused.append("config")
     if refused:
         typed = ", ".join(f"--{name.replace('_', '-')}" for name in refused)
         raise ConfigError(

@@ -1,7 +1,8 @@
 """The configuration: what can be set, its defaults, and how it is read and written.
 
 Only builders (`build_model`, `fit`, the loaders of data) and the command line see these classes; everything else takes
-plain arguments. A value comes from, in rising priority: the default here, the `--config` file, a flag or `--set a.b=c`.
+plain arguments. A value comes from, in rising priority: the default here, a preset, the `--config` file, a flag or
+`--set a.b=c`.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from marnet.errors import ConfigError, suggest
+from marnet.presets import preset_file
 
 Augmentation = Literal["none", "light", "strong"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
@@ -250,20 +252,26 @@ class Config(Section):
 
 
 def make_config(
-    values: Mapping[str, Any] | None = None, *, file: Path | str | None = None, sets: Sequence[str] = ()
+    values: Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    file: Path | str | None = None,
+    sets: Sequence[str] = (),
 ) -> Config:
-    """Build a `Config` from a YAML `file`, then nested `values`, then `sets` of the form `"a.b=c"`; later ones win.
+    """Build a `Config` from a `preset`, a YAML `file`, nested `values` and `sets` ("a.b=c" each); later ones win.
 
     Where `values` or `sets` name another method than the file, the file's module switches give way to that method's: a
     resolved file has the switches of its own method written out.
 
     Raises:
-        ConfigError: a key is unknown, a value does not fit, or the file cannot be read.
+        ConfigError: the preset or a key is unknown, a value does not fit, or the file cannot be read.
     """
     over = merge_settings({}, values or {})
     for assignment in sets:
         over = merge_settings(over, parse_assignment(assignment))
-    base: dict[str, Any] = read_yaml(Path(file)) if file is not None else {}
+    base: dict[str, Any] = {} if preset is None else read_yaml(preset_file(preset))
+    if file is not None:
+        base = merge_settings(base, read_yaml(Path(file)))
     if "method" in over and over["method"] != base.get("method", Config.model_fields["method"].default):
         base = merge_settings(
             base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)}
@@ -324,6 +332,18 @@ def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
             merge_settings(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
         )
     return merged
+
+
+def expand_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over those of the preset that they name under `preset`, where they name one.
+
+    Raises:
+        ConfigError: the preset is unknown.
+    """
+    rest = {name: value for name, value in settings.items() if name != "preset"}
+    if settings.get("preset") is None:
+        return rest
+    return merge_settings(read_yaml(preset_file(str(settings["preset"]))), rest)
 
 
 def parse_assignment(assignment: str) -> dict[str, Any]:

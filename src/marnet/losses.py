@@ -62,7 +62,7 @@ def matching_loss(z_v: Tensor, z_s: Tensor, scale: Tensor, positives: Tensor) ->
 
 
 def reconstruction_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error `()` over rows and coordinates of `(M, d_0)` (equation 9)."""
+    """Mean squared error `()` over rows and coordinates of `(M, d_0)` (equations 9 and 13)."""
     if len(prediction) == 0:
         return prediction.sum() * 0.0
     return functional.mse_loss(prediction, target)

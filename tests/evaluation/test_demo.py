@@ -25,7 +25,7 @@ def test_the_demo_trains_compares_and_writes_a_report_that_a_browser_opens(
     assert result.conditions == ("as trained", "viewpoint", "lighting", "clutter", "noise")
     assert {method: len(values) for method, values in result.top1.items()} == {"image-only": 5, "marnet": 5}
     html = result.report.read_text(encoding="utf-8")
-    for found in ("Case studies", "x_CDR", "image-only", "gated-logits", result.verdict.split(";")[0]):
+    for found in ("Case studies", "x_CDR", "image-only", "averaged", result.verdict.split(";")[0]):
         assert found in html
     for width in (375, 1280):
         found = look(result.report, width)

@@ -1,4 +1,4 @@
-"""The three fusions: their arithmetic, their start, and that every branch learns."""
+"""The fusions: their arithmetic, their start, and that every branch learns."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.modules.fusion import FUSIONS, BranchGate, Concatenation, GatedFeatures, GatedLogits, make_fusion
+from marnet.modules.fusion import FUSIONS, Averaged, BranchGate, Concatenation, GatedFeatures, GatedLogits, make_fusion
 
 WIDTHS = [6, 4, 5]
 
@@ -42,6 +42,7 @@ def test_every_fusion_gives_one_row_of_logits_an_image(kind: str, count: int) ->
 
 def test_the_names_are_those_of_the_configuration() -> None:
     assert {kind: type(make_fusion(kind, WIDTHS, 3)) for kind in FUSIONS} == {
+        "averaged": Averaged,
         "concat": Concatenation,
         "gated-features": GatedFeatures,
         "gated-logits": GatedLogits,
@@ -63,6 +64,16 @@ def test_gated_logits_start_as_their_mean() -> None:
     features, logits = branches()
     expected = (logits[0] + logits[1] + logits[2]) / 3
     torch.testing.assert_close(GatedLogits(WIDTHS, 7)(features, logits), expected)
+
+
+def test_averaged_worked_by_hand() -> None:
+    """The mean of the logits, not of the probabilities; the features have no say."""
+    logits = [torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.0, 4.0, 1.0]]), torch.tensor([[2.0, -1.0, 3.0]])]
+    for features in ([torch.zeros(1, 6)] * 3, [normal(1, width) for width in WIDTHS]):
+        torch.testing.assert_close(Averaged(WIDTHS, 3)(features, logits), torch.tensor([[1.0, 1.0, 1.0]]))
+    assert list(Averaged(WIDTHS, 3).parameters()) == []
+    with pytest.raises(ValueError, match=r"Logits of 2 branches came to a fusion; needed those of 3\."):
+        Averaged(WIDTHS, 3)(logits[:2], logits[:2])
 
 
 def test_gated_logits_worked_by_hand() -> None:
@@ -104,7 +115,7 @@ def test_concatenation_against_a_loop() -> None:
 def test_gradient_reaches_every_branch_and_every_weight(kind: str) -> None:
     fusion = make_fusion(kind, WIDTHS, 7)
     features, logits = branches()
-    learning = [x.requires_grad_() for x in (logits if kind == "gated-logits" else features)]
+    learning = [x.requires_grad_() for x in (logits if kind in {"averaged", "gated-logits"} else features)]
     functional.cross_entropy(fusion(features, logits), torch.tensor([0, 1, 2])).backward()
     for tensor in (*learning, *fusion.parameters()):
         assert tensor.grad is not None

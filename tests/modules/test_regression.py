@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from marnet.config import Guide
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction
 from marnet.modules.regression import SemanticRegression, count_parameters, hidden_as_large_as
 
@@ -12,31 +13,39 @@ X_V = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 X_S = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 
 
+both_guides = pytest.mark.parametrize("guide", ["features", "guess"])
+
+
+@both_guides
 @pytest.mark.parametrize(("visual", "semantic"), [(512, 128), (192, 384), (6, 4), (2048, 32)])
 @pytest.mark.parametrize(("hidden", "depth"), [(256, 2), (64, 1), (512, 4)])
-def test_it_is_as_large_as_the_diffusion(visual: int, semantic: int, hidden: int, depth: int) -> None:
-    diffusion = CrossModalDiffusionReconstruction(visual, semantic, hidden=hidden, depth=depth)
+def test_it_is_as_large_as_the_diffusion(visual: int, semantic: int, hidden: int, depth: int, guide: Guide) -> None:
+    diffusion = CrossModalDiffusionReconstruction(visual, semantic, guide=guide, hidden=hidden, depth=depth)
     wanted = count_parameters(diffusion)
-    width = hidden_as_large_as(wanted, visual, semantic, depth=depth)
-    rival = SemanticRegression(visual, semantic, hidden=width, depth=depth)
+    width = hidden_as_large_as(
+        wanted, lambda size: SemanticRegression(visual, semantic, guide=guide, hidden=size, depth=depth)
+    )
+    rival = SemanticRegression(visual, semantic, guide=guide, hidden=width, depth=depth)
     assert abs(count_parameters(rival) - wanted) < 0.01 * wanted
 
 
 def test_the_number_of_parameters_worked_by_hand() -> None:
     # norm 2*6; inlet 6*3+3; two blocks of 2*(3*3+3); outlet 3*4+4
     assert count_parameters(SemanticRegression(6, 4, hidden=3, depth=2)) == 12 + 21 + 48 + 16
+    # of the guess: 6*4+4 in place of the norm, and the inlet 4*3+3
+    assert count_parameters(SemanticRegression(6, 4, guide="guess", hidden=3, depth=2)) == 28 + 15 + 48 + 16
 
 
 def test_finding_the_width_draws_no_random_number() -> None:
     before = torch.get_rng_state()
-    hidden_as_large_as(10_000, 6, 4, depth=2)
+    hidden_as_large_as(10_000, lambda hidden: SemanticRegression(6, 4, hidden=hidden))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_its_target_is_that_of_the_diffusion() -> None:
     rival, diffusion = SemanticRegression(6, 4), CrossModalDiffusionReconstruction(6, 4)
     for module in (rival, diffusion):
-        module.fit_centre(X_S)
+        module.space.fit(X_S)
     found = rival(X_V, X_S)
     torch.testing.assert_close(found.target, diffusion(X_V, X_S).x0)
     by_hand = [[math.sqrt(4) * value / math.sqrt(sum(v * v for v in row)) for value in row] for row in X_S.tolist()]
@@ -56,12 +65,61 @@ def test_it_starts_as_the_mean_and_is_a_function_of_the_image() -> None:
     torch.testing.assert_close(module.sample(X_V[2:4]), first[2:4])
 
 
-def test_only_training_puts_noise_on_the_image() -> None:
-    module = SemanticRegression(6, 4, condition_noise=0.5).train()
+def test_its_space_is_that_of_the_diffusion_too() -> None:
+    rival, diffusion = (kind(6, 4, dimensions=3) for kind in (SemanticRegression, CrossModalDiffusionReconstruction))
+    for module in (rival, diffusion):
+        module.space.fit(X_S)
+    assert torch.equal(rival(X_V, X_S).target, diffusion(X_V, X_S).x0)
+    assert (rival.width, rival.semantic_width) == (3, 4)
+
+
+def test_an_untrained_network_leaves_the_guess_as_it_is() -> None:
+    module = SemanticRegression(6, 4, guide="guess").eval()
+    assert torch.equal(module.sample(X_V), torch.zeros(5, 4))
+    torch.nn.init.normal_(module.guide.map.weight)
+    torch.nn.init.normal_(module.guide.map.bias)
+    guess = X_V @ module.guide.map.weight.T + module.guide.map.bias
+    torch.testing.assert_close(module.sample(X_V), guess)
+    torch.testing.assert_close(module(X_V, X_S).guess, guess)
+    torch.testing.assert_close(module(X_V, X_S).prediction, guess)
+    assert SemanticRegression(6, 4)(X_V, X_S).guess is None
+
+
+def test_what_each_loss_teaches_under_a_guess() -> None:
+    """Regression teaches the network alone; the guess's own loss, and what is asked of x_CDR, reach the image."""
+    torch.manual_seed(0)
+    module = SemanticRegression(6, 4, guide="guess", hidden=8).train()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x_v = X_V.clone().requires_grad_()
+    found = module(x_v, X_S)
+    (found.prediction - found.target).square().mean().backward(retain_graph=True)
+    assert x_v.grad is None
+    assert {name for name, p in module.named_parameters() if p.grad is None} == {"guide.map.weight", "guide.map.bias"}
+    module.zero_grad()
+    (found.guess - found.x0).square().mean().backward()
+    assert (x_v.grad.abs().sum(1) > 0).all()
+    assert {name for name, p in module.named_parameters() if p.grad is not None} == {
+        "guide.map.weight",
+        "guide.map.bias",
+    }
+    weights = torch.randn(5, 4)
+    (gradient,) = torch.autograd.grad((weights * module.sample(x_v)).sum(), x_v)
+    torch.testing.assert_close(gradient, weights @ module.guide.map.weight)  # past the network, not through it
+
+
+def test_an_unknown_guide_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"guide is 'image'; needed one of guess, features\."):
+        SemanticRegression(6, 4, guide="image")
+
+
+@both_guides
+def test_only_training_puts_noise_on_the_image(guide: Guide) -> None:
+    module = SemanticRegression(6, 4, guide=guide, condition_noise=0.5).train()
     torch.nn.init.normal_(module.outlet.weight)
     assert not torch.allclose(module(X_V, X_S).prediction, module(X_V, X_S).prediction)
     assert torch.equal(module.sample(X_V), module.sample(X_V))
-    quiet = SemanticRegression(6, 4, condition_noise=0.0).train()
+    quiet = SemanticRegression(6, 4, guide=guide, condition_noise=0.0).train()
     torch.nn.init.normal_(quiet.outlet.weight)
     assert torch.equal(quiet(X_V, X_S).prediction, quiet.sample(X_V))
 
@@ -71,7 +129,7 @@ def test_it_learns_a_map_that_is_not_linear() -> None:
     x_v = torch.randn(256, 6)
     x_s = torch.stack([x_v[:, 0] * x_v[:, 1], x_v[:, 2].abs(), x_v[:, 3].sin(), torch.ones(256)], dim=-1)
     module = SemanticRegression(6, 4, hidden=64, condition_noise=0.0)
-    module.fit_centre(x_s)
+    module.space.fit(x_s)
     optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
     first = last = 0.0
     for step in range(300):
@@ -83,3 +141,21 @@ def test_it_learns_a_map_that_is_not_linear() -> None:
         last = float(loss.detach())
         first = last if step == 0 else first
     assert last < 0.05 * first
+
+
+def test_it_mends_what_a_linear_guess_gets_wrong() -> None:
+    torch.manual_seed(0)
+    x_v = torch.randn(256, 6)
+    x_s = (3 * x_v[:, :4]).tanh()
+    module = SemanticRegression(6, 4, dimensions=4, guide="guess", hidden=64, condition_noise=0.0)
+    module.space.fit(x_s)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    for _ in range(500):
+        found = module(x_v, x_s)
+        errors = [torch.nn.functional.mse_loss(part, found.target) for part in (found.guess, found.prediction)]
+        optimiser.zero_grad()
+        sum(errors).backward()
+        optimiser.step()
+    of_the_guess, of_the_whole = (float(error.detach()) for error in errors)
+    assert of_the_guess < 0.5  # of a variance of 1
+    assert of_the_whole < 0.3 * of_the_guess

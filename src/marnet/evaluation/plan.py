@@ -14,6 +14,7 @@ from marnet.config import (
     Config,
     Method,
     Section,
+    expand_preset,
     explain,
     make_config,
     merge_settings,
@@ -61,7 +62,7 @@ class Arm(Section):
 class ComparisonConfig(Section):
     """What `marnet compare` reads from its file."""
 
-    base: dict[str, Any] = Field(description="settings of every run, as in a file for 'marnet train --config'")
+    base: dict[str, Any] = Field(description="settings of every run, as in a file for --config; preset: NAME")
     arms: list[Arm] = Field(min_length=1)
     seeds: int = Field(5, ge=1, description="how many; they count from 0")
     split: Literal["train", "val", "test"] = Field("val", description="the split that the arms are judged on")
@@ -130,7 +131,7 @@ def read_comparison_config(
 def base_config(comparison: ComparisonConfig) -> Config:
     """The settings that all arms share."""
     try:
-        return make_config(comparison.base)
+        return make_config(expand_preset(comparison.base))
     except ConfigError as error:
         raise ConfigError(f"In 'base' of the comparison: {error}") from None
 
@@ -141,9 +142,9 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
     Raises:
         ConfigError: the arm's settings do not fit, or its placebo has no text to act on.
     """
-    values = merge_settings(comparison.base, arm.settings)
-    values = merge_settings(values, {"method": arm.method, "training": {"seed": seed}})
     try:
+        values = merge_settings(expand_preset(comparison.base), expand_preset(arm.settings))
+        values = merge_settings(values, {"method": arm.method, "training": {"seed": seed}})
         config = make_config(values)
         if arm.placebo is not None and not config.needs_text:
             raise ConfigError(f"method {arm.method!r} learns from no text, so that a placebo for texts says nothing.")

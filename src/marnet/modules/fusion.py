@@ -15,8 +15,14 @@ from marnet.config import FusionKind
 class Averaged(nn.Module):
     """The mean of the branches' own predictions. The default: a gate would lean on what fits training best."""
 
+    def __init__(self, widths: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        self.branches = len(widths)
+
     def forward(self, features: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
         """Fused logits `(B, C)` from logits, one `(B, C)` a branch."""
+        if len(logits) != self.branches:
+            raise ValueError(f"Logits of {len(logits)} branches came to a fusion; needed those of {self.branches}.")
         return torch.stack(list(logits), dim=1).mean(1)
 
 
@@ -79,7 +85,7 @@ class BranchGate(nn.Module):
 
 
 FUSIONS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
-    "averaged": lambda widths, num_classes: Averaged(),
+    "averaged": Averaged,
     "concat": Concatenation,
     "gated-features": GatedFeatures,
     "gated-logits": GatedLogits,

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from marnet.config import Guide, Parametrisation, Sampler, Schedule
 from marnet.modules import diffusion
+from marnet.modules.guide import ImageGuide
 from marnet.modules.semantics import SemanticSpace
 
 
@@ -66,7 +67,7 @@ class _Block(nn.Module):
 
 
 class CrossModalDiffusionReconstruction(nn.Module):
-    """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10).
+    """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10, 13).
 
     The diffused variable is x_0 of `SemanticSpace`. What guides is either the image's features, or (ours) a linear
     guess of x_0 from them, which the denoiser corrects. The guess has a loss of its own, and the denoiser's gradient
@@ -114,7 +115,6 @@ class CrossModalDiffusionReconstruction(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, known in (
-            ("guide", guide, get_args(Guide)),
             ("schedule", schedule, get_args(Schedule)),
             ("prediction", prediction, get_args(Parametrisation)),
             ("sampler", sampler, get_args(Sampler)),
@@ -124,18 +124,15 @@ class CrossModalDiffusionReconstruction(nn.Module):
         diffusion.sampling_timesteps(timesteps, steps)  # refuses a wrong number of steps before any training
         self.space = SemanticSpace(semantic_width, dimensions=dimensions)
         self.width = self.space.width
-        self.guesses = guide == "guess"
         self.timesteps = timesteps
         self.prediction = prediction
         self.sampler = sampler
         self.steps = steps
         self.guidance_scale = guidance_scale
         self.condition_dropout = condition_dropout
-        self.condition_noise = condition_noise
-        self.guide = make_guide(guide, visual_width, self.width)
-        condition_width = self.width if self.guesses else visual_width
-        self.no_image = nn.Parameter(torch.zeros(condition_width))
-        self.denoiser = Denoiser(self.width, condition_width, hidden=hidden, depth=depth)
+        self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise)
+        self.no_image = nn.Parameter(torch.zeros(self.guide.width))
+        self.denoiser = Denoiser(self.width, self.guide.width, hidden=hidden, depth=depth)
         self.register_buffer("alpha_bar", diffusion.make_alpha_bar(schedule, timesteps), persistent=False)  # (T,)
         self.register_buffer("start", torch.zeros(self.width))
         # |x_0| is sqrt(d_0) and the centre's length at most that, so no coordinate of their difference is larger:
@@ -159,11 +156,13 @@ class CrossModalDiffusionReconstruction(nn.Module):
         if noise is None:
             noise = torch.randn_like(x0)
         alpha_bar = self.alpha_bar[t, None]  # (B, 1)
-        guide: Tensor = self.guide(x_v)
-        condition = self._training_condition(guide.detach() if self.guesses else guide)
+        condition, guess = self.guide.for_training(x_v)
+        if self.training:
+            dropped = torch.rand(len(condition), 1, device=condition.device) < self.condition_dropout
+            condition = torch.where(dropped, self.no_image, condition)
         output = self._denoise(diffusion.add_noise(x0, noise, alpha_bar), t, condition)
         target = diffusion.training_target(self.prediction, x0, noise, alpha_bar)
-        return ReconstructionOutput(output, target, x0, guide if self.guesses else None)
+        return ReconstructionOutput(output, target, x0, guess)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """x_CDR `(B, d_0)`: the reverse process guided by image features `(B, D_v)` (equation 10).
@@ -213,32 +212,12 @@ class CrossModalDiffusionReconstruction(nn.Module):
         return without + self.guidance_scale * (with_image - without)
 
     def _denoise(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """The denoiser's output `(B, d_0)`; where a guess of x_0 guides and x_0 is predicted, a correction of it."""
-        if not self.guesses:
-            return self.denoiser(x, t, condition)  # type: ignore[no-any-return]
-        correction: Tensor = self.denoiser(x, t, condition.detach())
-        return condition + correction if self.prediction == "x0" else correction
-
-    def _training_condition(self, condition: Tensor) -> Tensor:
-        if not self.training:
-            return condition
-        if self.condition_noise:
-            condition = condition + self.condition_noise * torch.randn_like(condition)
-        dropped = torch.rand(len(condition), 1, device=condition.device) < self.condition_dropout
-        return torch.where(dropped, self.no_image, condition)
-
-
-def make_guide(kind: Guide, visual_width: int, width: int) -> nn.Module:
-    """What maps image features `(B, D_v)` to the condition: their layer norm, or a linear guess `(B, d_0)` of x_0.
-
-    The guess starts as the constant 0, the mean of the centred semantics.
-    """
-    if kind == "features":
-        return nn.LayerNorm(visual_width)
-    guess = nn.Linear(visual_width, width)
-    nn.init.zeros_(guess.weight)
-    nn.init.zeros_(guess.bias)
-    return guess
+        """The output `(B, d_0)`. Where x_0 is predicted under a guess of it, the denoiser corrects the guess, and what
+        is learned from x_CDR reaches the guess past the denoiser, not through it.
+        """
+        if self.guide.guesses and self.prediction == "x0":
+            return condition + self.denoiser(x, t, condition.detach())  # type: ignore[no-any-return]
+        return self.denoiser(x, t, condition)  # type: ignore[no-any-return]
 
 
 def time_embedding(t: Tensor, width: int, *, longest_period: float = 10_000.0) -> Tensor:

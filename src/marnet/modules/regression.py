@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marnet.config import Guide
-from marnet.modules.reconstruction import ReconstructionOutput, make_guide
+from marnet.modules.guide import ImageGuide
+from marnet.modules.reconstruction import ReconstructionOutput
 from marnet.modules.semantics import SemanticSpace
 
 
@@ -25,6 +26,9 @@ class SemanticRegression(nn.Module):
         guide: as in CDR; the MLP corrects a guess, or maps the features.
         hidden, depth: size of the residual MLP; `hidden_as_large_as` finds the width for a number of parameters.
         condition_noise: standard deviation of the noise on the condition in training.
+
+    Raises:
+        ValueError: `guide` is unknown.
     """
 
     def __init__(
@@ -41,10 +45,8 @@ class SemanticRegression(nn.Module):
         super().__init__()
         self.space = SemanticSpace(semantic_width, dimensions=dimensions)
         self.width = self.space.width
-        self.guesses = guide == "guess"
-        self.condition_noise = condition_noise
-        self.guide = make_guide(guide, visual_width, self.width)
-        self.inlet = nn.Linear(self.width if self.guesses else visual_width, hidden)
+        self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise)
+        self.inlet = nn.Linear(self.guide.width, hidden)
         self.blocks = nn.ModuleList(_Block(hidden) for _ in range(depth))
         self.outlet = nn.Linear(hidden, self.width)
         nn.init.zeros_(self.outlet.weight)
@@ -62,23 +64,20 @@ class SemanticRegression(nn.Module):
 
         `t` and `noise` belong to diffusion and change nothing here.
         """
-        guide: Tensor = self.guide(x_v)
-        condition = guide.detach() if self.guesses else guide
-        if self.training and self.condition_noise:
-            condition = condition + self.condition_noise * torch.randn_like(condition)
+        condition, guess = self.guide.for_training(x_v)
         x0 = self.space(x_s)
-        return ReconstructionOutput(self._regress(condition), x0, x0, guide if self.guesses else None)
+        return ReconstructionOutput(self._regress(condition), x0, x0, guess)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """The predicted semantics `(B, d_0)` of image features `(B, D_v)`; `noise` and `steps` change nothing here."""
         return self._regress(self.guide(x_v))
 
     def _regress(self, condition: Tensor) -> Tensor:
-        h = self.inlet(condition.detach() if self.guesses else condition)
+        h = self.inlet(condition.detach() if self.guide.guesses else condition)
         for block in self.blocks:
             h = block(h)
         output: Tensor = self.outlet(functional.layer_norm(h, h.shape[-1:]))
-        return condition + output if self.guesses else output
+        return condition + output if self.guide.guesses else output
 
 
 class _Block(nn.Module):

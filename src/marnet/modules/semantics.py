@@ -30,8 +30,9 @@ class SemanticSpace(nn.Module):
         self.semantic_width = semantic_width
         self.whiten = dimensions is not None
         self.width = semantic_width if dimensions is None else min(dimensions, semantic_width)
-        self.register_buffer("mean", torch.zeros(semantic_width))
-        self.register_buffer("whitening", torch.eye(semantic_width, self.width))
+        if self.whiten:
+            self.register_buffer("mean", torch.zeros(semantic_width))
+            self.register_buffer("whitening", torch.eye(semantic_width, self.width))
         self.register_buffer("centre", torch.zeros(self.width))
 
     @torch.no_grad()
@@ -57,10 +58,11 @@ def whitening_matrix(x_s: Tensor, width: int) -> Tensor:
     Its columns are the directions of largest variance first; where the features vary in fewer directions than `width`,
     the rest is zero.
     """
-    centred = (x_s - x_s.mean(0)).double()
+    x_s, dtype = x_s.double(), x_s.dtype  # in single precision equal rows would differ from their mean
+    centred = x_s - x_s.mean(0)
     spread, directions = torch.linalg.eigh(centred.T @ centred / len(x_s))  # ascending
     spread, directions = spread.flip(0).clamp(min=0).sqrt()[:width], directions.flip(1)[:, :width]
     kept = spread > _NEGLIGIBLE * spread[0] if float(spread[0]) > 0 else torch.zeros_like(spread, dtype=torch.bool)
     factors = torch.where(kept, 1 / spread.clamp(min=torch.finfo(spread.dtype).tiny), torch.zeros_like(spread))
     matrix: Tensor = directions * factors
-    return matrix.to(x_s.dtype)
+    return matrix.to(dtype)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from marnet.building import build_backbone, build_model
 from marnet.checkpoint import MANIFEST, load_run, save_weights, start_run_directory
 from marnet.config import Config, cache_directory
 from marnet.data.dataset import ImageTextDataset, open_splits
@@ -29,7 +30,6 @@ from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import RunDirectoryError
 from marnet.inference import make_loader
-from marnet.model import build_backbone, build_model
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
 _logger = logging.getLogger("marnet")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
+from marnet.building import build_backbone, build_model
 from marnet.checkpoint import (
     MANIFEST,
     METRICS,
@@ -32,7 +33,7 @@ from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError, DataError
 from marnet.inference import collect_outputs, make_loader
 from marnet.metrics import Metrics, MultiLabelMetrics
-from marnet.model import MARNet, build_backbone, build_model
+from marnet.model import MARNet
 from marnet.tasks import TASKS, make_task
 from marnet.training.features import open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
