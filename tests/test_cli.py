@@ -171,6 +171,6 @@ def test_help_shows_the_defaults_that_training_has(
         ("--on-bad-image", config.data.on_bad_image),
     ):
         assert f"[default: ({default})]" in lines[option]
-    for command, options in (("compare", 6), ("report", 3), ("embed", 2), ("evaluate", 1), ("demo", 2)):
+    for command, options in (("compare", 5), ("report", 3), ("embed", 2), ("evaluate", 1), ("demo", 2)):
         _, text, _ = call(command, "--help", capsys=capsys)
         assert text.count("[default: ") == options, text

@@ -26,7 +26,7 @@ def print_robustness(found: "Robustness", title: str) -> None:
 
     content = robustness_json(found)
     table = Table(title=title)
-    table.add_column("corruption")
+    table.add_column("corruption", no_wrap=True)
     for heading in ("1", "2", "3", "4", "5", "mean"):
         table.add_column(heading, justify="right")
     if found.baseline is not None:

@@ -227,6 +227,7 @@ def test_changed_data_are_noticed(file: Path, manifest_file: Path, tmp_path: Pat
         run_comparison(read(file, seeds=1, base={"data": {"source": str(other)}}), out)
 
 
+@pytest.mark.slow
 def test_from_the_file_to_the_report(
     manifest_file: Path,
     file: Path,

@@ -63,7 +63,8 @@ def test_figures_and_tables_lie_beside_it(whole: Path) -> None:
     figures = {path.name for path in (whole / "figures").iterdir()}
     for name in (
         "training-loss", "training-accuracy", "loss-terms-marnet", "robustness", "robustness-ours",
-        "robustness-map", "robustness-fog", "confusion", "class-changes", "reliability", "coverage", "features-marnet-x_v", "features-marnet-x_CDR",
+        "robustness-map", "robustness-fog", "confusion", "class-changes", "reliability", "coverage",
+        "features-marnet-x_v", "features-marnet-x_CDR",
     ):  # fmt: skip
         assert {f"{name}.svg", f"{name}.png"} <= figures
     assert (whole / "tables" / "main.tex").is_file()

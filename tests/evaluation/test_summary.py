@@ -156,14 +156,12 @@ def test_records_that_cannot_be_compared_are_refused(records: list[RunRecord], s
 def test_a_placebo_is_what_its_record_says_and_of_the_arm_that_is_set_up_the_same() -> None:
     def run(arm: str, placebo: str | None, text: str, **training: object) -> RunRecord:
         config = {"method": "marnet", "text": {"name": text}, "training": {"lr": 0.1, **training}}
-        return record("marnet", 0, 5, arm=arm, placebo=placebo, config=config)
+        return record("marnet", 0, 5).model_copy(update={"arm": arm, "placebo": placebo, "config": config})
 
     results = summarise(
         [
             run("wide", None, "bow", seed=0, devices="cpu"),
-            run(
-                "control", "random", "random:bow", seed=1, devices="cuda:1"
-            ),  # neither seed nor device tells them apart
+            run("control", "random", "random:bow", seed=1, devices="cuda:1"),  # seed and device do not matter
             run("wide-shuffled", "shuffled", "tags"),  # of a text encoder that no other arm has
             run("meaning-random", None, "tags", lr=0.2),  # a method whose name ends like a placebo's
         ]
