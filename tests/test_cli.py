@@ -191,3 +191,27 @@ def test_the_package_starts_without_loading_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_help_shows_the_defaults_that_training_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no line of the help is broken
+    config = make_config({})
+    _, text, _ = call("train", "--help", capsys=capsys)
+    lines = {line.split()[1]: line for line in text.splitlines() if line.startswith("│")}
+    for option, default in (
+        ("--backbone", config.backbone.name),
+        ("--method", config.method),
+        ("--epochs", config.training.epochs),
+        ("--batch-size", config.training.batch_size),
+        ("--lr", config.training.lr),
+        ("--seed", config.training.seed),
+        ("--precision", config.training.precision),
+        ("--devices", config.training.devices),
+        ("--on-bad-image", config.data.on_bad_image),
+    ):
+        assert f"[default: ({default})]" in lines[option]
+    for command, options in (("compare", 5), ("report", 3), ("embed", 2), ("evaluate", 1), ("demo", 2)):
+        _, text, _ = call(command, "--help", capsys=capsys)
+        assert text.count("[default: ") == options, text

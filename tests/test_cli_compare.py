@@ -10,10 +10,10 @@ import yaml
 from marnet.cli import main
 
 
-def call(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def call(*arguments: str | Path, capsys: pytest.CaptureFixture[str], command: str = "compare") -> tuple[int, str, str]:
     """Run the command in this process: its exit code, stdout and stderr."""
     previous = sys.argv
-    sys.argv = ["marnet", "compare", *map(str, arguments)]
+    sys.argv = ["marnet", command, *map(str, arguments)]
     try:
         with pytest.raises(SystemExit) as stopped:
             main()
@@ -64,7 +64,17 @@ def test_flags_win_over_the_file_and_every_run_is_told_of(
     assert " left" in err.splitlines()[-2]
     assert "2 of 2: marnet, seed 0: top-1 " in err.splitlines()[-1]
     assert "epoch 1 of 1" not in err
-    assert "2 in all, 2 new" in out
+    folder = tmp_path / "comparisons" / "small"
+    assert out.endswith(
+        "2 in all, 2 new\nResults: comparisons/small/results.md\nReport: comparisons/small/report.html\n"
+    )
+    for name in ("results.md", "results.json", "report.html", "tables/main.tex", "figures/confusion.svg"):
+        assert (folder / name).is_file(), name
+    page = (folder / "report.html").read_bytes()
+    assert call(folder, command="report", capsys=capsys)[0] == 0
+    again = (folder / "report.html").read_bytes()
+    assert b"marnet against image-only" in page
+    assert b"marnet against image-only" in again
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from marnet.evaluation.corruptions import CORRUPTIONS, HELD_OUT, OURS, STANDARD
 from marnet.evaluation.robustness import Robustness
 from marnet.metrics import Metrics
 
-METRICS = Metrics(top1=0.9, top5=1.0, macro_f1=0.8, nll=0.3, ece=0.05, brier=0.2, aurc=0.02, n=40)
+METRICS = Metrics(top1=0.9, top5=1.0, macro_f1=0.8, macro_recall=0.7, nll=0.3, ece=0.05, brier=0.2, aurc=0.02, n=40)
 
 
 def call(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

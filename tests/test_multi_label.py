@@ -205,3 +205,32 @@ def test_info_counts_classes_of_an_image(
     blank = sum(not row.label for row in read_manifest(salads, labels="multi").records)
     assert found["total"]["without_class"] == blank > 0
     assert (found["total"]["classes_per_image"]["min"], found["total"]["classes_per_image"]["max"]) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "purpose"),
+    [(["report"], "A report or a comparison"), (["evaluate", "--corruptions"], "Judging corrupted images")],
+)
+def test_what_needs_one_class_an_image_says_so(
+    run: Path, arguments: list[str], purpose: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = call(*arguments, run, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1
+    assert printed == (
+        f"Error: The run {run} has images with several classes (data.labels 'multi'). {purpose} needs one class an "
+        f"image (data.labels 'single'). The figures of a run with several are printed by 'marnet evaluate RUN', "
+        f"without --corruptions.\n"
+    )
+    assert not (run / "report.html").exists()
+
+
+def test_a_comparison_is_refused_before_any_training(
+    salads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = {"data": {"source": str(salads), "labels": "multi"}}
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump({"base": base, "arms": ["marnet"]}))
+    arguments = ["compare", tmp_path / "file.yaml", "--out", tmp_path / "out"]
+    code, printed = call(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1
+    assert f"{salads} has images with several classes (data.labels 'multi'). A comparison needs one class" in printed
+    assert not (tmp_path / "out").exists()

@@ -65,7 +65,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME  [default: timm:resnet18]"),
+        typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME", show_default="timm:resnet18"),
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="single (the default), or multi: a label is a comma list of classes.")
@@ -73,23 +73,23 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     method: Annotated[
         str | None,
         typer.Option(
-            help="marnet, match, reconstruct, image-only, regress, multitask or late-fusion  [default: marnet]"
+            help="marnet, match, reconstruct, image-only, regress, multitask or late-fusion", show_default="marnet"
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")
+        int | None, typer.Option(help="Side of the input in pixels", show_default="the backbone's")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 60]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 32]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW  [default: 0.001]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes weights, order and noise  [default: 0]")] = None,
-    precision: Annotated[str | None, typer.Option(help="32, 16-mixed, bf16-mixed or 64  [default: 32]")] = None,
-    devices: Annotated[str | None, typer.Option(help="auto, a count, cpu, cpu:2, cuda:1  [default: auto]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows", show_default="60")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step", show_default="32")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW", show_default="0.001")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes weights, order and noise", show_default="0")] = None,
+    precision: Annotated[str | None, typer.Option(help="32, 16-mixed, bf16-mixed or 64", show_default="32")] = None,
+    devices: Annotated[str | None, typer.Option(help="auto, a count, cpu, cpu:2, cuda:1", show_default="auto")] = None,
     balance: Annotated[
         str | None, typer.Option(help="For rare classes: none (the default), weights, sampler or logit-adjust.")
     ] = None,
     on_bad_image: Annotated[
-        str | None, typer.Option(help="stop before training, or skip broken images  [default: stop]")
+        str | None, typer.Option(help="stop before training, or skip broken images", show_default="stop")
     ] = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Start from the backbone's published weights.")
@@ -144,10 +144,10 @@ def embed(  # noqa: PLR0917 - typer calls it by keyword
     source: Annotated[str, typer.Argument(help="As for 'marnet train --data'.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
     labels: Annotated[str | None, typer.Option(help="As for 'marnet train'.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="As for 'marnet train'  [default: timm:resnet18]")] = None,
+    backbone: Annotated[str | None, typer.Option(help="As for 'marnet train'", show_default="timm:resnet18")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the backbone's published weights.")] = False,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the input in pixels  [default: the backbone's]")
+        int | None, typer.Option(help="Side of the input in pixels", show_default="the backbone's")
     ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of data and backbone, as section.key=value.")

@@ -12,18 +12,23 @@ if TYPE_CHECKING:
 def compare(  # noqa: PLR0917 - typer calls it by keyword
     config: Annotated[Path, typer.Argument(help="A YAML file; see docs/comparing.md.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="The folder for results  [default: that of the file, else comparisons/NAME]")
+        Path | None, typer.Option(help="The folder for results", show_default="that of the file, else comparisons/NAME")
     ] = None,
     data: Annotated[str | None, typer.Option(help="A source in place of that of the file; see docs/data.md.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0  [default: that of the file]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0", show_default="that of the file")] = None,
     methods: Annotated[
         str | None, typer.Option(help="Only these arms of the file this time, such as image-only,marnet.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Judge on train, val or test  [default: that of the file]")] = None,
-    label_budget: Annotated[
-        float | None, typer.Option(help="Share of training rows to train on, class by class  [default: 1]")
+    split: Annotated[
+        str | None, typer.Option(help="Judge on train, val or test", show_default="that of the file")
     ] = None,
-    text_budget: Annotated[float | None, typer.Option(help="Share of training texts to keep  [default: 1]")] = None,
+    label_budget: Annotated[
+        float | None,
+        typer.Option(help="Share of training rows to train on, class by class", show_default="that of the file"),
+    ] = None,
+    text_budget: Annotated[
+        float | None, typer.Option(help="Share of training texts to keep", show_default="that of the file")
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of every run, as section.key=value; may be repeated."),

@@ -20,18 +20,18 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The HTML file to write (default: report.html in the folder of the one run or comparison)",
-            show_default=False,
+            help="The HTML file to write",
+            show_default="report.html in the folder of the one run or comparison",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of runs: judge them on train, val or test (default: val)", show_default=False)
+        str | None, typer.Option(help="Of runs: judge them on train, val or test", show_default="val")
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Of a comparison: the arm to compare with (default: image-only)",
-            show_default=False,
+            help="Of a comparison: the arm to compare with",
+            show_default="image-only",
         ),
     ] = None,
     figures: Annotated[

@@ -4,13 +4,14 @@ import html
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from marnet.evaluation.arms import KNOWN_ARMS
 from marnet.evaluation.records import RunRecord
 
 CLASSES = ["apple", "lime", "eel", "plum", "leek"]
@@ -27,7 +28,15 @@ EFFECTS = {  # in points of top-1 over image-only
 }
 
 
-def simulate_record(arm: str, seed: int, *, effect: float, robust: bool = True, images: int = 400) -> RunRecord:
+def simulate_record(
+    arm: str,
+    seed: int,
+    *,
+    effect: float,
+    robust: bool = True,
+    images: int = 400,
+    corruptions: Sequence[str] = CORRUPTIONS,
+) -> RunRecord:
     """A run whose top-1 is 60 % plus `effect` points plus what the seed does to it (standard deviation 1 point)."""
     common = np.random.default_rng(seed)
     labels = common.integers(0, len(CLASSES), images)
@@ -42,7 +51,9 @@ def simulate_record(arm: str, seed: int, *, effect: float, robust: bool = True, 
     predictions = np.where(right, labels, (labels + 1 + (labels > 2)) % len(CLASSES))
     confidences = np.clip(np.where(right, 0.75, 0.55) + own.normal(0, 0.12, images), 0.21, 0.99)
     top1 = float(right.mean())
-    robustness = {name: [top1 - 0.04 * (s + 1) - 0.05 * i for s in range(5)] for i, name in enumerate(CORRUPTIONS)}
+    robustness = {name: [top1 - 0.04 * (s + 1) - 0.02 * i for s in range(5)] for i, name in enumerate(corruptions)}
+    known = KNOWN_ARMS[arm]
+    settings = {"matching": 0.2} | known.settings.get("losses", {})
     history = [
         {
             "epoch": float(epoch),
@@ -59,6 +70,7 @@ def simulate_record(arm: str, seed: int, *, effect: float, robust: bool = True, 
         key=f"{arm}{seed}",
         source="simulated",
         split="test",
+        placebo=known.placebo,
         classes=CLASSES,
         metrics={"top1": top1, "nll": 1.2 - top1 / 2, "ece": 0.05, "n": float(images)},
         labels=labels.tolist(),
@@ -66,7 +78,7 @@ def simulate_record(arm: str, seed: int, *, effect: float, robust: bool = True, 
         confidences=confidences.tolist(),
         robustness=robustness if robust else None,
         history=history,
-        config={"method": arm, "training": {"epochs": 5, "seed": seed}, "losses": {"matching": 0.2}},
+        config={"method": known.method, "training": {"epochs": 5, "seed": seed}, "losses": settings},
         environment={"python": "3.11", "packages": {"torch": "2"}},
         seconds=10.0 + seed,
     )
@@ -77,10 +89,15 @@ def make_records() -> Callable[..., list[RunRecord]]:
     """Records of several arms and seeds; `effects` in points, by arm."""
 
     def make(
-        seeds: int = 6, effects: dict[str, float] | None = None, *, robust: bool = True, images: int = 400
+        seeds: int = 6,
+        effects: dict[str, float] | None = None,
+        *,
+        robust: bool = True,
+        images: int = 400,
+        corruptions: Sequence[str] = CORRUPTIONS,
     ) -> list[RunRecord]:
         return [
-            simulate_record(arm, seed, effect=effect, robust=robust, images=images)
+            simulate_record(arm, seed, effect=effect, robust=robust, images=images, corruptions=corruptions)
             for arm, effect in (EFFECTS if effects is None else effects).items()
             for seed in range(seeds)
         ]

@@ -1,5 +1,6 @@
 """A comparison as a whole: what it writes, and that stopping it at any time loses and repeats nothing."""
 
+import csv
 import fcntl
 import json
 import os
@@ -7,22 +8,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from torch import Tensor
 
 import marnet
+from marnet.cli import main
 from marnet.config import Config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError, DataError, NonFiniteLossError, RunDirectoryError
 from marnet.evaluation import single_run
 from marnet.evaluation.compare import run_comparison
+from marnet.evaluation.corruptions import CORRUPTIONS, STANDARD
 from marnet.evaluation.plan import ComparisonConfig, ComparisonData, configure, plan_run, read_comparison_config
-from marnet.evaluation.records import RunRecord
+from marnet.evaluation.records import RunRecord, read_record
 from marnet.evaluation.single_run import training_rows
 from marnet.training.fit import fit
 
@@ -60,6 +65,18 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, bool]]:
 
 def read(file: Path, sets: tuple[str, ...] = (), **values: Any) -> ComparisonConfig:
     return read_comparison_config(file, values=values, sets=sets)
+
+
+def call(*arguments: str | Path) -> int:
+    """Run a command in this process and return its exit code."""
+    previous = sys.argv
+    sys.argv = ["marnet", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    finally:
+        sys.argv = previous
+    return int(stopped.value.code or 0)
 
 
 def results_of(records: tuple[RunRecord, ...]) -> list[dict[str, Any]]:
@@ -208,6 +225,58 @@ def test_changed_data_are_noticed(file: Path, manifest_file: Path, tmp_path: Pat
     other.write_text("\n".join(rows[:-1]) + "\n")
     with pytest.raises(RunDirectoryError, match=r"the rows of the data was '[0-9a-f]{16}' and is now '"):
         run_comparison(read(file, seeds=1, base={"data": {"source": str(other)}}), out)
+
+
+@pytest.mark.slow
+def test_from_the_file_to_the_report(
+    manifest_file: Path,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    look: Callable[[Path, int], Any],
+) -> None:
+    """Three arms by two seeds under every corruption, as typed; then the report alone, and in a browser."""
+    rows = list(csv.reader(manifest_file.open(encoding="utf-8")))
+    few = [row for number, row in enumerate(rows) if row[3] != "val" or number % 6 == 0]  # val is judged 111 times
+    with manifest_file.with_name("few.csv").open("w", newline="", encoding="utf-8") as target:
+        csv.writer(target).writerows(few)
+    content = yaml.safe_load(file.read_text())
+    content["base"]["data"]["source"] = str(manifest_file.with_name("few.csv"))
+    content["base"]["training"]["epochs"] = 1
+    file.write_text(yaml.safe_dump({**content, "corruptions": True}))
+    out = tmp_path / "out"
+
+    assert call("compare", file, "--out", out) == 0
+    shown = capsys.readouterr().out
+    assert shown.endswith(f"6 in all, 6 new\nResults: {out / 'results.md'}\nReport: {out / 'report.html'}\n")
+    written = (out / "results.md").read_text(encoding="utf-8")
+    assert "mean of 15 standard" in written
+    assert "mean of 4 held out" in written
+    assert "marnet less shuffled text" in written
+    found = json.loads((out / "results.json").read_text())
+    ours = next(arm for arm in found["arms"] if arm["arm"] == "marnet")
+    record = read_record(out / "runs" / "marnet" / "seed-0.json")
+    assert set(record.robustness) == set(CORRUPTIONS)
+    second = read_record(out / "runs" / "marnet" / "seed-1.json").robustness
+    assert ours["metrics"]["mean_corruption_accuracy"]["mean"] == pytest.approx(
+        np.mean([each[name] for each in (record.robustness, second) for name in STANDARD])
+    )
+    placebo = next(arm for arm in found["arms"] if arm["arm"] == "marnet-shuffled")
+    assert placebo["standing"] == {"kind": "placebo", "of": "marnet", "placebo": "shuffled"}
+    for name in ("robustness", "robustness-held-out", "robustness-ours", "robustness-map", "features-marnet-x_CDR"):
+        assert (out / "figures" / f"{name}.svg").is_file(), name
+    assert (out / "tables" / "corruptions.tex").is_file()
+
+    before = (out / "report.html").read_bytes()
+    assert b"What the features look like</h2>" in before
+    (out / "report.html").unlink()
+    assert call("report", out) == 0
+    assert (out / "report.html").read_bytes() == before
+    for width in (375, 1280):
+        seen = look(out / "report.html", width)
+        assert "CONSOLE" not in seen.log, seen.log
+        assert seen.too_wide == []
+        assert seen.widths[0] == seen.widths[1]
 
 
 class _Enough(Exception):  # noqa: N818 - not an error: all that is wanted has been seen

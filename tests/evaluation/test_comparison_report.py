@@ -9,8 +9,10 @@ import pytest
 
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.comparison_report import is_comparison, write_comparison_report
+from marnet.evaluation.corruptions import OURS, STANDARD
+from marnet.evaluation.judge import judge
 from marnet.evaluation.records import RunRecord, write_record
-from marnet.evaluation.run_report import judge
+from marnet.inference import load
 
 Make = Callable[..., list[RunRecord]]
 
@@ -24,15 +26,18 @@ def write_records(records: list[RunRecord], out: Path) -> None:
 def whole(make_records: Make, trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison with every kind of arm and one run directory, that of marnet's seed 0."""
     out = tmp_path_factory.mktemp("comparison")
-    real = judge(trained_run, "marnet", "val").record
-    records = make_records(6)
+    predictor = load(trained_run)
+    real = judge(predictor, predictor.manifest(), "val", arm="marnet").record
+    records = make_records(6, corruptions=(*STANDARD, *OURS))
     shared = {"classes": real.classes, "split": "val"}
     for record in records:
         labels = [label % 3 for label in record.labels]
         predictions = [label % 3 for label in record.predictions]
         fields = {**shared, "labels": labels, "predictions": predictions}
-        if record.arm == "marnet":
+        if record.arm == "marnet" or record.placebo == "shuffled":
             fields["config"] = real.config
+        elif record.placebo == "random":
+            fields["config"] = {**real.config, "text": {**real.config["text"], "name": "random:bow"}}
         write_records([record.model_copy(update=fields)], out)
     shutil.copytree(trained_run, out / "work" / "marnet" / "seed-0")
     write_comparison_report(out)
@@ -57,8 +62,9 @@ def test_the_report_has_every_section(whole: Path) -> None:
 def test_figures_and_tables_lie_beside_it(whole: Path) -> None:
     figures = {path.name for path in (whole / "figures").iterdir()}
     for name in (
-        "training-loss", "training-accuracy", "loss-terms-marnet", "robustness", "robustness-map", "robustness-fog",
-        "confusion", "class-changes", "reliability", "coverage", "features-marnet-x_v", "features-marnet-x_CDR",
+        "training-loss", "training-accuracy", "loss-terms-marnet", "robustness", "robustness-ours",
+        "robustness-map", "robustness-fog", "confusion", "class-changes", "reliability", "coverage",
+        "features-marnet-x_v", "features-marnet-x_CDR",
     ):  # fmt: skip
         assert {f"{name}.svg", f"{name}.png"} <= figures
     assert (whole / "tables" / "main.tex").is_file()

@@ -11,7 +11,7 @@ import yaml
 from marnet.config import METHODS, make_config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError, EncoderError
-from marnet.evaluation.methods import KNOWN_ARMS
+from marnet.evaluation.arms import KNOWN_ARMS
 from marnet.evaluation.plan import (
     Arm,
     ComparisonConfig,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from marnet.evaluation.blocks import Column, Shown, Table
+from marnet.evaluation.corruptions import OURS, STANDARD
 from marnet.evaluation.records import RunRecord, read_records, write_record
 from marnet.evaluation.result_tables import metric_format, result_tables
 from marnet.evaluation.results import record_paths, summarise, write_results
@@ -70,7 +71,7 @@ def test_one_seed_has_no_deviation_and_null_in_json(make_records: Make, tmp_path
 
 
 def test_the_tables_say_what_the_figures_are(make_records: Make) -> None:
-    results = summarise(make_records(6))
+    results = summarise(make_records(6, corruptions=(*STANDARD, *OURS)))
     tables = result_tables(results)
     assert list(tables) == ["main", "text", "ablation", "corruptions", "mcnemar"]
     main = {row[0]: row for row in tables["main"].rows}
@@ -87,7 +88,14 @@ def test_the_tables_say_what_the_figures_are(make_records: Make) -> None:
     corruptions = {row[0]: row[1:] for row in tables["corruptions"].rows}
     plain = results.arm("image-only")
     assert corruptions["fog"][0] == pytest.approx(sum(each.mean for each in plain.corruptions["fog"]) / 5)
-    assert corruptions["relative corruption error"][0].text == "1.00"
+    assert corruptions["relative error, 15 standard"][0].text == "1.00"
+    assert corruptions["mean of 3 ours"][0].value == plain.metrics["mean_corruption_accuracy_ours"].mean
+    assert not [name for name in corruptions if "held out" in name]  # not measured: no column and no row
+    titles = [column.title for column in tables["main"].columns]
+    assert titles[5:] == [
+        "NLL, nats", "ECE, %", "corrupted top-1, %", "viewpoint, light, occlusion, top-1, %",
+        "relative corruption error", "relative error, viewpoint, light, occlusion",
+    ]  # fmt: skip
 
 
 def test_tables_without_rows_are_left_out(make_records: Make) -> None:

@@ -13,14 +13,8 @@ from marnet.data.images import fit_square, read_image
 from marnet.data.manifest import Manifest, write_manifest
 from marnet.data.transforms import cache_size, eval_transform
 from marnet.errors import ConfigError, DataError
-from marnet.evaluation.corruptions import CORRUPTIONS, STANDARD, corrupt
-from marnet.evaluation.robustness import (
-    corruption_accuracy,
-    evaluate_robustness,
-    mean_accuracy,
-    relative_corruption_error,
-    relative_errors,
-)
+from marnet.evaluation.corruptions import CORRUPTIONS, corrupt
+from marnet.evaluation.robustness import corruption_accuracy, evaluate_robustness
 
 SOME = ("gaussian_noise", "contrast", "viewpoint")
 
@@ -78,30 +72,6 @@ def test_unknown_corruptions_and_empty_splits(predictor: marnet.Predictor) -> No
         corruption_accuracy(predictor, predictor.manifest(), "val", corruptions=("fog", "fogg"))
     with pytest.raises(DataError, match="has no rows in split 'test'"):
         corruption_accuracy(predictor, predictor.manifest(), "test")
-
-
-def test_means_by_hand() -> None:
-    accuracies = {"fog": [1.0, 0.5, 0.0], "snow": [0.5, 0.5, 0.5], "frost": [0.0, 0.0, 0.0]}
-    assert mean_accuracy(accuracies, ("fog", "snow")) == pytest.approx(0.5)
-    assert mean_accuracy(accuracies, ("fog", "snow", "frost")) == pytest.approx(1 / 3)
-    assert mean_accuracy({name: [0.25] * 5 for name in STANDARD}) == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="Found accuracies under fog; needed fog, snow"):
-        mean_accuracy({"fog": [1.0]}, ("fog", "snow"))
-
-
-def test_relative_errors_by_hand() -> None:
-    """Errors under fog 0.2 + 0.4 over 0.4 + 0.8, under snow 0.3 + 0.3 over 0.1 + 0.3: 1/2 and 3/2, on average 1."""
-    method = {"fog": [0.8, 0.6], "snow": [0.7, 0.7], "frost": [0.9, 0.9]}
-    baseline = {"fog": [0.6, 0.2], "snow": [0.9, 0.7], "frost": [1.0, 1.0]}
-    ratios = relative_errors(method, baseline)
-    assert ratios["fog"] == pytest.approx(0.5)
-    assert ratios["snow"] == pytest.approx(1.5)
-    assert ratios["frost"] is None  # over no error at all
-    assert relative_corruption_error(method, baseline, ("fog", "snow")) == pytest.approx(1.0)
-    assert relative_corruption_error(method, baseline, ("fog", "frost")) is None
-    assert relative_corruption_error(method, method, ("fog", "snow", "frost")) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="Found accuracies under fog; needed fog, snow"):
-        relative_corruption_error(method, {"fog": [0.5, 0.5]}, ("fog", "snow"))
 
 
 def test_a_run_against_itself(trained_run: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from marnet.cli import main
 from marnet.evaluation.evaluate import evaluate
+from marnet.evaluation.judge import judge
 from marnet.evaluation.records import RunRecord, write_record
-from marnet.evaluation.run_report import judge, write_run_report
+from marnet.evaluation.run_report import write_run_report
+from marnet.inference import load
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 
 
 def test_a_run_is_judged_as_evaluate_judges_it(trained_run: Path) -> None:
-    record, outputs = judge(trained_run, "mine", "val")
+    predictor = load(trained_run)
+    record, outputs = judge(predictor, predictor.manifest(), "val", arm="mine")
     assert (record.arm, record.seed, record.split) == ("mine", 0, "val")
     assert record.metrics == dict(evaluate(trained_run, split="val")._asdict())
     right = sum(a == b for a, b in zip(record.labels, record.predictions, strict=True))

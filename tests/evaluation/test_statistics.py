@@ -12,7 +12,6 @@ from marnet.evaluation.statistics import (
     mcnemar,
     paired_difference,
     permutation_p_value,
-    relative_corruption_error,
     smallest_p_value,
     spread,
 )
@@ -120,18 +119,6 @@ def test_lengths_must_agree() -> None:
         mcnemar([0, 0, 0], [0, 0], [0, 0, 0])
     with pytest.raises(ValueError, match="2 and 1 values are no pairs; needed as many of each"):
         paired_difference([1, 2], [1])
-
-
-def test_relative_corruption_error_by_hand() -> None:
-    baseline = {"fog": [0.8, 0.6], "snow": [0.5, 0.5], "only here": [0.1, 0.1]}
-    accuracy = {"fog": [0.9, 0.8], "snow": [0.5, 0.25]}
-    # fog: (0.1 + 0.2) / (0.2 + 0.4) = 0.5; snow: (0.5 + 0.75) / 1 = 1.25
-    assert relative_corruption_error(accuracy, baseline) == pytest.approx(0.875)
-    assert relative_corruption_error(baseline, baseline) == pytest.approx(1)
-    assert math.isnan(relative_corruption_error({}, baseline))
-    assert math.isnan(relative_corruption_error({"fog": [1.0]}, {"fog": [1.0]}))
-    with pytest.raises(ValueError, match="fog was measured at 1 and 2 severities; needed the same"):
-        relative_corruption_error({"fog": [0.5]}, {"fog": [0.5, 0.5]})
 
 
 def simulate(effect: float, seeds: int, experiments: int) -> list[tuple[np.ndarray, np.ndarray]]:

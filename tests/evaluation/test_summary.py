@@ -6,14 +6,20 @@ from collections.abc import Callable
 import pytest
 
 from marnet.errors import RunDirectoryError
+from marnet.evaluation.arms import KNOWN_ARMS
+from marnet.evaluation.corruption_figures import MEAN_ACCURACY, RELATIVE_ERROR
+from marnet.evaluation.corruptions import STANDARD
 from marnet.evaluation.records import RunRecord
+from marnet.evaluation.result_tables import result_tables
 from marnet.evaluation.statistics import PairedDifference, Spread
-from marnet.evaluation.summary import CORRUPTION_ACCURACY, RELATIVE_ERROR, summarise
+from marnet.evaluation.summary import summarise
 
 
 def record(arm: str, seed: int, right: int, *, images: int = 10, **changes: object) -> RunRecord:
-    """A run that gets the first `right` of its images right."""
+    """A run that gets the first `right` of its images right; arms by a name that marnet knows are what it says."""
+    known = KNOWN_ARMS[arm]
     fields = {
+        "placebo": known.placebo, "config": {"method": known.method},
         "arm": arm, "seed": seed, "key": "k", "source": "s", "split": "test", "classes": ["a", "b"],
         "metrics": {"top1": right / images, "n": float(images)},
         "labels": [0] * images, "predictions": [0] * right + [1] * (images - right), "confidences": [0.6] * images,
@@ -59,25 +65,28 @@ def test_pairs_are_the_seeds_in_common() -> None:
 
 
 def test_corruptions_by_hand() -> None:
-    def robust(arm: str, seed: int, **accuracies: list[float]) -> RunRecord:
-        return record(arm, seed, 8, robustness=accuracies)
+    def robust(arm: str, seed: int, *, fog: float, others: float) -> RunRecord:
+        accuracies = {name: [fog if name == "fog" else others] * 5 for name in STANDARD}
+        return record(arm, seed, 8, robustness=accuracies | {"viewpoint": [0.0] * 5})
 
     results = summarise(
         [
-            robust("image-only", 0, fog=[0.8, 0.6], snow=[0.5, 0.5]),
-            robust("marnet", 0, fog=[0.9, 0.8], snow=[0.5, 0.25]),
-            robust("image-only", 1, fog=[0.6, 0.6], snow=[0.5, 0.5]),
-            record("marnet", 1, 8),
+            robust("image-only", 0, fog=0.7, others=0.55),
+            robust("marnet", 0, fog=0.85, others=0.55),
+            robust("image-only", 1, fog=0.6, others=0.55),
+            record("marnet", 1, 8, robustness={"fog": [0.1] * 5}),  # one of fifteen is no mean of fifteen
         ]
     )
     plain, ours = results.arms
-    assert plain.metrics[CORRUPTION_ACCURACY].mean == pytest.approx((0.6 + 0.55) / 2)
+    # (0.7 + 14 * 0.55) / 15 = 0.56 and (0.6 + 14 * 0.55) / 15 = 8.3 / 15
+    assert plain.metrics[MEAN_ACCURACY].mean == pytest.approx((0.56 + 8.3 / 15) / 2)
     assert plain.metrics[RELATIVE_ERROR] == (2, pytest.approx(1), pytest.approx(0))
-    assert ours.metrics[CORRUPTION_ACCURACY][:2] == (1, pytest.approx(0.6125))
-    assert ours.metrics[RELATIVE_ERROR][:2] == (1, pytest.approx(0.875))  # (0.3 / 0.6 + 1.25 / 1) / 2
-    assert [each.mean for each in plain.corruptions["fog"]] == pytest.approx([0.7, 0.6])
-    difference = results.contrast("marnet", "image-only").metrics[CORRUPTION_ACCURACY]
-    assert difference[:2] == (1, pytest.approx(0.0125))
+    assert ours.metrics[MEAN_ACCURACY][:2] == (1, pytest.approx(0.57))
+    assert ours.metrics[RELATIVE_ERROR][:2] == (1, pytest.approx((0.15 / 0.3 + 14) / 15))
+    assert [name for name in plain.metrics if name.endswith(("_ours", "_held_out"))] == []  # one of three, none of four
+    assert [each.mean for each in plain.corruptions["fog"]] == pytest.approx([0.65] * 5)
+    difference = results.contrast("marnet", "image-only").metrics[MEAN_ACCURACY]
+    assert difference[:2] == (1, pytest.approx(0.01))
 
 
 def test_a_planted_effect_and_its_placebo_are_told_apart(make_records: Callable[..., list[RunRecord]]) -> None:
@@ -142,3 +151,26 @@ def test_without_a_baseline_there_are_figures_but_no_differences() -> None:
 def test_records_that_cannot_be_compared_are_refused(records: list[RunRecord], sentence: str) -> None:
     with pytest.raises(RunDirectoryError, match=sentence):
         summarise(records)
+
+
+def test_a_placebo_is_what_its_record_says_and_of_the_arm_that_is_set_up_the_same() -> None:
+    def run(arm: str, placebo: str | None, text: str, **training: object) -> RunRecord:
+        config = {"method": "marnet", "text": {"name": text}, "training": {"lr": 0.1, **training}}
+        return record("marnet", 0, 5).model_copy(update={"arm": arm, "placebo": placebo, "config": config})
+
+    results = summarise(
+        [
+            run("wide", None, "bow", seed=0, devices="cpu"),
+            run("control", "random", "random:bow", seed=1, devices="cuda:1"),  # seed and device do not matter
+            run("wide-shuffled", "shuffled", "tags"),  # of a text encoder that no other arm has
+            run("meaning-random", None, "tags", lr=0.2),  # a method whose name ends like a placebo's
+        ]
+    )
+    assert results.standings == {
+        "meaning-random": ("method", None, None),
+        "wide": ("method", None, None),
+        "control": ("placebo", "wide", "random"),
+        "wide-shuffled": ("placebo", None, "shuffled"),
+    }
+    assert [(each.arm, each.against) for each in results.contrasts] == [("wide", "control")]
+    assert result_tables(results)["text"].rows[0][0] == "wide less random text"

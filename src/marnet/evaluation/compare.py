@@ -10,8 +10,6 @@ OUT/
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -21,17 +19,20 @@ import yaml
 from marnet.data.sources import open_source
 from marnet.errors import ConfigError, NonFiniteLossError, RunDirectoryError, suggest
 from marnet.evaluation.comparison_progress import ComparisonProgress, quiet_log
+from marnet.evaluation.comparison_report import write_comparison_report
+from marnet.evaluation.evaluate import require_one_class
+from marnet.evaluation.flat_settings import learned_from
 from marnet.evaluation.plan import (
     ComparisonConfig,
     ComparisonData,
     PlannedRun,
     base_config,
     fingerprint,
-    flatten,
     plan_run,
     plan_runs,
 )
 from marnet.evaluation.records import RunRecord, read_record, write_record
+from marnet.evaluation.results import write_results
 from marnet.evaluation.single_run import clear_work, locked, perform
 
 
@@ -64,6 +65,7 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
     """
     wanted = _choose_arms(comparison, methods)
     manifest = open_source(base_config(comparison).data)
+    require_one_class(manifest.labels, manifest.source, "A comparison")
     manifest.split(comparison.split)  # refuses one without rows before any training
     data = ComparisonData(manifest, fingerprint(manifest))
     records = _read_own_records(comparison, out, data.fingerprint)
@@ -96,7 +98,7 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
                 _write_results(_read_own_records(comparison, out, data.fingerprint), out)
     records = _read_own_records(comparison, out, data.fingerprint)
     results = _write_results(records, out)
-    report = _write_report(out) if records else None
+    report = write_comparison_report(out) if records else None
     if failures:
         raise NonFiniteLossError(
             f"{len(failures)} of {len(runs)} runs failed; all others are recorded in {out / 'runs'}:\n  "
@@ -146,7 +148,7 @@ def _read_own_records(comparison: ComparisonConfig, out: Path, rows: str) -> dic
 
 
 def _differences(record: RunRecord, run: PlannedRun, comparison: ComparisonConfig, rows: str) -> str:
-    before, now = flatten(record.config), flatten(run.config.model_dump(mode="json"))
+    before, now = learned_from(record.config), learned_from(run.config.model_dump(mode="json"))
     for name, old, new in (
         ("placebo", record.placebo, run.arm.placebo),
         ("split", record.split, comparison.split),
@@ -174,16 +176,8 @@ def _write_plan(comparison: ComparisonConfig, out: Path) -> None:
 
 
 def _write_results(records: dict[str, RunRecord], out: Path) -> Path | None:
-    """results.json and results.md; None before there is a record."""
-    if not records or find_spec("marnet.evaluation.results") is None:
+    """results.json, results.md and tables; None before there is a record."""
+    if not records:
         return None
     with locked(out / "work" / "results.lock", wait=True):
-        found: Path = import_module("marnet.evaluation.results").write_results(list(records.values()), out)
-        return found
-
-
-def _write_report(out: Path) -> Path | None:
-    if find_spec("marnet.evaluation.comparison_report") is None:
-        return None
-    found: Path = import_module("marnet.evaluation.comparison_report").write_comparison_report(out)
-    return found
+        return write_results(list(records.values()), out)

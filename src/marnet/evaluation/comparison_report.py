@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from marnet.errors import MarnetError, RunDirectoryError
-from marnet.evaluation.arms import is_variant, main_arm, placebo_of
+from marnet.evaluation.arms import main_arm, placebos_of
 from marnet.evaluation.blocks import Gap, Gaps, KeyFigure, Report, Section
+from marnet.evaluation.corruption_figures import MEAN_ACCURACY
 from marnet.evaluation.figures.style import Mark, line_marks
 from marnet.evaluation.records import RunRecord, read_records
 from marnet.evaluation.report import check_report_target, write_figures, write_report
@@ -21,7 +22,7 @@ from marnet.evaluation.sections.features import feature_section
 from marnet.evaluation.sections.robustness import robustness_section
 from marnet.evaluation.sections.settings import configuration_text, environment_lines, settings_section
 from marnet.evaluation.sections.training import training_section
-from marnet.evaluation.summary import BASELINE, CORRUPTION_ACCURACY, Results, group_records, summarise
+from marnet.evaluation.summary import BASELINE, Results, group_records, summarise
 from marnet.inference import SplitOutputs, load
 
 REPORT, FIGURES, WORK, PLAN = "report.html", "figures", "work", "comparison.yaml"
@@ -73,10 +74,10 @@ def _make_report(records: Sequence[RunRecord], out: Path, baseline: str) -> Repo
     results = summarise(records, baseline)
     runs = group_records(records)
     names = [arm.arm for arm in results.arms]
-    arm = main_arm(names, baseline=baseline) or names[0]
+    arm = main_arm(results.standings, baseline=baseline) or names[0]
     pair = [name for name in dict.fromkeys([baseline, arm]) if name in runs]
-    placebos = [name for name in names if placebo_of(name) == arm]
-    methods = list(dict.fromkeys([*pair, *(name for name in names if not is_variant(name))]))
+    placebos = placebos_of(arm, results.standings)
+    methods = list(dict.fromkeys([*pair, *(each.arm for each in results.arms if each.standing.kind == "method")]))
     marks = line_marks(list(dict.fromkeys([*methods, *placebos, *names])))
     tables = result_tables(results)
     command = f"marnet compare {out / PLAN} --out {out}"
@@ -127,7 +128,7 @@ def _key_figures(results: Results, arm: str) -> list[KeyFigure]:
     if ours is None or plain is None or contrast is None:
         return []
     found = []
-    for name, label in (("top1", "top-1"), (CORRUPTION_ACCURACY, "top-1 under corruption")):
+    for name, label in (("top1", "top-1"), (MEAN_ACCURACY, "top-1 under corruption")):
         if name in ours.metrics and name in plain.metrics:
             texts = [show_spread(each.metrics[name], METRICS[name]).text for each in (ours, plain)]
             found.append(KeyFigure(f"{METRICS[name].show(ours.metrics[name].mean)} %", f"{arm}, {label}",

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from marnet.config import LabelForm
 from marnet.data.manifest import Manifest
 from marnet.data.sources import open_source
+from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
 
@@ -33,3 +35,22 @@ def rows_to_judge(predictor: Predictor, source: str | None) -> Manifest:
     if source is None:
         return predictor.manifest()
     return open_source(predictor.config.data.model_copy(update={"source": source}))
+
+
+def require_one_class(labels: LabelForm, what: str, purpose: str) -> None:
+    """Refuse what has several classes an image, where right and wrong are of one class an image.
+
+    Args:
+        labels: their form.
+        what: has them, such as "The run RUN".
+        purpose: needs one class an image, such as "A report".
+
+    Raises:
+        ConfigError: they are lists.
+    """
+    if labels != "single":
+        raise ConfigError(
+            f"{what} has images with several classes (data.labels {labels!r}). {purpose} needs one class an image "
+            f"(data.labels 'single'). The figures of a run with several are printed by 'marnet evaluate RUN', without "
+            f"--corruptions."
+        )

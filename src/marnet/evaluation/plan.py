@@ -24,10 +24,9 @@ from marnet.config import (
 from marnet.data.manifest import Manifest
 from marnet.encoders.text import check_text_encoder_name
 from marnet.errors import ConfigError, suggest
-from marnet.evaluation.methods import KNOWN_ARMS, Placebo
-
-# Settings that change nothing about what a run learns; and the source, for which the fingerprint of its rows stands.
-_NOT_IN_KEY = ("data.source", "data.cache", "data.workers", "training.devices")
+from marnet.evaluation.arms import KNOWN_ARMS, RANDOM_TEXT
+from marnet.evaluation.flat_settings import learned_from
+from marnet.evaluation.records import Placebo
 
 
 class Arm(Section):
@@ -149,7 +148,7 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
         if arm.placebo is not None and not config.needs_text:
             raise ConfigError(f"method {arm.method!r} learns from no text, so that a placebo for texts says nothing.")
         if arm.placebo == "random":
-            config = make_config(merge_settings(values, {"text": {"name": f"random:{config.text.name}"}}))
+            config = make_config(merge_settings(values, {"text": {"name": f"{RANDOM_TEXT}{config.text.name}"}}))
     except ConfigError as error:
         raise ConfigError(f"In arm {arm.name!r} of the comparison: {error}") from None
     if config.needs_text:
@@ -161,7 +160,7 @@ def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> Pl
     """One run with its key, a hash of everything that determines it; `rows` is the fingerprint of the data."""
     config = configure(comparison, arm, seed)
     content = {
-        "config": flatten(config.model_dump(mode="json")),
+        "config": learned_from(config.model_dump(mode="json")),
         "placebo": arm.placebo,
         "split": comparison.split,
         "label_budget": comparison.label_budget,
@@ -175,14 +174,6 @@ def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> Pl
 def plan_runs(comparison: ComparisonConfig, rows: str) -> list[PlannedRun]:
     """Every run, seed by seed, so that a comparison that is cut off has about as many seeds of each arm."""
     return [plan_run(comparison, arm, seed, rows) for seed in range(comparison.seeds) for arm in comparison.arms]
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names, without those that change nothing about what a run learns."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return {name: value for name, value in flat.items() if name not in _NOT_IN_KEY}
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -5,7 +5,7 @@ A record holds no weights; a comparison that is taken up again later needs nothi
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,8 @@ from marnet.checkpoint import read_json, write_json
 from marnet.errors import RunDirectoryError
 
 FORMAT = 1
+
+Placebo = Literal["shuffled", "random"]
 
 
 class RunRecord(BaseModel):
@@ -26,7 +28,7 @@ class RunRecord(BaseModel):
     key: str = Field(description="hash of everything that determines the run: a changed setting makes another run")
     source: str
     split: str
-    placebo: str | None = Field(None, description="shuffled or random where the texts were made meaningless")
+    placebo: Placebo | None = Field(None, description="set where the texts were made meaningless")
     label_budget: float = Field(1.0, description="share of the training rows that was trained on")
     text_budget: float = Field(1.0, description="share of their texts that was kept")
     rows: str = Field("", description="fingerprint of the data source's rows")

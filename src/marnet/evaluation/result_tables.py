@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from marnet.evaluation.arms import ABLATIONS, FULL, placebo_kind
+from marnet.evaluation.arms import ABLATIONS, FULL
 from marnet.evaluation.blocks import CellValue, Column, Shown, Table
+from marnet.evaluation.corruption_figures import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
 from marnet.evaluation.statistics import McNemar, PairedDifference, Spread
-from marnet.evaluation.summary import CORRUPTION_ACCURACY, RELATIVE_ERROR, ArmResult, Contrast, Results
+from marnet.evaluation.summary import ArmResult, Contrast, Results
 from marnet.evaluation.verdict import format_p, points
 
 
@@ -27,12 +28,17 @@ METRICS = {
     "top1": MetricFormat("top-1, %", 100, 1, "max"),
     "top5": MetricFormat("top-5, %", 100, 1, "max"),
     "macro_f1": MetricFormat("macro F1, %", 100, 1, "max"),
+    "macro_recall": MetricFormat("macro recall, %", 100, 1, "max"),
     "nll": MetricFormat("NLL, nats", 1, 3, "min"),
     "ece": MetricFormat("ECE, %", 100, 1, "min"),
     "brier": MetricFormat("Brier", 1, 3, "min"),
     "aurc": MetricFormat("AURC, %", 100, 1, "min"),
-    CORRUPTION_ACCURACY: MetricFormat("corrupted top-1, %", 100, 1, "max"),
+    MEAN_ACCURACY: MetricFormat("corrupted top-1, %", 100, 1, "max"),
+    f"{MEAN_ACCURACY}_held_out": MetricFormat("held-out corruptions, top-1, %", 100, 1, "max"),
+    f"{MEAN_ACCURACY}_ours": MetricFormat("viewpoint, light, occlusion, top-1, %", 100, 1, "max"),
     RELATIVE_ERROR: MetricFormat("relative corruption error", 1, 2, "min"),
+    f"{RELATIVE_ERROR}_held_out": MetricFormat("relative error, held out", 1, 2, "min"),
+    f"{RELATIVE_ERROR}_ours": MetricFormat("relative error, viewpoint, light, occlusion", 1, 2, "min"),
 }
 
 
@@ -114,19 +120,19 @@ def _text_table(results: Results) -> Table:
     return _contrast_table(
         found,
         title="What the text contributed: a method less its placebo",
-        names=[f"{each.arm} less {placebo_kind(each.against)}" for each in found],
+        names=[f"{each.arm} less {results.standings[each.against].text}" for each in found],
         note="A placebo is the same method with text that says nothing of the image. What it gains as well is "
         "regularisation, and not the text's doing.",
     )
 
 
 def _contrast_table(contrasts: Sequence[Contrast], *, title: str, names: Sequence[str], note: str) -> Table:
-    corrupted = any(CORRUPTION_ACCURACY in each.metrics for each in contrasts)
+    corrupted = any(MEAN_ACCURACY in each.metrics for each in contrasts)
     columns = [Column("difference"), Column("pairs", "{:.0f}".format), *_difference_columns("top-1")]
     columns += _difference_columns("corrupted top-1") if corrupted else []
     rows: list[list[CellValue]] = []
     for name, contrast in zip(names, contrasts, strict=True):
-        top1, under = contrast.metrics.get("top1"), contrast.metrics.get(CORRUPTION_ACCURACY)
+        top1, under = contrast.metrics.get("top1"), contrast.metrics.get(MEAN_ACCURACY)
         row: list[CellValue] = [name, len(contrast.seeds), show_difference(top1), _show_p(top1)]
         rows.append([*row, show_difference(under), _show_p(under)] if corrupted else row)
     return Table(title=title, columns=columns, rows=rows, note=note)
@@ -167,18 +173,21 @@ def _corruption_table(results: Results) -> Table:
             severities = arm.corruptions.get(name, ())
             means.append(sum(each.mean for each in severities) / len(severities) if severities else None)
         rows.append([name, *means])
-    for name in (CORRUPTION_ACCURACY, RELATIVE_ERROR) if rows else ():
-        shown = METRICS[name]
-        values = [arm.metrics.get(name) for arm in measured]
-        rows.append(
-            [shown.title, *(None if each is None else Shown(each.mean, shown.show(each.mean)) for each in values)]
-        )
+    for group in GROUPS:
+        for figure, title in ((MEAN_ACCURACY, "mean of"), (RELATIVE_ERROR, "relative error,")):
+            name = f"{figure}{group.ending}"
+            values = [arm.metrics.get(name) for arm in measured]
+            if any(values):
+                shown = METRICS[name]
+                texts = [None if each is None else Shown(each.mean, shown.show(each.mean)) for each in values]
+                rows.append([f"{title} {group.title}", *texts])
     return Table(
         title="Top-1 under corruption, %, mean over severities and seeds",
         columns=[Column("corruption"), *(Column(arm.arm, top1.show) for arm in measured)],
         rows=rows,
-        note=f"The last two rows: the mean over corruptions and severities; and the errors over those of "
-        f"{results.baseline}, mean over corruptions, where less than 1 is better.",
+        note=f"The last rows, of each group that every severity was measured of: the mean over its corruptions and "
+        f"severities; and the errors over those of {results.baseline}, mean over corruptions, where less than 1 is "
+        f"better.",
     )
 
 

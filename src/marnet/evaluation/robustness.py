@@ -1,6 +1,6 @@
 """How a run fares on corrupted copies of a split, alone and against a baseline."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +13,8 @@ from torch import Tensor
 from marnet.data.dataset import ImageTextDataset
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
-from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, STANDARD, check_corruption, corrupt
-from marnet.evaluation.evaluate import rows_to_judge
+from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, check_corruption, corrupt
+from marnet.evaluation.evaluate import require_one_class, rows_to_judge
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, classification_metrics
 
@@ -39,10 +39,11 @@ def evaluate_robustness(
         baseline: the run directory of another method, trained with the same rows unless there is a `source`.
 
     Raises:
-        MarnetError: a run is damaged, the split is empty, a label or an image cannot be used, or the baseline was
-            trained with other rows.
+        MarnetError: a run is damaged or has images with several classes, the split is empty, a label or an image
+            cannot be used, or the baseline was trained with other rows.
     """
     predictor = load(run)
+    require_one_class(predictor.config.data.labels, f"The run {predictor.run}", "Judging corrupted images")
     manifest = rows_to_judge(predictor, source)
     other = None if baseline is None else load(baseline)
     if other is not None and source is None:
@@ -86,52 +87,6 @@ def corruption_accuracy(
     return {name: [count / len(dataset) for count in counts] for name, counts in right.items()}
 
 
-def mean_accuracy(accuracies: Mapping[str, Sequence[float]], names: Sequence[str] = STANDARD) -> float:
-    """Mean over the corruptions `names` and all severities; over `STANDARD` it is the mean corruption accuracy.
-
-    Raises:
-        ValueError: a name was not measured.
-    """
-    _check_measured(accuracies, names)
-    return sum(sum(accuracies[name]) / len(accuracies[name]) for name in names) / len(names)
-
-
-def relative_errors(
-    accuracies: Mapping[str, Sequence[float]], baseline: Mapping[str, Sequence[float]]
-) -> dict[str, float | None]:
-    """By corruption, the error of a method over the error of the baseline, both summed over the severities.
-
-    1 is as good as the baseline, less is better; None where the baseline makes no error.
-
-    Raises:
-        ValueError: the baseline lacks a corruption.
-    """
-    _check_measured(baseline, list(accuracies))
-    ratios: dict[str, float | None] = {}
-    for name, values in accuracies.items():
-        allowed = sum(1 - value for value in baseline[name])
-        ratios[name] = sum(1 - value for value in values) / allowed if allowed > 0 else None
-    return ratios
-
-
-def relative_corruption_error(
-    accuracies: Mapping[str, Sequence[float]],
-    baseline: Mapping[str, Sequence[float]],
-    names: Sequence[str] = STANDARD,
-) -> float | None:
-    """Mean of `relative_errors` over the corruptions `names`; None where one of them is.
-
-    The publication's "mCE" is this quotient with AlexNet on ImageNet as the baseline; no other may bear the name.
-
-    Raises:
-        ValueError: a name was not measured.
-    """
-    _check_measured(accuracies, names)
-    ratios = relative_errors({name: accuracies[name] for name in names}, baseline)
-    known = [ratio for ratio in ratios.values() if ratio is not None]
-    return sum(known) / len(names) if len(known) == len(names) else None
-
-
 def _batches(dataset: ImageTextDataset, size: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """Images `(B, 3, S, S)` uint8, labels `(B,)` and rows of the split, of which broken images leave gaps."""
     for first in range(0, len(dataset), size):
@@ -148,14 +103,6 @@ def _progress(total: int) -> Iterator[tuple[Progress, TaskID]]:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress, progress.add_task("Judging corrupted images", total=total)
-
-
-def _check_measured(accuracies: Mapping[str, Sequence[float]], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in accuracies]
-    if missing or not names:
-        raise ValueError(
-            f"Found accuracies under {', '.join(accuracies) or 'no corruption'}; needed {', '.join(names) or 'a name'}."
-        )
 
 
 def _check_same_rows(predictor: Predictor, other: Predictor, split: str) -> None:

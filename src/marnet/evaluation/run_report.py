@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from marnet.checkpoint import CONFIG, ENVIRONMENT, HISTORY, read_history, read_json
+from marnet.checkpoint import CONFIG
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.blocks import CellValue, Column, Gap, Gaps, KeyFigure, Report, Section, Table
 from marnet.evaluation.figures.style import line_marks
+from marnet.evaluation.judge import JudgedRun, judge
 from marnet.evaluation.records import RunRecord
 from marnet.evaluation.report import check_report_target, write_figures, write_report
 from marnet.evaluation.result_tables import mcnemar_table, metric_format
@@ -21,15 +21,8 @@ from marnet.evaluation.sections.settings import configuration_text, environment_
 from marnet.evaluation.sections.training import training_section
 from marnet.evaluation.statistics import mcnemar
 from marnet.evaluation.summary import BASELINE
-from marnet.inference import SplitOutputs, load
-from marnet.metrics import classification_metrics, percent
-
-
-class JudgedRun(NamedTuple):
-    """A run as its report shows it."""
-
-    record: RunRecord
-    outputs: SplitOutputs
+from marnet.inference import load
+from marnet.metrics import percent
 
 
 def write_run_report(
@@ -44,48 +37,22 @@ def write_run_report(
         figures: a folder to write every drawing to as SVG and PNG.
 
     Raises:
-        MarnetError: a folder is not a run, the split is empty, or an image can no longer be read.
+        MarnetError: a folder is not a run, a run has images with several classes, the split is empty, or an image can
+            no longer be read.
     """
     target = Path(page)
     check_report_target(target)
     folders = [Path(run) for run in runs]
     for folder in folders:
         _check_is_run(folder)
-    judged = {name: judge(folder, name, split) for name, folder in _name_runs(folders).items()}
+    judged = {}
+    for name, folder in _name_runs(folders).items():
+        predictor = load(folder)
+        judged[name] = judge(predictor, predictor.manifest(), split, arm=name)
     report = _make_report(judged, split)
     if figures is not None:
         write_figures(report, figures)
     return write_report(report, target)
-
-
-def judge(run: Path, name: str, split: str) -> JudgedRun:
-    """What a run makes of a split of its own rows, as the record of an arm of that name and with its features.
-
-    Raises:
-        MarnetError: the run is damaged, the split is empty, or an image cannot be read.
-    """
-    predictor = load(run)
-    manifest = predictor.manifest()
-    outputs = predictor.outputs(manifest, split)
-    confidences, predictions = outputs.logits.softmax(-1).max(-1)
-    record = RunRecord(
-        arm=name,
-        seed=predictor.config.training.seed,
-        key="",
-        source=predictor.config.data.source or manifest.source,
-        split=split,
-        classes=list(predictor.classes),
-        metrics=dict(classification_metrics(outputs.logits, outputs.labels)._asdict()),
-        labels=outputs.labels.tolist(),
-        predictions=predictions.tolist(),
-        confidences=confidences.tolist(),
-        robustness=None,
-        history=read_history(run / HISTORY),
-        config=predictor.config.model_dump(mode="json"),
-        environment=read_json(run / ENVIRONMENT),
-        seconds=0.0,
-    )
-    return JudgedRun(record, outputs)
 
 
 def _check_is_run(folder: Path) -> None:

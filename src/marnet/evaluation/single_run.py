@@ -4,17 +4,13 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from marnet.checkpoint import (
     CONFIG,
-    HISTORY,
     RESUME_POINT,
-    describe_environment,
-    read_history,
     read_json,
     write_json,
 )
@@ -22,11 +18,12 @@ from marnet.config import Config
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.evaluation.comparison_progress import ComparisonProgress
+from marnet.evaluation.judge import judge
 from marnet.evaluation.plan import ComparisonConfig, ComparisonData, PlannedRun
 from marnet.evaluation.records import RunRecord
+from marnet.evaluation.robustness import corruption_accuracy
 from marnet.evaluation.training_rows import keep_labels, keep_texts, shuffle_texts
 from marnet.inference import Predictor
-from marnet.metrics import classification_metrics
 from marnet.training.fit import fit
 
 
@@ -61,31 +58,20 @@ def perform(
     seconds = time.monotonic() - start
     progress.trained()
     predictor = Predictor(work, device="cpu" if run.config.training.devices.startswith("cpu") else "auto")
-    outputs = predictor.outputs(data.manifest, comparison.split)
-    probabilities = outputs.logits.double().softmax(-1)
-    confidences, predictions = probabilities.max(-1)
-    metrics = classification_metrics(outputs.logits, outputs.labels)._asdict()
-    return RunRecord(
-        arm=run.arm.name,
-        seed=run.seed,
-        key=run.key,
-        source=data.manifest.source,
-        split=comparison.split,
-        placebo=run.arm.placebo,
-        label_budget=comparison.label_budget,
-        text_budget=comparison.text_budget,
-        rows=data.fingerprint,
-        classes=list(predictor.classes),
-        metrics={name: float(value) for name, value in metrics.items()},
-        labels=outputs.labels.tolist(),
-        predictions=predictions.tolist(),
-        confidences=confidences.tolist(),
-        robustness=_robustness(predictor, data.manifest, comparison.split) if comparison.corruptions else None,
-        history=read_history(work / HISTORY),
-        config=run.config.model_dump(mode="json"),
-        environment=describe_environment(run.seed),
-        seconds=seconds,
-    )
+    record = judge(predictor, data.manifest, comparison.split, arm=run.arm.name).record
+    robustness = corruption_accuracy(predictor, data.manifest, comparison.split) if comparison.corruptions else None
+    known = {
+        "key": run.key,
+        "source": data.manifest.source,
+        "placebo": run.arm.placebo,
+        "label_budget": comparison.label_budget,
+        "text_budget": comparison.text_budget,
+        "rows": data.fingerprint,
+        "robustness": robustness,
+        "config": run.config.model_dump(mode="json"),  # with the devices that were asked for
+        "seconds": seconds,
+    }
+    return record.model_copy(update=known)
 
 
 def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manifest) -> Manifest:
@@ -160,9 +146,3 @@ def _on_one_device(config: Config) -> Config:
         )
     one = {"auto": "1", "cuda": "cuda:1"}.get(devices, devices)
     return config.model_copy(update={"training": config.training.model_copy(update={"devices": one})})
-
-
-def _robustness(predictor: Predictor, manifest: Manifest, split: str) -> dict[str, list[float]]:
-    robustness = import_module("marnet.evaluation.robustness")
-    found = robustness.corruption_accuracy(predictor, manifest, split)
-    return {name: [float(value) for value in severities] for name, severities in found.items()}

@@ -3,7 +3,7 @@
 Pure functions of numbers. Pairs are runs with the same seed: the same first weights, order of the data and split.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -156,32 +156,6 @@ def mcnemar(labels: Sequence[int], first: Sequence[int], second: Sequence[int]) 
     disagreements = only_first + only_second
     p = float(binomtest(only_first, disagreements, 0.5).pvalue) if disagreements else 1.0
     return McNemar(only_first, only_second, p)
-
-
-def relative_corruption_error(
-    accuracy: Mapping[str, Sequence[float]], baseline: Mapping[str, Sequence[float]]
-) -> float:
-    """An arm's error under corruption over the baseline's: 1 is as bad, less is better, 0.5 half the errors.
-
-    For each corruption that both were measured under, the errors are added over the severities and divided by the
-    baseline's; the result is the mean over the corruptions. NaN where there is none, or the baseline makes no error.
-
-    Args:
-        accuracy, baseline: by corruption, the top-1 at each severity, fractions.
-
-    Raises:
-        ValueError: the two have different severities of a corruption.
-    """
-    ratios = []
-    for name in sorted(set(accuracy) & set(baseline)):
-        if len(accuracy[name]) != len(baseline[name]):
-            raise ValueError(
-                f"{name} was measured at {len(accuracy[name])} and {len(baseline[name])} severities; needed the same."
-            )
-        errors, errors_of_baseline = 1 - _row(accuracy[name]), 1 - _row(baseline[name])
-        total = float(errors_of_baseline.sum())
-        ratios.append(float(errors.sum()) / total if total > 0 else float("nan"))
-    return float(np.mean(ratios)) if ratios else float("nan")
 
 
 def _row(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from marnet.errors import RunDirectoryError
-from marnet.evaluation.arms import ABLATIONS, FULL, in_order, placebo_of
+from marnet.evaluation.arms import ABLATIONS, FULL, Standing, find_standings, in_order
+from marnet.evaluation.corruption_figures import corruption_figures
 from marnet.evaluation.records import RunRecord
 from marnet.evaluation.statistics import (
     McNemar,
@@ -17,13 +18,11 @@ from marnet.evaluation.statistics import (
     Spread,
     mcnemar,
     paired_difference,
-    relative_corruption_error,
     spread,
 )
 from marnet.evaluation.verdict import describe_outcome
 
 BASELINE = "image-only"
-CORRUPTION_ACCURACY, RELATIVE_ERROR = "corruption_accuracy", "relative_corruption_error"
 
 ContrastKind = Literal["baseline", "placebo", "ablation"]
 RunsOfArm = Mapping[int, RunRecord]  # by seed
@@ -33,8 +32,9 @@ class ArmResult(NamedTuple):
     """What the runs of one arm show."""
 
     arm: str
+    standing: Standing
     seeds: tuple[int, ...]
-    metrics: dict[str, Spread]  # of the records, and where measured `CORRUPTION_ACCURACY` and `RELATIVE_ERROR`
+    metrics: dict[str, Spread]  # of the records, and those of `corruption_figures` that were measured
     corruptions: dict[str, tuple[Spread, ...]]  # top-1 by corruption, one a severity
     seconds: Spread  # of training
 
@@ -64,6 +64,11 @@ class Results(NamedTuple):
     verdict: str
     notes: tuple[str, ...]
 
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """What each arm is to the others, in the order of `arms`."""
+        return {arm.arm: arm.standing for arm in self.arms}
+
     def arm(self, name: str) -> ArmResult | None:
         """The results of an arm, None if it has no run."""
         return next((arm for arm in self.arms if arm.arm == name), None)
@@ -85,23 +90,30 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
             split and images.
     """
     runs = group_records(records)
-    names = in_order(runs, baseline=baseline)
+    first_records = {arm: next(iter(found.values())) for arm, found in runs.items()}
+    found = find_standings(first_records)
+    standings = {name: found[name] for name in in_order(found, baseline=baseline)}
+    names = list(standings)
     contrasts = [
         *(_contrast(name, baseline, "baseline", runs) for name in names if name != baseline and baseline in runs),
-        *(_contrast(treated, name, "placebo", runs) for name in names if (treated := placebo_of(name)) in runs),
+        *(
+            _contrast(standing.of, name, "placebo", runs)
+            for name, standing in standings.items()
+            if standing.kind == "placebo" and standing.of is not None
+        ),
         *(_contrast(name, FULL, "ablation", runs) for name in ABLATIONS if name != FULL and {name, FULL} <= set(runs)),
     ]
     top1 = {(each.arm, each.against): (each.metrics.get("top1"), each.seeds) for each in contrasts}
-    first = next(iter(runs[names[0]].values()))
+    first = first_records[names[0]]
     return Results(
         baseline=baseline,
         source=first.source,
         split=first.split,
         images=tuple(sorted({len(record.labels) for record in records})),
         classes=len(first.classes),
-        arms=tuple(_arm_result(name, runs[name], runs.get(baseline, {})) for name in names),
+        arms=tuple(_arm_result(name, standings[name], runs[name], runs.get(baseline, {})) for name in names),
         contrasts=tuple(contrasts),
-        verdict=describe_outcome(names, top1, baseline),
+        verdict=describe_outcome(standings, top1, baseline),
         notes=_notes(runs, names),
     )
 
@@ -120,12 +132,6 @@ def group_records(records: Sequence[RunRecord]) -> dict[str, dict[int, RunRecord
         raise RunDirectoryError("There is no record of a run to summarise; needed one or more.")
     _check_same_images(records)
     return dict(runs)
-
-
-def robustness_accuracy(record: RunRecord) -> float:
-    """Mean corruption accuracy: top-1 over all corruptions and severities of a record; NaN where there is none."""
-    values = [value for accuracies in (record.robustness or {}).values() for value in accuracies]
-    return sum(values) / len(values) if values else float("nan")
 
 
 def _check_same_images(records: Sequence[RunRecord]) -> None:
@@ -155,13 +161,13 @@ def _check_same_images(records: Sequence[RunRecord]) -> None:
 def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
     """The record's own metrics and those under corruption; none that is NaN."""
     found = {name: value for name, value in record.metrics.items() if name != "n"}
-    found[CORRUPTION_ACCURACY] = robustness_accuracy(record)
-    if baseline is not None and record.robustness and baseline.robustness:
-        found[RELATIVE_ERROR] = relative_corruption_error(record.robustness, baseline.robustness)
+    if record.robustness:
+        figures = corruption_figures(record.robustness, baseline.robustness if baseline is not None else None)
+        found |= {name: value for name, value in figures.items() if value is not None}
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def _arm_result(name: str, runs: RunsOfArm, baseline: RunsOfArm) -> ArmResult:
+def _arm_result(name: str, standing: Standing, runs: RunsOfArm, baseline: RunsOfArm) -> ArmResult:
     measured = [_metrics(record, baseline.get(seed)) for seed, record in runs.items()]
     names = dict.fromkeys(metric for found in measured for metric in found)
     corruptions: dict[str, tuple[Spread, ...]] = {}
@@ -172,6 +178,7 @@ def _arm_result(name: str, runs: RunsOfArm, baseline: RunsOfArm) -> ArmResult:
         corruptions[corruption] = tuple(spread([row[level] for row in rows]) for level in range(severities))
     return ArmResult(
         name,
+        standing,
         tuple(runs),
         {metric: spread([found[metric] for found in measured if metric in found]) for metric in names},
         corruptions,

@@ -1,8 +1,8 @@
 """The outcome of a comparison in plain words, no more certain than its figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from marnet.evaluation.arms import main_arm, placebo_kind, placebo_of
+from marnet.evaluation.arms import Standings, main_arm, placebos_of
 from marnet.evaluation.statistics import PairedDifference, smallest_p_value
 
 SIGNIFICANT = 0.05
@@ -10,11 +10,11 @@ SIGNIFICANT = 0.05
 Differences = Mapping[tuple[str, str], tuple[PairedDifference | None, tuple[int, ...]]]
 
 
-def describe_outcome(arms: Sequence[str], differences: Differences, baseline: str) -> str:
+def describe_outcome(arms: Standings, differences: Differences, baseline: str) -> str:
     """Who leads in top-1, by how much and how surely, and what the placebo says that the text contributed.
 
     Args:
-        arms: all names.
+        arms: what each is, in the order in which they are named.
         differences: by (arm, against), the paired difference in top-1 as a fraction, and the seeds of the pairs.
         baseline: what the main arm (`arms.main_arm`) is compared with.
     """
@@ -27,7 +27,7 @@ def describe_outcome(arms: Sequence[str], differences: Differences, baseline: st
     if difference is None:
         return f"{arm} and {baseline} have no seed in common, so their difference is unknown."
     words = _describe_lead(arm, baseline, difference)
-    placebos = [name for name in arms if placebo_of(name) == arm]
+    placebos = placebos_of(arm, arms)
     if not placebos:
         return f"{words}. No placebo was run, so it is unknown what the text contributed."
     split_up = difference.p < SIGNIFICANT and difference.mean > 0
@@ -35,7 +35,7 @@ def describe_outcome(arms: Sequence[str], differences: Differences, baseline: st
     parts = []
     for name in placebos:
         found, _ = differences[arm, name]
-        parts.append(_describe_part(name, found, whole=split_up and same_seeds))
+        parts.append(_describe_part(arms[name].text, found, whole=split_up and same_seeds))
     if split_up and same_seeds:
         shown = "its placebo shows" if len(placebos) == 1 else "the placebos show"
         return f"{words}; of that, the text accounts for {' and '.join(parts)} ({shown} the rest)."
@@ -74,13 +74,12 @@ def _describe_lead(arm: str, baseline: str, difference: PairedDifference) -> str
     return words
 
 
-def _describe_part(placebo: str, difference: PairedDifference | None, *, whole: bool) -> str:
-    name = placebo_kind(placebo)
+def _describe_part(text: str, difference: PairedDifference | None, *, whole: bool) -> str:
     if difference is None:
-        return f"an unknown part against {name} (no seed in common)"
+        return f"an unknown part against {text} (no seed in common)"
     beyond = "" if difference.p < SIGNIFICANT else ", not more than chance"
     evidence = _evidence(difference, seeds=not whole)[:-1]
-    return f"{points(difference.mean)} points against {name} {evidence}{beyond})"
+    return f"{points(difference.mean)} points against {text} {evidence}{beyond})"
 
 
 def _evidence(difference: PairedDifference, *, seeds: bool) -> str:

@@ -1,18 +1,24 @@
 """Reliability and coverage as drawn."""
 
-import pytest
+from math import nan
 
-from marnet.evaluation.figures.confidence import ReliabilityBins, coverage_curves, reliability_diagram
+import pytest
+import torch
+
+from marnet.evaluation.figures.confidence import coverage_curves, reliability_diagram
 from marnet.evaluation.figures.style import line_marks
+from marnet.metrics import Reliability
 
 MARKS = line_marks(["a", "b"])
 
 
 def test_reliability_draws_the_bins_over_the_diagonal() -> None:
-    figure = reliability_diagram({"b": ReliabilityBins((0.3, 0.9), (0.5, 0.8), (0.25, 0.75))}, MARKS, "t")
+    # Three of four predictions in the last bin, none in the second.
+    bins = Reliability(torch.tensor([1, 0, 3]), torch.tensor([0.25, nan, 0.75]), torch.tensor([0.5, nan, 1.0]))
+    figure = reliability_diagram({"b": bins}, MARKS, "t")
     diagonal, line = figure.axes[0].lines
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
-    assert line.get_xydata().tolist() == [[0.3, 0.5], [0.9, 0.8]]
+    assert line.get_xydata().tolist() == [[0.25, 0.5], [0.75, 1.0]]
     assert (line.get_gid(), line.get_color()) == ("mark-1", MARKS["b"].colour)
     (dots,) = figure.axes[0].collections
     assert dots.get_sizes().tolist() == [49, 129]

@@ -1,12 +1,10 @@
 """Reliability and coverage, worked by hand."""
 
 import pytest
-import torch
 
 from marnet.evaluation.figures.style import line_marks
 from marnet.evaluation.records import RunRecord
-from marnet.evaluation.sections.confidence import _mean_coverage, _reliability, confidence_section
-from marnet.metrics import classification_metrics
+from marnet.evaluation.sections.confidence import _mean_coverage, _pooled_reliability, confidence_section
 
 
 def record(right: list[bool], confidences: list[float]) -> RunRecord:
@@ -16,23 +14,13 @@ def record(right: list[bool], confidences: list[float]) -> RunRecord:
     )  # fmt: skip
 
 
-def test_reliability_by_hand() -> None:
+def test_reliability_is_of_all_runs_together() -> None:
     # Bins of 1/15: 0.61 and 0.65 lie in (9/15, 10/15], 0.95 in the last.
-    bins = _reliability([record([True, False], [0.61, 0.65]), record([True, True], [0.95, 1.0])])
-    assert bins.confidence == pytest.approx((0.63, 0.975))
-    assert bins.accuracy == (0.5, 1.0)
-    assert bins.share == (0.5, 0.5)
-
-
-def test_the_bins_are_those_of_the_expected_calibration_error() -> None:
-    logits = 2 * torch.randn(300, 4, generator=torch.Generator().manual_seed(0)).double()
-    labels = torch.arange(300) % 4
-    confidences, predictions = logits.softmax(-1).max(-1)
-    right = (predictions == labels).tolist()
-    bins = _reliability([record(right, confidences.tolist())])
-    gaps = zip(bins.share, bins.accuracy, bins.confidence, strict=True)
-    found = sum(share * abs(accuracy - confidence) for share, accuracy, confidence in gaps)
-    assert found == pytest.approx(classification_metrics(logits, labels).ece, abs=1e-6)
+    bins = _pooled_reliability([record([True, False], [0.61, 0.65]), record([True, True], [0.95, 1.0])])
+    assert bins.images.nonzero().flatten().tolist() == [9, 14]
+    assert bins.images[[9, 14]].tolist() == [2, 2]
+    assert bins.confidence[[9, 14]].tolist() == pytest.approx([0.63, 0.975])
+    assert bins.accuracy[[9, 14]].tolist() == [0.5, 1.0]
 
 
 def test_coverage_by_hand() -> None:
@@ -42,7 +30,7 @@ def test_coverage_by_hand() -> None:
     assert (curve[0], curve[24]) == (1.0, 1.0)  # the first quarter is one image
     assert (curve[25], curve[49]) == (0.5, 0.5)
     assert curve[74] == pytest.approx(2 / 3)
-    assert curve[99] == 0.75
+    assert curve[99] == pytest.approx(0.75)
 
 
 def test_coverage_is_the_mean_over_runs() -> None:

@@ -1,16 +1,8 @@
 """Settings that differ, and curves."""
 
 from marnet.evaluation.blocks import Gap, Section
-from marnet.evaluation.sections.settings import configuration_text, environment_lines, flatten, settings_section
+from marnet.evaluation.sections.settings import configuration_text, environment_lines, settings_section
 from marnet.evaluation.sections.training import training_section
-
-
-def test_settings_are_flattened_as_set_takes_them() -> None:
-    assert flatten({"method": "marnet", "training": {"lr": 0.1, "deep": {"x": None}}}) == {
-        "method": "marnet",
-        "training.lr": 0.1,
-        "training.deep.x": None,
-    }
 
 
 def test_only_differences_are_shown_and_the_seed_is_none() -> None:

@@ -1,27 +1,19 @@
 """Whether confidence can be trusted: reliability, and accuracy against coverage."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from marnet.evaluation.figures.style import CURVE, FAINT, Mark, draw_line, make_panel, percent_axis, style_curves
+from marnet.metrics import Reliability
 
 
-class ReliabilityBins(NamedTuple):
-    """Predictions by confidence; one entry a bin that has any."""
-
-    confidence: tuple[float, ...]  # mean of the bin
-    accuracy: tuple[float, ...]
-    share: tuple[float, ...]  # of all predictions
-
-
-def reliability_diagram(bins: Mapping[str, ReliabilityBins], marks: Mapping[str, Mark], title: str) -> Figure:
+def reliability_diagram(bins: Mapping[str, Reliability], marks: Mapping[str, Mark], title: str) -> Figure:
     """Draw accuracy by confidence, a line for each method; the size of a dot is the share of the predictions.
 
     Args:
-        bins: by method.
+        bins: by method; empty ones are left out.
         marks: how each method is drawn; its place in `marks` is its place in the legend.
         title: what stands above the panel.
     """
@@ -29,13 +21,13 @@ def reliability_diagram(bins: Mapping[str, ReliabilityBins], marks: Mapping[str,
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
     places = list(marks)
     for name, found in bins.items():
-        number = places.index(name)
-        draw_line(axes, found.confidence, found.accuracy, marks[name], number)
-        sizes = [9 + 160 * share for share in found.share]
+        number, filled = places.index(name), found.images > 0
+        confidence, accuracy = found.confidence[filled].tolist(), found.accuracy[filled].tolist()
+        draw_line(axes, confidence, accuracy, marks[name], number)
         axes.scatter(
-            found.confidence,
-            found.accuracy,
-            s=sizes,
+            confidence,
+            accuracy,
+            s=(9 + 160 * found.images[filled] / found.images.sum()).tolist(),
             color=marks[name].colour,
             linewidths=0,
             clip_on=False,  # a dot at 100 % is whole

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from marnet.evaluation.blocks import Panel, Plots, Section
-from marnet.evaluation.figures.confidence import ReliabilityBins, coverage_curves, reliability_diagram
+from marnet.evaluation.figures.confidence import coverage_curves, reliability_diagram
 from marnet.evaluation.figures.style import Mark
 from marnet.evaluation.records import RunRecord
-from marnet.metrics import CALIBRATION_BINS
+from marnet.metrics import CALIBRATION_BINS, Reliability, accuracy_coverage, reliability
 
 COVERAGES = 100
 
@@ -23,7 +24,7 @@ def confidence_section(
         marks: the arms to show, and how each is drawn.
         reliability_of: the arms in the reliability diagram; many lines there could not be told apart.
     """
-    bins = {name: _reliability(runs[name].values()) for name in reliability_of}
+    bins = {name: _pooled_reliability(runs[name].values()) for name in reliability_of}
     curves = {name: _mean_coverage(runs[name].values()) for name in marks}
     plots = Plots(
         panels=[
@@ -47,29 +48,23 @@ def confidence_section(
     return Section(title="Confidence", blocks=[plots])
 
 
-def _correct(record: RunRecord) -> np.ndarray:
-    return np.equal(record.labels, record.predictions)
+def _scores(record: RunRecord) -> tuple[Tensor, Tensor]:
+    """The confidence of each prediction, and whether it is right."""
+    right = torch.tensor(record.labels) == torch.tensor(record.predictions)
+    return torch.tensor(record.confidences, dtype=torch.float64), right
 
 
-def _reliability(records: Iterable[RunRecord]) -> ReliabilityBins:
-    pairs = [(np.asarray(record.confidences), _correct(record)) for record in records]
-    confidences, correct = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    # (0, 1/15], (1/15, 2/15], ... as torchmetrics bins them.
-    bins = np.clip(np.ceil(confidences * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
-    present = np.unique(bins)
-    return ReliabilityBins(
-        tuple(float(confidences[bins == number].mean()) for number in present),
-        tuple(float(correct[bins == number].mean()) for number in present),
-        tuple(float((bins == number).mean()) for number in present),
-    )
+def _pooled_reliability(records: Iterable[RunRecord]) -> Reliability:
+    confidences, right = zip(*map(_scores, records), strict=True)
+    return reliability(torch.cat(confidences), torch.cat(right))
 
 
 def _mean_coverage(records: Iterable[RunRecord]) -> list[float]:
     """Mean over runs of the accuracy at coverages of 1 % to 100 %."""
     curves = []
     for record in records:
-        correct = _correct(record)[np.argsort(-np.asarray(record.confidences), kind="stable")]
-        accuracy = np.cumsum(correct) / np.arange(1, len(correct) + 1)
-        places = np.ceil(np.arange(1, COVERAGES + 1) * len(correct) / COVERAGES).astype(int) - 1
+        accuracy = accuracy_coverage(*_scores(record)).accuracy
+        places = [-(-share * len(accuracy) // COVERAGES) - 1 for share in range(1, COVERAGES + 1)]  # rounded up
         curves.append(accuracy[places])
-    return np.mean(curves, axis=0).tolist()  # type: ignore[no-any-return]
+    means: list[float] = torch.stack(curves).mean(0).tolist()
+    return means

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from marnet.evaluation.blocks import Block, Gap, Panel, Plots, Section, Table
+from marnet.evaluation.corruption_figures import GROUPS, is_measured
 from marnet.evaluation.figures.robustness import corruption_map, severity_curves
 from marnet.evaluation.figures.style import Mark
 from marnet.evaluation.summary import ArmResult, Results
@@ -32,18 +33,24 @@ def robustness_section(
     drawn = [arm for arm in measured if arm.arm in marks]
     if drawn:
         shown = {arm.arm: marks[arm.arm] for arm in drawn}
-        blocks = [_mean_block(drawn, names, shown), *blocks, _each_block(drawn, names, shown)]
+        blocks = [*_mean_blocks(drawn, shown), *blocks, _each_block(drawn, names, shown)]
     return Section(title=TITLE, blocks=blocks if table is None else [*blocks, table])
 
 
-def _mean_block(arms: Sequence[ArmResult], names: Sequence[str], marks: Mapping[str, Mark]) -> Plots:
-    mean = {arm.arm: _curve(arm, [name for name in names if name in arm.corruptions]) for arm in arms}
-    figure = severity_curves(mean, marks, "Top-1, mean over corruptions")
-    return Plots(
-        panels=[Panel(figure, f"Mean accuracy by severity of the corruption: {', '.join(marks)}.", "robustness")],
-        caption=f"Mean over {len(names)} corruptions and all seeds. Every method sees the same corrupted pixels.",
-        legend=tuple(marks.values()),
+def _mean_blocks(arms: Sequence[ArmResult], marks: Mapping[str, Mark]) -> list[Block]:
+    """The mean of each group of corruptions that some arm was measured under in whole; none where there is none."""
+    panels = []
+    for group in GROUPS:
+        mean = {arm.arm: _curve(arm, group.names) for arm in arms if is_measured(arm.corruptions, group.names)}
+        if mean:
+            figure = severity_curves(mean, marks, f"Top-1, mean of {group.title}")
+            words = f"Mean accuracy by severity of the corruption, {group.title}: {', '.join(mean)}."
+            panels.append(Panel(figure, words, f"robustness{group.ending.replace('_', '-')}"))
+    caption = (
+        "Mean over corruptions and all seeds: those of ImageNet-C that are standard, its four held out, and ours "
+        "(viewpoint, lighting, occlusion), as far as they were measured. Every method sees the same corrupted pixels."
     )
+    return [Plots(panels=panels, caption=caption, legend=tuple(marks.values()))] if panels else []
 
 
 def _each_block(arms: Sequence[ArmResult], names: Sequence[str], marks: Mapping[str, Mark]) -> Plots:

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from marnet.evaluation.blocks import CellValue, Column, Section, Table
+from marnet.evaluation.flat_settings import flatten
 
 
 def settings_section(configs: Mapping[str, Mapping[str, Any]]) -> Section | None:
@@ -30,17 +31,6 @@ def settings_section(configs: Mapping[str, Mapping[str, Any]]) -> Section | None
         note="All others are the same in every run.",
     )
     return Section(title="What the runs differ in", blocks=[table])
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted key, as `--set` takes them."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def configuration_text(config: Mapping[str, Any]) -> str:
