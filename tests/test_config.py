@@ -39,7 +39,7 @@ def test_later_sources_win_and_untouched_values_stay(config_file: Path) -> None:
     assert config.data.columns.label == "dish"
     assert config.data.columns.text == "words"
     assert config.data.columns.image == "image"  # default
-    assert make_config().training.epochs == 40
+    assert make_config().training.epochs == 60
 
 
 def test_the_preset_of_the_paper_is_its_literal_reading() -> None:

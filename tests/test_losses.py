@@ -306,6 +306,12 @@ def test_a_term_that_is_removed_sends_no_gradient() -> None:
     assert found.prediction.branch_logits["visual"].grad is not None
 
 
+def test_a_branch_that_is_alone_has_the_weight_of_its_own_and_of_the_fused_prediction() -> None:
+    found = outputs(branches=("visual",), text=False)
+    loss = training_loss(found, LABELS, TEXTS, weights={"classification": 0.5, "visual": 2.0})
+    torch.testing.assert_close(loss.total, 2.5 * loss.terms["classification"])
+
+
 def test_only_the_terms_of_existing_parts_appear() -> None:
     assert set(training_loss(outputs(branches=("visual",), text=False), LABELS, TEXTS).terms) == {"classification"}
     terms = training_loss(outputs(branches=("visual", "alignment"), text=False), LABELS, TEXTS).terms

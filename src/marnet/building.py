@@ -177,6 +177,7 @@ def _build_reconstruction(config: Config, visual_width: int, semantic_width: int
             hidden=hidden,
             depth=section.depth,
             condition_noise=section.condition_noise,
+            correction=section.correction,
         )
 
     return regression(hidden_as_large_as(count_parameters(rival), regression))
@@ -200,4 +201,5 @@ def _build_diffusion(
         guidance_scale=section.guidance_scale,
         condition_dropout=section.condition_dropout,
         condition_noise=section.condition_noise,
+        correction=section.correction,
     )

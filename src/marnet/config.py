@@ -146,7 +146,8 @@ class ReconstructionConfig(Section):
     steps: int = Field(4, ge=1, description="K, the steps of the reverse process")
     guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 is none")
     condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of training rows denoised without the image")
-    condition_noise: float = Field(0.5, ge=0, description="standard deviation of noise on the condition in training")
+    condition_noise: float = Field(1.0, ge=0, description="standard deviation of noise on the condition in training")
+    correction: float = Field(0.25, ge=0, le=1, description="how far x_CDR moves from a guess to its denoised form")
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
@@ -171,15 +172,15 @@ class LateFusionConfig(Section):
 class LossConfig(Section):
     """Weights of the loss terms; 0 switches a term off (docs/method.md)."""
 
-    classification: float = Field(1.0, ge=0, description="cross-entropy of the fused prediction")
-    matching: float = Field(0.2, ge=0, description="a: contrastive matching of image and text")
+    classification: float = Field(0.2, ge=0, description="cross-entropy of the fused prediction")
+    matching: float = Field(0.1, ge=0, description="a: contrastive matching of image and text")
     reconstruction: float = Field(1.0, ge=0, description="b: mean squared error of the denoised semantics")
     guess: float = Field(10.0, ge=0, description="mean squared error of the linear guess that guides CDR (ours)")
-    semantic: float = Field(0.3, ge=0, description="c: cross-entropy of the head on x_CDR")
-    visual: float = Field(0.5, ge=0, description="cross-entropy of the head on x_v (ours)")
-    alignment: float = Field(0.3, ge=0, description="cross-entropy of the head on x_EMA (ours)")
+    semantic: float = Field(0.25, ge=0, description="c: cross-entropy of the head on x_CDR")
+    visual: float = Field(0.9, ge=0, description="cross-entropy of the head on x_v (ours)")
+    alignment: float = Field(0.1, ge=0, description="cross-entropy of the head on x_EMA (ours)")
     text: float = Field(0.3, ge=0, description="cross-entropy of the head on x_s, where the text encoder learns (ours)")
-    words: float = Field(1.0, ge=0, description="binary cross-entropy of the text's words, of multitask (a rival)")
+    words: float = Field(10.0, ge=0, description="binary cross-entropy of the text's words, of multitask (a rival)")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
     @property

@@ -125,9 +125,11 @@ def training_loss(
     prediction = outputs.prediction
     fused = prediction.logits if outputs.late_logits is None else outputs.late_logits
     terms = {"classification": classify(fused, labels, label_smoothing=label_smoothing)}
-    if len(prediction.branch_logits) > 1 or outputs.late_logits is not None:  # else the one branch is the prediction
+    if len(prediction.branch_logits) > 1 or outputs.late_logits is not None:
         for branch, logits in prediction.branch_logits.items():
             terms[BRANCH_TERMS[branch]] = classify(logits, labels, label_smoothing=label_smoothing)
+    else:  # the one branch is the prediction: one term with the weight of both
+        weights["classification"] += weights["visual"]
     if outputs.aligned is not None and weights["matching"]:
         if not isinstance(positives, Tensor):
             with_text = [texts[i] for i in outputs.text_rows.tolist()]

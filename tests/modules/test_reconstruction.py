@@ -382,7 +382,21 @@ def test_gradient_flows_from_the_reconstruction_to_the_image(guide: Guide) -> No
         x_v = normal(5, 6).requires_grad_()
         module.sample(x_v).square().sum().backward()
         assert x_v.grad.abs().sum() > 0
-        assert all(parameter.grad is not None for parameter in module.parameters())
+        # Past a guess the reverse process is spared the backward pass: the denoiser learns from its own loss.
+        learning = module.guide.parameters() if guide == "guess" else module.parameters()
+        assert all(parameter.grad is not None for parameter in learning)
+        assert all(parameter.grad is None for parameter in module.denoiser.parameters()) is (guide == "guess")
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_correction_is_the_share_of_the_way_from_the_guess_to_the_denoised(sampler: str) -> None:
+    whole = perturbed(guide="guess", sampler=sampler)
+    part = perturbed(guide="guess", sampler=sampler, correction=0.25)
+    part.load_state_dict(whole.state_dict())
+    x_v = normal(5, 6)
+    guess, denoised = whole.guide(x_v), whole.sample(x_v)
+    torch.testing.assert_close(part.sample(x_v), guess + 0.25 * (denoised - guess), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(guess, denoised)
 
 
 @both_guides

@@ -87,6 +87,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         guidance_scale: w of classifier-free guidance; 1 runs the denoiser once a step, any other value twice.
         condition_dropout: share of training rows whose condition is replaced by a learned "no image".
         condition_noise: standard deviation of the noise on the condition in training (ours).
+        correction: how far x_CDR moves from the guess to the end of the reverse process, 0 to 1 (ours).
 
     Raises:
         ValueError: `guide`, `schedule`, `prediction` or `sampler` is unknown, or `steps` is not between 1 and T.
@@ -112,6 +113,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         guidance_scale: float = 1.0,
         condition_dropout: float = 0.1,
         condition_noise: float = 0.1,
+        correction: float = 1.0,
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -130,7 +132,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         self.steps = steps
         self.guidance_scale = guidance_scale
         self.condition_dropout = condition_dropout
-        self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise)
+        self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise, correction=correction)
         self.no_image = nn.Parameter(torch.zeros(self.guide.width))
         self.denoiser = Denoiser(self.width, self.guide.width, hidden=hidden, depth=depth)
         self.register_buffer("alpha_bar", diffusion.make_alpha_bar(schedule, timesteps), persistent=False)  # (T,)
@@ -177,8 +179,10 @@ class CrossModalDiffusionReconstruction(nn.Module):
             ValueError: the shape of `noise` fits neither form, or `steps` is not between 1 and T.
         """
         count = self.steps if steps is None else steps
-        x, draws = self._start(x_v, noise, count)
-        condition = self.guide(x_v)
+        start, draws = self._start(x_v, noise, count)
+        return self.guide.reconstruct(x_v, lambda condition: self._reverse(start, condition, draws, count))
+
+    def _reverse(self, x: Tensor, condition: Tensor, draws: Tensor | None, count: int) -> Tensor:
         times = diffusion.sampling_timesteps(self.timesteps, count)
         clean = torch.ones((), dtype=self.alpha_bar.dtype, device=x.device)
         for i, t in enumerate(times):
@@ -212,12 +216,9 @@ class CrossModalDiffusionReconstruction(nn.Module):
         return without + self.guidance_scale * (with_image - without)
 
     def _denoise(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """The output `(B, d_0)`. Where x_0 is predicted under a guess of it, the denoiser corrects the guess, and what
-        is learned from x_CDR reaches the guess past the denoiser, not through it.
-        """
-        if self.guide.guesses and self.prediction == "x0":
-            return condition + self.denoiser(x, t, condition.detach())  # type: ignore[no-any-return]
-        return self.denoiser(x, t, condition)  # type: ignore[no-any-return]
+        """The output `(B, d_0)`; where x_0 is predicted under a guess of it, the denoiser corrects the guess."""
+        output: Tensor = self.denoiser(x, t, condition)
+        return condition + output if self.guide.guesses and self.prediction == "x0" else output
 
 
 def time_embedding(t: Tensor, width: int, *, longest_period: float = 10_000.0) -> Tensor:

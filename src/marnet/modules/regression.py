@@ -26,6 +26,7 @@ class SemanticRegression(nn.Module):
         guide: as in CDR; the MLP corrects a guess, or maps the features.
         hidden, depth: size of the residual MLP; `hidden_as_large_as` finds the width for a number of parameters.
         condition_noise: standard deviation of the noise on the condition in training.
+        correction: as in CDR.
 
     Raises:
         ValueError: `guide` is unknown.
@@ -41,11 +42,12 @@ class SemanticRegression(nn.Module):
         hidden: int = 256,
         depth: int = 2,
         condition_noise: float = 0.1,
+        correction: float = 1.0,
     ) -> None:
         super().__init__()
         self.space = SemanticSpace(semantic_width, dimensions=dimensions)
         self.width = self.space.width
-        self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise)
+        self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise, correction=correction)
         self.inlet = nn.Linear(self.guide.width, hidden)
         self.blocks = nn.ModuleList(_Block(hidden) for _ in range(depth))
         self.outlet = nn.Linear(hidden, self.width)
@@ -70,10 +72,10 @@ class SemanticRegression(nn.Module):
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """The predicted semantics `(B, d_0)` of image features `(B, D_v)`; `noise` and `steps` change nothing here."""
-        return self._regress(self.guide(x_v))
+        return self.guide.reconstruct(x_v, self._regress)
 
     def _regress(self, condition: Tensor) -> Tensor:
-        h = self.inlet(condition.detach() if self.guide.guesses else condition)
+        h = self.inlet(condition)
         for block in self.blocks:
             h = block(h)
         output: Tensor = self.outlet(functional.layer_norm(h, h.shape[-1:]))
