@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from marnet.config import METHODS, make_config
+from marnet.config import METHODS, Config, make_config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError, EncoderError
 from marnet.evaluation.arms import KNOWN_ARMS
@@ -111,7 +111,9 @@ def test_the_key_changes_with_what_determines_a_run_and_with_nothing_else() -> N
         key(keep_runs="all"),
         key(base=base(data={"source": "elsewhere.csv", "workers": 3, "cache": False})),
         key(base=base(training={"devices": "cpu"})),
-        key({"name": "marnet", "settings": {"losses": {"matching": 0.2}}}),  # the default, written out
+        key(
+            {"name": "marnet", "settings": {"losses": {"matching": Config().losses.matching}}}
+        ),  # the default, written out
     ]
     assert set(same) == {key()}
     different = [
