@@ -64,7 +64,7 @@ def test_the_table_has_every_corruption_and_the_means(capsys: pytest.CaptureFixt
     assert [cell.strip() for cell in cells["snow"]] == ["60.0"] * 6 + ["0.800"]
     assert [cell.strip() for cell in cells["none"]][-2] == "90.0"
     assert [cell.strip() for cell in cells["mean of 4 held out"]][-2:] == ["70.0", "0.600"]
-    assert [cell.strip() for cell in cells["mean, standard"]][-2:] == ["60.0", "-"]
+    assert [cell.strip() for cell in cells["mean of 15 standard"]][-2:] == ["60.0", "-"]
 
 
 def test_from_the_command_line(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
