@@ -269,3 +269,20 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert cache_directory() == tmp_path / "here"
     monkeypatch.setenv("MARNET_CACHE", "")
     assert "marnet" in cache_directory().parts
+
+
+@pytest.mark.parametrize(
+    ("values", "weight"),
+    [
+        ({}, 0.2),
+        ({"method": "image-only"}, 0.2),
+        ({"fusion": {"kind": "concat"}}, 1.0),
+        ({"fusion": {"kind": "gated-logits"}}, 1.0),
+        ({"method": "late-fusion"}, 1.0),
+        ({"fusion": {"kind": "concat"}, "losses": {"classification": 0.5}}, 0.5),
+        ({"losses": {"classification": 0}}, 0.0),
+    ],
+)
+def test_a_fusion_that_learns_has_the_whole_weight_unless_told_otherwise(values: dict[str, Any], weight: float) -> None:
+    config = make_config(values)
+    assert config.losses.classification == config.losses.weights["classification"] == weight

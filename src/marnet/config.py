@@ -9,12 +9,13 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from marnet.errors import ConfigError, suggest
+from marnet.config_errors import explain
+from marnet.errors import ConfigError
 from marnet.presets import preset_file
 
 Augmentation = Literal["none", "light", "strong"]
@@ -43,6 +44,9 @@ METHODS: dict[str, tuple[bool, bool]] = {
     "late-fusion": (False, False),
 }
 _TEXT_WITHOUT_MODULES = ("multitask", "late-fusion")
+
+# An average has no weights of its own, and its branches have losses of theirs; a fusion that learns has this one alone.
+_CLASSIFICATION = {"averaged": 0.2, "learned": 1.0}
 
 
 class Section(BaseModel):
@@ -172,7 +176,11 @@ class LateFusionConfig(Section):
 class LossConfig(Section):
     """Weights of the loss terms; 0 switches a term off (docs/method.md)."""
 
-    classification: float = Field(0.2, ge=0, description="cross-entropy of the fused prediction")
+    classification: float | None = Field(
+        None,
+        ge=0,
+        description="cross-entropy of the fused prediction; null: 0.2 of an average, 1 if fusing is learned",
+    )
     matching: float = Field(0.1, ge=0, description="a: contrastive matching of image and text")
     reconstruction: float = Field(1.0, ge=0, description="b: mean squared error of the denoised semantics")
     guess: float = Field(10.0, ge=0, description="mean squared error of the linear guess that guides CDR (ours)")
@@ -185,8 +193,9 @@ class LossConfig(Section):
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each term by name."""
-        return {name: value for name, value in self if name != "label_smoothing"}
+        """The weight of each term by name; where nothing says how branches are fused, of an average."""
+        given = {name: value for name, value in self if name != "label_smoothing"}
+        return {name: _CLASSIFICATION["averaged"] if value is None else value for name, value in given.items()}
 
 
 class TrainingConfig(Section):
@@ -233,16 +242,19 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _resolve_method(cls, values: Any) -> Any:
-        """Write out which modules the method switches on, so that a resolved config reads without this file."""
+        """Write out what depends on the method and its fusion, so that a resolved config reads without this file."""
         if not isinstance(values, Mapping):
             return values
         resolved = dict(values)
         switches = METHODS.get(str(resolved.get("method", "marnet")), (None, None))
         for name, enabled in zip(MODULES, switches, strict=True):
-            section = resolved.get(name, {})
-            section = section.model_dump() if isinstance(section, BaseModel) else section
-            if isinstance(section, Mapping) and section.get("enabled") is None:
+            section = _as_mapping(resolved.get(name, {}))
+            if section is not None and section.get("enabled") is None:
                 resolved[name] = {**section, "enabled": enabled}
+        losses, fusion = _as_mapping(resolved.get("losses", {})), _as_mapping(resolved.get("fusion", {}))
+        if losses is not None and fusion is not None and losses.get("classification") is None:
+            averages = fusion.get("kind", FusionConfig().kind) == "averaged" and resolved.get("method") != "late-fusion"
+            resolved["losses"] = {**losses, "classification": _CLASSIFICATION["averaged" if averages else "learned"]}
         return resolved
 
     @property
@@ -250,6 +262,13 @@ class Config(Section):
         """Whether any module of this configuration learns from text."""
         modules = self.alignment.enabled or self.reconstruction.enabled
         return bool(modules) or self.method in _TEXT_WITHOUT_MODULES
+
+
+def _as_mapping(section: Any) -> Mapping[str, Any] | None:
+    """A section before it is validated; None of what is no section, which pydantic will refuse."""
+    if isinstance(section, BaseModel):
+        return section.model_dump()
+    return section if isinstance(section, Mapping) else None
 
 
 def make_config(
@@ -280,7 +299,7 @@ def make_config(
     try:
         return Config.model_validate(merge_settings(base, over))
     except ValidationError as error:
-        raise ConfigError(explain(error)) from None
+        raise ConfigError(explain(error, Config)) from None
 
 
 def read_config(path: Path | str) -> Config:
@@ -368,41 +387,3 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
     for key in reversed(keys[:-1]):
         nested = {key: nested}
     return nested
-
-
-def explain(error: ValidationError, root: type[BaseModel] = Config) -> str:
-    """One line for each problem: the dotted key, what was found, what is allowed.
-
-    Args:
-        error: of pydantic.
-        root: the model that refused its values.
-    """
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(root, problem["loc"][:-1])
-            name = str(problem["loc"][-1])
-            lines.append(f"{key}: unknown key.{suggest(name, known)} Known keys here: {', '.join(known)}.")
-        else:
-            found = problem["input"]
-            hint = suggest(found, _choices(problem)) if isinstance(found, str) else ""
-            lines.append(f"{key}: found {found!r}; {problem['msg'][:1].lower()}{problem['msg'][1:]}.{hint}")
-    return "The configuration cannot be used:\n  " + "\n  ".join(lines)
-
-
-def _known_keys(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    section = root
-    for part in location:
-        if isinstance(part, str):  # a number is a position in a list
-            annotation = section.model_fields[part].annotation
-            held = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
-            section = held[0] if held else annotation  # type: ignore[assignment]  # of a list, what it holds
-    return list(section.model_fields)
-
-
-def _choices(problem: Any) -> list[str]:
-    """The allowed words of a `Literal` field, read from pydantic's own account of what it expected."""
-    return [
-        word.strip("'") for word in str(problem.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
-    ]

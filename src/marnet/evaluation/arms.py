@@ -36,19 +36,14 @@ class KnownArm(NamedTuple):
     settings: Mapping[str, Any] = {}  # nested settings of a configuration
 
 
-# The fused prediction is late fusion's main one; the default weights are those of an average of branches.
-_SETTINGS: Mapping[str, Mapping[str, Any]] = {"late-fusion": {"losses": {"classification": 1.0, "visual": 0.5}}}
-
-
 def _known_arms() -> dict[str, KnownArm]:
     arms: dict[str, KnownArm] = {}
     for name in METHODS:
         config = make_config({"method": name})
-        settings = _SETTINGS.get(name, {})
-        arms[name] = KnownArm(config.method, settings=settings)
+        arms[name] = KnownArm(config.method)
         if config.needs_text:
-            arms[f"{name}-shuffled"] = KnownArm(config.method, "shuffled", settings)
-            arms[f"{name}-random"] = KnownArm(config.method, "random", settings)
+            arms[f"{name}-shuffled"] = KnownArm(config.method, "shuffled")
+            arms[f"{name}-random"] = KnownArm(config.method, "random")
     # Table 2 of the paper; its rows without EMA and without CDR are the methods reconstruct and match.
     arms["marnet-no-mse"] = KnownArm("marnet", settings={"losses": {"reconstruction": 0.0, "guess": 0.0}})
     arms["marnet-no-semantic"] = KnownArm("marnet", settings={"losses": {"semantic": 0.0}})

@@ -15,12 +15,12 @@ from marnet.config import (
     Method,
     Section,
     expand_preset,
-    explain,
     make_config,
     merge_settings,
     parse_assignment,
     read_yaml,
 )
+from marnet.config_errors import explain
 from marnet.data.manifest import Manifest
 from marnet.encoders.text import check_text_encoder_name
 from marnet.errors import ConfigError, suggest
