@@ -2,6 +2,8 @@
 
 import csv
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,23 @@ def trained_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -
         }
     )
     return fit(config, tmp_path_factory.mktemp("runs") / "run").run
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command `marnet` in this process: its exit code, stdout and stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        from marnet.cli import main
+
+        previous = sys.argv
+        sys.argv = ["marnet", *map(str, arguments)]
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                main()
+        finally:
+            sys.argv = previous
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run

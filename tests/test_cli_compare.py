@@ -1,26 +1,13 @@
 """`marnet compare` as it is typed."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from marnet.cli import main
-
-
-def call(*arguments: str | Path, capsys: pytest.CaptureFixture[str], command: str = "compare") -> tuple[int, str, str]:
-    """Run the command in this process: its exit code, stdout and stderr."""
-    previous = sys.argv
-    sys.argv = ["marnet", command, *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    finally:
-        sys.argv = previous
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -40,14 +27,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_flags_win_over_the_file_and_every_run_is_told_of(
-    file: Path, manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path, manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = [
         "--data", manifest_file, "--seeds", "1", "--methods", "marnet, image-only", "--label-budget", "0.5",
         "--text-budget", "0.5", "--split", "train", "--set", "training.epochs=1",
     ]  # fmt: skip
-    code, out, err = call(file, *flags, capsys=capsys)
+    code, out, err = call("compare", file, *flags)
     assert code == 0, err
     records = tmp_path / "comparisons" / "small" / "runs"
     assert {path.relative_to(records).as_posix() for path in records.rglob("*.json")} == {
@@ -71,7 +58,7 @@ def test_flags_win_over_the_file_and_every_run_is_told_of(
     for name in ("results.md", "results.json", "report.html", "tables/main.tex", "figures/confusion.svg"):
         assert (folder / name).is_file(), name
     page = (folder / "report.html").read_bytes()
-    assert call(folder, command="report", capsys=capsys)[0] == 0
+    assert call("report", folder)[0] == 0
     again = (folder / "report.html").read_bytes()
     assert b"marnet against image-only" in page
     assert b"marnet against image-only" in again
@@ -90,10 +77,10 @@ def test_flags_win_over_the_file_and_every_run_is_told_of(
     ],
 )
 def test_mistakes_are_answered_before_anything_is_written(
-    arguments: list[str], sentence: str, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], sentence: str, file: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.chdir(file.parent)
-    code, out, err = call(*arguments, capsys=capsys)
+    code, out, err = call("compare", *arguments)
     assert code == 1
     assert out == ""
     assert "Error: " in err

@@ -1,30 +1,19 @@
 """`marnet evaluate --corruptions`: the table, the JSON, and mistakes."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from marnet.cli import main
 from marnet.cli_evaluate import print_robustness, robustness_json
 from marnet.evaluation.corruptions import CORRUPTIONS, HELD_OUT, OURS, STANDARD
 from marnet.evaluation.robustness import Robustness
 from marnet.metrics import Metrics
 
+Call = Callable[..., tuple[int, str, str]]
+
 METRICS = Metrics(top1=0.9, top5=1.0, macro_f1=0.8, macro_recall=0.7, nll=0.3, ece=0.05, brier=0.2, aurc=0.02, n=40)
-
-
-def call(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    previous = sys.argv
-    sys.argv = ["marnet", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    finally:
-        sys.argv = previous
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
 
 
 def found(*, baseline: bool) -> Robustness:
@@ -67,24 +56,24 @@ def test_the_table_has_every_corruption_and_the_means(capsys: pytest.CaptureFixt
     assert [cell.strip() for cell in cells["mean of 15 standard"]][-2:] == ["60.0", "-"]
 
 
-def test_from_the_command_line(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = call("evaluate", trained_run, "--corruptions", "--baseline", trained_run, "--json", capsys=capsys)
+def test_from_the_command_line(trained_run: Path, call: Call) -> None:
+    code, out, err = call("evaluate", trained_run, "--corruptions", "--baseline", trained_run, "--json")
     assert code == 0, err
     content = json.loads(out)
     assert set(content["corruptions"]) == set(CORRUPTIONS)
     assert content["n"] == 18
     assert content["baseline_corruptions"] == content["corruptions"]
-    code, out, _ = call("evaluate", trained_run, "--corruptions", capsys=capsys)
+    code, out, _ = call("evaluate", trained_run, "--corruptions")
     assert code == 0
     assert "brier" in out
     assert "jpeg_compression" in out
     assert "relative error" not in out
 
 
-def test_a_baseline_without_corruptions(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = call("evaluate", trained_run, "--baseline", trained_run, capsys=capsys)
+def test_a_baseline_without_corruptions(trained_run: Path, call: Call) -> None:
+    code, out, err = call("evaluate", trained_run, "--baseline", trained_run)
     assert (code, out) == (1, "")
     assert "Error: --baseline is compared under corruptions only. Add --corruptions, or leave --baseline out." in err
-    code, out, err = call("evaluate", trained_run, "--corruptions", "--baseline", "nowhere", capsys=capsys)
+    code, out, err = call("evaluate", trained_run, "--corruptions", "--baseline", "nowhere")
     assert (code, out) == (1, "")
     assert "Run directory nowhere does not exist" in err

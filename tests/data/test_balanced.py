@@ -51,3 +51,15 @@ def test_a_large_class_shows_its_other_rows_in_other_epochs() -> None:
 def test_classes_are_mixed_within_the_epoch() -> None:
     first = Counter(int(LABELS[each.row]) for each in draw(0)[:50])
     assert min(first[number] for number in (0, 1, 3)) >= 8
+
+
+def test_several_processes_share_the_draws_out_and_take_equally_many() -> None:
+    labels = np.array([0] * 20 + [1] * 3)
+    alone = ClassBalancedSampler(labels, seed=4)
+    shares = [ClassBalancedSampler(labels, seed=4, process=number, processes=3) for number in range(3)]
+    for epoch in range(2):
+        for sampler in (alone, *shares):
+            sampler.set_epoch(epoch)
+        drawn = [list(sampler) for sampler in shares]
+        assert [len(each) for each in drawn] == [len(sampler) for sampler in shares] == [7, 7, 7]  # 23 draws
+        assert [draw for each in drawn for draw in each] == list(alone)[:21]

@@ -2,19 +2,19 @@
 
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from marnet.cli import main
 from marnet.evaluation.evaluate import evaluate
 from marnet.evaluation.judge import judge
 from marnet.evaluation.records import RunRecord, write_record
 from marnet.evaluation.run_report import write_run_report
 from marnet.inference import load
+
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,6 @@ def plain_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return fit(config, tmp_path_factory.mktemp("runs") / "plain").run
 
 
-def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    previous = sys.argv
-    sys.argv = ["marnet", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    finally:
-        sys.argv = previous
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
-
-
 def test_a_run_is_judged_as_evaluate_judges_it(trained_run: Path) -> None:
     predictor = load(trained_run)
     record, outputs = judge(predictor, predictor.manifest(), "val", arm="mine")
@@ -56,10 +44,10 @@ def test_a_run_is_judged_as_evaluate_judges_it(trained_run: Path) -> None:
     assert len(record.history) == 2
 
 
-def test_one_run(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run(trained_run: Path, tmp_path: Path, call: Call) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
-    code, out, _ = call(capsys, "report", run, "--figures", tmp_path / "figures")
+    code, out, _ = call("report", run, "--figures", tmp_path / "figures")
     assert (code, out) == (0, f"Report: {run / 'report.html'}\n")
     page = (run / "report.html").read_text(encoding="utf-8")
     for title in ("Figures", "Classes", "Confidence", "What the features look like", "Case studies", "Training"):
@@ -70,7 +58,7 @@ def test_one_run(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     names = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
     assert names == {path.stem for path in (tmp_path / "figures").glob("*.png")}
     assert {"confusion", "reliability", "coverage", "training-loss", "loss-terms-run"} <= names
-    assert call(capsys, "report", run)[0] == 0  # it replaces its own
+    assert call("report", run)[0] == 0  # it replaces its own
 
 
 def test_several_runs(trained_run: Path, plain_run: Path, tmp_path: Path, look: Callable[[Path, int], Any]) -> None:
@@ -131,7 +119,7 @@ def test_wrong_input_is_answered(
     make_records: Callable[..., list[RunRecord]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    call: Call,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
@@ -140,18 +128,16 @@ def test_wrong_input_is_answered(
     Path("run2").symlink_to(trained_run)
     for record in make_records(1, {"image-only": 0, "marnet": 1}):
         write_record(record, Path("comparison") / "runs" / record.arm / f"seed-{record.seed}.json")
-    code, out, err = call(capsys, "report", *arguments)
+    code, out, err = call("report", *arguments)
     assert (code, out) == (1, "")
     assert err.startswith("Error: ")
     assert re.search(sentence, err), err
     assert Path("thesis.html").read_text() == "<html>years of work</html>"
 
 
-def test_a_comparison(
-    make_records: Callable[..., list[RunRecord]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_comparison(make_records: Callable[..., list[RunRecord]], tmp_path: Path, call: Call) -> None:
     for record in make_records(1, {"match": 0, "marnet": 1}, robust=False):
         write_record(record, tmp_path / "runs" / record.arm / f"seed-{record.seed}.json")
-    code, out, _ = call(capsys, "report", tmp_path, "--baseline", "match", "--out", tmp_path / "r.html")
+    code, out, _ = call("report", tmp_path, "--baseline", "match", "--out", tmp_path / "r.html")
     assert (code, out) == (0, f"Report: {tmp_path / 'r.html'}\n")
     assert "<title>marnet against match</title>" in (tmp_path / "r.html").read_text(encoding="utf-8")
