@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from marnet.config import Config, ReconstructionConfig, cache_directory, make_config
@@ -37,6 +38,7 @@ def build_model(
     *,
     num_classes: int,
     texts: Sequence[str] = (),
+    labels: ArrayLike | None = None,
     backbone: nn.Module | None = None,
     semantic_width: int | None = None,
 ) -> MARNet:
@@ -45,14 +47,19 @@ def build_model(
     Args:
         config: the configuration.
         num_classes: C.
-        texts: the training texts, from which the text encoder learns its vocabulary and CDR its space.
+        texts: the N training texts, from which the text encoder learns its vocabulary and CDR its space.
+        labels: their classes, `(N,)` integers or, of several labels an image, `(N, C)` of 0 and 1; None: CDR's space
+            does not tell what of the text goes with the classes.
         backbone: a module to use instead of `config.backbone`.
         semantic_width: D_s, to build for prediction alone: without `texts` there is no text encoder.
 
     Raises:
         EncoderError: the backbone or the texts cannot be used.
         ConfigError: the configuration learns from text, and neither `texts` nor `semantic_width` is given.
+        ValueError: `labels` are not one for each text.
     """
+    if labels is not None and len(labels) != len(texts):  # type: ignore[arg-type]
+        raise ValueError(f"{len(labels)} labels came with {len(texts)} texts; needed one for each text.")  # type: ignore[arg-type]
     section, image_size = config.backbone, config.data.image_size
     if backbone is None:
         made = build_backbone(config)
@@ -84,8 +91,10 @@ def build_model(
         words=WordPrediction(visual_width, semantic_width) if config.method == "multitask" else None,
     )
     if text is not None and reconstruction is not None:
+        rows = [i for i, each in enumerate(texts) if has_text(each)]
+        known = torch.as_tensor(labels)[rows] if labels is not None and config.reconstruction.canonical else None
         with torch.no_grad():
-            reconstruction.space.fit(text([t for t in texts if has_text(t)]))
+            reconstruction.space.fit(text([texts[i] for i in rows]), known)
     return _frozen_where_asked(model, config)
 
 
@@ -94,6 +103,7 @@ def wrap(
     *,
     texts: Sequence[str],
     num_classes: int,
+    labels: ArrayLike | None = None,
     image_size: int = 224,
     method: str = "marnet",
 ) -> MARNet:
@@ -103,11 +113,12 @@ def wrap(
         backbone: maps `(B, 3, H, W)` to features `(B, D)`; of a classifier, replace its last layer by `nn.Identity()`.
         texts: the training texts.
         num_classes: C.
+        labels: the classes of the training texts, as in `build_model`; without them the text helps less.
         image_size: side of the images in pixels, used once to read the width of the features.
         method: one of the methods of `marnet train --method`.
     """
     config = make_config({"method": method, "data": {"image_size": image_size}})
-    return build_model(config, num_classes=num_classes, texts=texts, backbone=backbone)
+    return build_model(config, num_classes=num_classes, texts=texts, labels=labels, backbone=backbone)
 
 
 def _frozen_where_asked(model: MARNet, config: Config) -> MARNet:

@@ -138,7 +138,10 @@ class ReconstructionConfig(Section):
 
     enabled: bool | None = Field(None, description="null: as the method says")
     dimensions: int | None = Field(
-        64, ge=1, description="d_0: whitened directions of the text's semantics; null takes them as they are"
+        128, ge=1, description="d_0: whitened directions of the text's semantics; null takes them as they are"
+    )
+    canonical: bool = Field(
+        True, description="weigh these directions by what the classes explain of them; false: all alike"
     )
     guide: Guide = Field("guess", description="what guides: a linear guess of the semantics, or the image's features")
     width: int = Field(256, ge=2, description="hidden width of the denoiser")

@@ -1,4 +1,4 @@
-"""The space that CDR reconstructs: whitening by hand and against a slow reference, and what may never happen to it."""
+"""The space that CDR reconstructs: by hand and against slow references, and what may never happen to it."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.modules.semantics import SemanticSpace, whitening_matrix
+from marnet.modules.semantics import SemanticSpace, canonical_matrix, whitening_matrix
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -167,3 +167,106 @@ def test_precision_is_that_of_the_features() -> None:
 
 def test_no_text_in_a_batch_is_no_row() -> None:
     assert fitted(normal(9, 4), 3)(torch.zeros(0, 4)).shape == (0, 3)
+
+
+SQUARE = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+
+
+def test_canonical_variates_worked_by_hand() -> None:
+    """The first coordinate is the class, the second is the same in both: shares of 1 and 0."""
+    matrix = canonical_matrix(SQUARE, torch.tensor([5, 5, 2, 2]))
+    torch.testing.assert_close(matrix.abs(), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    diagonal = canonical_matrix(
+        SQUARE, torch.tensor([0, 1, 1, 2])
+    )  # half of the sum's variance, all of it along (1, 1)
+    torch.testing.assert_close(diagonal[:, 0].abs(), torch.full((2,), math.sqrt(0.5)))
+    torch.testing.assert_close(diagonal[:, 1], torch.zeros(2))
+
+
+def canonical_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of two sets of centred columns, by the singular values between orthonormal bases of both."""
+
+    def basis(columns: np.ndarray) -> np.ndarray:
+        left, singular, _ = np.linalg.svd(columns - columns.mean(0), full_matrices=False)
+        return left[:, singular > 1e-9 * singular[0]]
+
+    return np.linalg.svd(basis(x).T @ basis(y), compute_uv=False)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("several", [False, True])
+def test_canonical_variates_against_a_slow_reference(classes: int, several: bool) -> None:
+    rows, width = 60, 5
+    labels = torch.arange(rows) % classes
+    targets = functional.one_hot(labels, classes).double()
+    if several:
+        targets = (torch.rand(rows, classes, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    x = normal(rows, width) + targets @ normal(classes, width, seed=2).double()
+    x = (x - x.mean(0)) @ whitening_matrix(x, width)
+    matrix = canonical_matrix(x, targets if several else labels)
+    correlations = canonical_correlations(x.numpy(), targets.numpy())
+    freedom = classes if several else classes - 1
+    shares = np.zeros(width)
+    shares[: len(correlations)] = correlations**2
+    adjusted = np.clip(1 - (1 - shares) * (rows - 1) / (rows - 1 - freedom), 0, None)
+    np.testing.assert_allclose(matrix.norm(dim=0).numpy(), np.sqrt(adjusted), atol=1e-6)
+    overlaps = matrix.T @ matrix
+    torch.testing.assert_close(overlaps, torch.diag(overlaps.diagonal()), rtol=0, atol=1e-9)
+
+
+def test_labels_and_their_indicators_say_the_same() -> None:
+    x_s, labels = normal(50, 6), torch.arange(50) % 7
+    indicators = functional.one_hot(labels, 9)  # two classes have no row
+    first, second = canonical_matrix(x_s - x_s.mean(0), labels), canonical_matrix(x_s - x_s.mean(0), indicators)
+    torch.testing.assert_close(first @ first.T, second @ second.T, rtol=1e-4, atol=1e-5)
+
+
+def test_one_text_a_class_is_only_whitened() -> None:
+    labels = torch.arange(40) % 8
+    x_s = normal(8, 6)[labels]
+    plain, canonical = fitted(x_s, 5), SemanticSpace(6, dimensions=5)
+    canonical.fit(x_s, labels)
+    found, expected = canonical(x_s) @ canonical(x_s).T, plain(x_s) @ plain(x_s).T
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [4, 6])
+def test_with_a_class_a_row_nothing_is_known_of_what_goes_with_the_class(rows: int) -> None:
+    x_s = normal(rows, 5)
+    matrix = canonical_matrix((x_s - x_s.mean(0)) @ whitening_matrix(x_s, 3), torch.arange(rows))
+    torch.testing.assert_close(matrix.T @ matrix, torch.eye(3), rtol=1e-3, atol=1e-3)
+
+
+def test_labels_that_have_nothing_to_do_with_the_text_explain_nothing() -> None:
+    x_s = normal(600, 8)
+    labels = torch.randint(30, (600,), generator=torch.Generator().manual_seed(3))
+    white = (x_s - x_s.mean(0)) @ whitening_matrix(x_s, 8)
+    assert canonical_matrix(white, labels).square().sum() / 8 < 0.02  # without adjustment about 29 / 600 = 0.05
+
+
+def test_two_words_for_one_thing_mean_the_same_where_labels_tell() -> None:
+    """Four things, two words each chosen by chance; a class is two things."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (400,), generator=generator)
+    things = torch.stack([labels, (labels + 1) % 4], dim=1)
+    words = 2 * things + torch.randint(2, (400, 2), generator=generator)
+    x_s = torch.zeros(400, 8).scatter_(1, words, 1.0)
+    space, blind = SemanticSpace(8, dimensions=8), fitted(x_s, 8)
+    space.fit(x_s, labels)
+
+    def likeness(of: SemanticSpace) -> Tensor:
+        one, other = torch.zeros(2, 8), torch.zeros(2, 8)
+        one[0, [0, 2]] = one[1, [0, 2]] = 1.0
+        other[0, [1, 3]] = 1.0  # the same two things in other words
+        other[1, [4, 6]] = 1.0  # two other things
+        return functional.cosine_similarity(of(one) + of.centre, of(other) + of.centre)
+
+    same, different = likeness(space)
+    assert same > 0.9
+    assert different < 0
+    assert likeness(blind)[0] < 0.5
+
+
+def test_multi_label_without_any_label_is_no_error() -> None:
+    x_s = normal(30, 4)
+    assert torch.isfinite(canonical_matrix(x_s - x_s.mean(0), torch.zeros(30, 5))).all()

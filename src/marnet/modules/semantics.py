@@ -10,11 +10,13 @@ _NEGLIGIBLE = 1e-3  # directions whose spread is below this share of the largest
 
 
 class SemanticSpace(nn.Module):
-    """Map text features x_s to the clean semantics x_0, the variable that is diffused (equation 6; ours).
+    """Map text features x_s to the clean semantics x_0, the variable that is diffused (docs/method.md; ours).
 
-    x_0 = sqrt(d_0) unit(W (x_s - m)) - c, with m the mean and W the whitening of the training texts' features, reduced
-    to the d_0 directions in which they differ most, and c what centres the result. Without whitening, a few directions
-    hold most of the variance and the rest of the text hardly counts. `fit` sets m, W and c; they are saved.
+    x_0 = sqrt(d_0) unit(W (x_s - m)) - c, with m the mean of the training texts' features and c what centres the
+    result. W whitens the d_0 directions in which the features differ most: as they are, a few directions hold most of
+    the variance and the rest of the text hardly counts. Where labels are at hand, W then turns to the canonical
+    variates of text and labels and scales each by its correlation, so that what goes with the classes counts, and the
+    choice between two words for the same thing does not. `fit` sets m, W and c; they are saved.
 
     Args:
         semantic_width: D_s, the width of the text features.
@@ -36,11 +38,17 @@ class SemanticSpace(nn.Module):
         self.register_buffer("centre", torch.zeros(self.width))
 
     @torch.no_grad()
-    def fit(self, x_s: Tensor) -> None:
-        """Learn the space from the features `(N, D_s)` of all training texts, repeated as often as they occur."""
+    def fit(self, x_s: Tensor, labels: Tensor | None = None) -> None:
+        """Learn the space from the features `(N, D_s)` of all training texts, repeated as often as they occur.
+
+        `labels` are their classes, `(N,)` int64 or `(N, C)` of 0 and 1; None: whiten only.
+        """
         if self.whiten:
             self.mean.copy_(x_s.mean(0))
-            self.whitening.copy_(whitening_matrix(x_s, self.width))
+            matrix = whitening_matrix(x_s, self.width)
+            if labels is not None:
+                matrix = matrix @ canonical_matrix((x_s - self.mean) @ matrix, labels)
+            self.whitening.copy_(matrix)
         self.centre.copy_(self._scale(x_s).mean(0))
 
     def forward(self, x_s: Tensor) -> Tensor:
@@ -66,3 +74,39 @@ def whitening_matrix(x_s: Tensor, width: int) -> Tensor:
     factors = torch.where(kept, 1 / spread.clamp(min=torch.finfo(spread.dtype).tiny), torch.zeros_like(spread))
     matrix: Tensor = directions * factors
     return matrix.to(dtype)
+
+
+def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
+    """The matrix `(d, d)` that turns white features `(N, d)` into canonical variates, each times its correlation.
+
+    This is a canonical correlation analysis of features and labels: the variates are the directions by the share rho^2
+    of their variance that the labels explain, the largest first. Of few rows labels explain a share of anything by
+    chance; rho^2 is adjusted for that, as R^2 is in regression. Where every text belongs to one class, all rho are 1.
+
+    Args:
+        white: uncorrelated features of mean 0 and variance 1 or 0.
+        labels: `(N,)` int64 or `(N, C)` of 0 and 1.
+    """
+    x, dtype = white.double(), white.dtype
+    explained, classes = _explained_covariance(x, labels)
+    shares, directions = torch.linalg.eigh(explained)  # ascending
+    shares, directions = shares.flip(0).clamp(0, 1), directions.flip(1)
+    if len(x) > classes + 1:
+        shares = (1 - (1 - shares) * (len(x) - 1) / (len(x) - 1 - classes)).clamp(min=0)
+    matrix: Tensor = directions * shares.sqrt()
+    return matrix.to(dtype)
+
+
+def _explained_covariance(x: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    """The covariance `(d, d)` of what a linear regression on the labels predicts, and its degrees of freedom."""
+    if labels.ndim == 1:  # the prediction is the mean of the class; no (N, C) matrix is needed
+        _, labels, counts = labels.unique(return_inverse=True, return_counts=True)
+        means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, labels, x)
+        means = means / counts[:, None]
+        return means.T @ (means * counts[:, None]) / len(x), len(counts) - 1
+    y = labels.to(x.dtype)
+    y = y - y.mean(0)
+    gram = y.T @ y
+    shared = y.T @ x
+    rank = int(torch.linalg.matrix_rank(gram, hermitian=True))
+    return shared.T @ torch.linalg.pinv(gram, hermitian=True) @ shared / len(x), rank

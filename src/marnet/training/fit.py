@@ -61,8 +61,10 @@ class _TrainingData(NamedTuple):
 class ModelFactory(Protocol):
     """Builds the model to train; `build_model` is the default, comparisons hand in others."""
 
-    def __call__(self, config: Config, *, num_classes: int, texts: list[str], backbone: nn.Module | None) -> MARNet:
-        """The model for `num_classes` classes that learns from `texts`, on `backbone`."""
+    def __call__(
+        self, config: Config, *, num_classes: int, texts: list[str], labels: np.ndarray, backbone: nn.Module | None
+    ) -> MARNet:
+        """The model for `num_classes` classes that learns from `texts` with their `labels`, on `backbone`."""
         ...
 
 
@@ -114,8 +116,10 @@ def fit(
     task = make_task(config, len(data.manifest.classes))
     training = config.training
     classify = task.balanced_loss(training.balance, data.train.labels, tau=training.logit_adjustment)
-    texts = data.train.texts
-    model = model_factory(config, num_classes=len(data.manifest.classes), texts=texts, backbone=data.backbone)
+    texts, labels = data.train.texts, data.train.labels
+    model = model_factory(
+        config, num_classes=len(data.manifest.classes), texts=texts, labels=labels, backbone=data.backbone
+    )
     model = model.to(memory_format=torch.channels_last)
     if is_first_process():
         start_run_directory(run, config, data.manifest.classes, data.spec, resume=resume)
