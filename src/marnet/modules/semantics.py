@@ -100,7 +100,7 @@ def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
 def _explained_covariance(x: Tensor, labels: Tensor) -> tuple[Tensor, int]:
     """The covariance `(d, d)` of what a linear regression on the labels predicts, and its degrees of freedom."""
     if labels.ndim == 1:  # the prediction is the mean of the class; no (N, C) matrix is needed
-        _, labels, counts = labels.unique(return_inverse=True, return_counts=True)
+        _, labels, counts = torch.unique(labels, return_inverse=True, return_counts=True)
         means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, labels, x)
         means = means / counts[:, None]
         return means.T @ (means * counts[:, None]) / len(x), len(counts) - 1
