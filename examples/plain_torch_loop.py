@@ -19,7 +19,7 @@ classifier = torchvision.models.resnet18(num_classes=1000)
 classifier.fc = torch.nn.Identity()  # your classifier without its last layer gives features (B, D)
 
 # Three lines make it a MARNet: this one, and the first two of the loop.
-model = marnet.wrap(classifier, texts=texts, num_classes=2, image_size=32)
+model = marnet.wrap(classifier, texts=texts, labels=labels, num_classes=2, image_size=32)
 
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for step in range(40):

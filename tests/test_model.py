@@ -8,9 +8,10 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional
 
 from marnet.building import build_model, wrap
-from marnet.config import METHODS, LossConfig, make_config
+from marnet.config import METHODS, Config, LossConfig, make_config
 from marnet.errors import ConfigError, EncoderError
 from marnet.losses import training_loss
 from marnet.model import MARNet
@@ -341,6 +342,43 @@ def test_wrapping_an_own_module(method: str) -> None:
     assert torch.isfinite(loss.total)
 
 
+@pytest.mark.parametrize("method", ["marnet", "regress"])
+def test_labels_tell_the_semantics_what_goes_with_the_classes(method: str) -> None:
+    """Of two words that every text holds one of, the first pair goes with the class and the second does not."""
+    texts = [f"{('plum', 'pear')[i // 8]} {('fresh', 'cold')[i % 2]}" for i in range(16)]
+    labels = [i // 8 for i in range(16)]
+    config = make_config({"method": method, "data": {"image_size": 12}})
+    blind = make_config({"method": method, "data": {"image_size": 12}, "reconstruction": {"canonical": False}})
+
+    def spread(config: Config, labels: list[int] | Tensor | None) -> Tensor:
+        """How far the semantics of the texts differ within the classes and between them."""
+        made = build_model(config, num_classes=2, texts=texts, labels=labels, backbone=SmallBackbone())
+        assert made.text is not None
+        assert made.reconstruction is not None
+        x_0 = made.reconstruction.space(made.text(texts))
+        return torch.stack([(x_0[0] - x_0[1]).norm(), (x_0[0] - x_0[8]).norm()])
+
+    within, between = spread(config, labels)
+    assert within < 0.01 * between
+    torch.testing.assert_close(spread(config, functional.one_hot(torch.tensor(labels))), torch.stack([within, between]))
+    for told in (spread(config, None), spread(blind, labels)):
+        assert told[0] > 0.5 * told[1]
+
+
+def test_blank_texts_and_their_labels_are_left_out_of_the_semantics() -> None:
+    config = make_config({"data": {"image_size": 12}})
+    texts = ["plum fresh", "", "plum cold", "pear fresh", " ", "pear cold"]
+
+    def space(texts: list[str], labels: list[int]) -> dict[str, Tensor]:
+        made = build_model(config, num_classes=2, texts=texts, labels=labels, backbone=SmallBackbone())
+        assert made.reconstruction is not None
+        return made.reconstruction.space.state_dict()
+
+    found, expected = space(texts, [0, 1, 0, 1, 0, 1]), space([texts[i] for i in (0, 2, 3, 5)], [0, 0, 1, 1])
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
 def test_wrapping_a_classifier_of_torchvision() -> None:
     backbone = torchvision.models.resnet18()
     backbone.fc = nn.Identity()
@@ -388,6 +426,8 @@ def test_what_cannot_be_built_is_refused() -> None:
     sentence = "Method 'marnet' learns from text; needed the training texts, found none."
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         wrap(SmallBackbone(), texts=[], num_classes=CLASSES, image_size=12)
+    with pytest.raises(ValueError, match="3 labels came with 8 texts; needed one for each text"):
+        wrap(SmallBackbone(), texts=TEXTS, labels=[0, 1, 2], num_classes=CLASSES, image_size=12)
     with pytest.raises(EncoderError, match="found nothing to learn in 0 different training texts"):
         wrap(SmallBackbone(), texts=["", " "], num_classes=CLASSES, image_size=12)
     with pytest.raises(ValueError, match="A fusion is needed for the branches visual, alignment"):
