@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import marnet
-from marnet import Backbone, Config, fit, make_config
+from marnet import Backbone, Config, fit, load_run, make_config
 from marnet.checkpoint import read_history
 from marnet.encoders.visual import make_backbone
 from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirectoryError
@@ -254,9 +254,11 @@ def test_what_the_machine_does_not_have_is_said(
         fit(settings(manifest_file, devices=devices, precision=precision), tmp_path / "run")
 
 
-def test_bfloat16_trains(manifest_file: Path, tmp_path: Path) -> None:
-    result = fit(settings(manifest_file, precision="bf16-mixed"), tmp_path / "run")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64"])
+def test_other_precisions_train(manifest_file: Path, tmp_path: Path, precision: str) -> None:
+    result = fit(settings(manifest_file, precision=precision), tmp_path / "run")
     assert result.metrics.n > 0
+    assert {weight.dtype for weight in load_run(tmp_path / "run").model.parameters()} == {torch.float32}
 
 
 def test_learning_rate_rises_then_falls_to_the_floor() -> None:

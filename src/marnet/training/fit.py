@@ -138,7 +138,7 @@ def fit(
         resume=resume,
         on_epoch=on_epoch,
     )
-    best = load_run(run, backbone=data.backbone).model
+    best = load_run(run, backbone=data.backbone).model.float()  # the backbone is double where training was
     outputs = collect_outputs(best, data.val, data.spec, batch_size=config.training.batch_size)
     metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
     if is_first_process():

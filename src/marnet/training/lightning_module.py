@@ -165,7 +165,8 @@ class _TrainingModule(lightning.LightningModule):
         return self.make_val_loader(self.global_rank, self.trainer.world_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(images=model_input(batch.images, self.spec))
+        images = model_input(batch.images, self.spec)
+        return batch._replace(images=images.double() if self.settings.precision == "64" else images)
 
     def on_train_epoch_start(self) -> None:
         # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
