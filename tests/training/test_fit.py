@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import marnet
-from marnet import Backbone, Config, fit, load_run, make_config
-from marnet.checkpoint import read_history
+from marnet import Backbone, Config, fit, make_config
+from marnet.checkpoint import load_run, read_history
 from marnet.encoders.visual import make_backbone
 from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirectoryError
 from marnet.training import lightning_module
