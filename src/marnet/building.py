@@ -16,6 +16,7 @@ from marnet.modules.fusion import make_fusion
 from marnet.modules.late_fusion import LateFusion
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction
 from marnet.modules.regression import SemanticRegression, count_parameters, hidden_as_large_as
+from marnet.modules.semantics import SemanticSpace
 from marnet.modules.word_prediction import WordPrediction
 
 DEFAULT_IMAGE_SIZE = 224  # where neither the user nor the backbone says
@@ -90,11 +91,14 @@ def build_model(
         text_head=_build_text_head(config, semantic_width, num_classes),
         words=WordPrediction(visual_width, semantic_width) if config.method == "multitask" else None,
     )
-    if text is not None and reconstruction is not None:
+    spaces = [module for module in model.modules() if isinstance(module, SemanticSpace)]
+    if text is not None and spaces:
         rows = [i for i, each in enumerate(texts) if has_text(each)]
         known = torch.as_tensor(labels)[rows] if labels is not None and config.reconstruction.canonical else None
         with torch.no_grad():
-            reconstruction.space.fit(text([texts[i] for i in rows]), known)
+            x_s = text([texts[i] for i in rows])
+        for space in spaces:
+            space.fit(x_s, known)
     return _frozen_where_asked(model, config)
 
 
@@ -166,7 +170,11 @@ def _build_alignment(config: Config, visual_width: int, semantic_width: int) -> 
     if not section.enabled:
         return None
     return EmbeddingMatchingAlignment(
-        visual_width, semantic_width, width=section.width, temperature=section.temperature
+        visual_width,
+        semantic_width,
+        dimensions=None if config.text.trainable else config.reconstruction.dimensions,
+        width=section.width,
+        temperature=section.temperature,
     )
 
 

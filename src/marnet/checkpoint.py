@@ -219,7 +219,7 @@ def _version(package: str) -> str:
 
 def _semantic_width(model: MARNet) -> int:
     if model.alignment is not None:
-        return model.alignment.project_semantic.in_features
+        return model.alignment.semantic_width
     if model.reconstruction is not None:
         return model.reconstruction.semantic_width
     if model.words is not None:

@@ -17,6 +17,7 @@ from marnet.modules.word_prediction import WordPrediction, WordsOutput
 TRAINING_ONLY = (
     "text.",
     "text_head.",
+    "alignment.space.",
     "alignment.project_semantic.",
     "alignment.log_scale",
     "reconstruction.space.",

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marnet.modules.semantics import SemanticSpace
+
 MINIMUM_TEMPERATURE = 0.01
 MAXIMUM_LOG_SCALE = 4.605  # just below log(1 / 0.01), so that rounding cannot carry tau under its bound
 
@@ -25,6 +27,8 @@ class EmbeddingMatchingAlignment(nn.Module):
     Args:
         visual_width: D_v, the width of the image features.
         semantic_width: D_s, the width of the text features.
+        dimensions: align with the semantics x_0 of `SemanticSpace` in that many dimensions at most, as CDR reconstructs
+            them (ours); None: with the text features themselves, and their encoder may learn from it.
         width: d, the width of the shared space.
         temperature: tau at the start; learned, never below 0.01 (the bound is ours).
 
@@ -32,13 +36,24 @@ class EmbeddingMatchingAlignment(nn.Module):
         ValueError: `temperature` is below 0.01.
     """
 
-    def __init__(self, visual_width: int, semantic_width: int, *, width: int = 128, temperature: float = 0.07) -> None:
+    def __init__(
+        self,
+        visual_width: int,
+        semantic_width: int,
+        *,
+        dimensions: int | None = None,
+        width: int = 128,
+        temperature: float = 0.07,
+    ) -> None:
         super().__init__()
         if temperature < MINIMUM_TEMPERATURE:
             raise ValueError(f"temperature is {temperature}; needed {MINIMUM_TEMPERATURE} or more.")
+        self.semantic_width = semantic_width
         self.width = width
+        self.space = None if dimensions is None else SemanticSpace(semantic_width, dimensions=dimensions)
         self.project_visual = nn.Linear(visual_width, width, bias=False)
-        self.project_semantic = nn.Linear(semantic_width, width, bias=False)
+        projected = semantic_width if self.space is None else self.space.width
+        self.project_semantic = nn.Linear(projected, width, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def scale(self) -> Tensor:
@@ -53,7 +68,8 @@ class EmbeddingMatchingAlignment(nn.Module):
 
     def embed_semantic(self, x_s: Tensor) -> Tensor:
         """Unit vectors z_s `(B, d)` of text features `(B, D_s)`."""
-        return functional.normalize(self.project_semantic(x_s), dim=-1)
+        semantics = x_s if self.space is None else self.space(x_s)
+        return functional.normalize(self.project_semantic(semantics), dim=-1)
 
     def features(self, x_v: Tensor) -> Tensor:
         """x_EMA `(B, d)`: z_v with unit variance per coordinate, ready for a linear head (the scaling is ours)."""
