@@ -365,6 +365,20 @@ def test_labels_tell_the_semantics_what_goes_with_the_classes(method: str) -> No
         assert told[0] > 0.5 * told[1]
 
 
+@pytest.mark.parametrize("method", ["match", "marnet"])
+@pytest.mark.parametrize("trainable", [False, True])
+def test_alignment_reads_the_semantics_unless_the_text_encoder_learns(method: str, trainable: bool) -> None:
+    model = build(method, trainable=trainable)
+    assert model.alignment is not None
+    space = model.alignment.space
+    assert (space is None) == trainable
+    if space is not None:
+        assert float(space.mean.abs().max()) > 0  # fitted
+        if model.reconstruction is not None:
+            for name, value in model.reconstruction.space.state_dict().items():
+                assert torch.equal(space.state_dict()[name], value)
+
+
 def test_blank_texts_and_their_labels_are_left_out_of_the_semantics() -> None:
     config = make_config({"data": {"image_size": 12}})
     texts = ["plum fresh", "", "plum cold", "pear fresh", " ", "pear cold"]
