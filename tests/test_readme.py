@@ -72,6 +72,7 @@ def test_the_python_lines_run() -> None:
     names = {
         "backbone": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "train_texts": ["red tomato", "green leaf"],
+        "train_labels": [0, 1],
         "texts": ["red tomato", "green leaf"],
         "images": torch.randn(2, 3, 224, 224),
         "labels": torch.tensor([0, 1]),
