@@ -48,9 +48,9 @@ def build_model(
     Args:
         config: the configuration.
         num_classes: C.
-        texts: the N training texts, from which the text encoder learns its vocabulary and CDR its space.
-        labels: their classes, `(N,)` integers or, of several labels an image, `(N, C)` of 0 and 1; None: CDR's space
-            does not tell what of the text goes with the classes.
+        texts: the N training texts, from which the text encoder learns its vocabulary and EMA and CDR their semantics.
+        labels: their classes, `(N,)` integers or, of several labels an image, `(N, C)` of 0 and 1; None: the semantics
+            do not tell what of the text goes with the classes.
         backbone: a module to use instead of `config.backbone`.
         semantic_width: D_s, to build for prediction alone: without `texts` there is no text encoder.
 
@@ -59,8 +59,9 @@ def build_model(
         ConfigError: the configuration learns from text, and neither `texts` nor `semantic_width` is given.
         ValueError: `labels` are not one for each text.
     """
-    if labels is not None and len(labels) != len(texts):  # type: ignore[arg-type]
-        raise ValueError(f"{len(labels)} labels came with {len(texts)} texts; needed one for each text.")  # type: ignore[arg-type]
+    targets = None if labels is None else torch.as_tensor(labels)
+    if targets is not None and len(targets) != len(texts):
+        raise ValueError(f"{len(targets)} labels came with {len(texts)} texts; needed one for each text.")
     section, image_size = config.backbone, config.data.image_size
     if backbone is None:
         made = build_backbone(config)
@@ -94,7 +95,7 @@ def build_model(
     spaces = [module for module in model.modules() if isinstance(module, SemanticSpace)]
     if text is not None and spaces:
         rows = [i for i, each in enumerate(texts) if has_text(each)]
-        known = torch.as_tensor(labels)[rows] if labels is not None and config.reconstruction.canonical else None
+        known = targets[rows] if targets is not None and config.reconstruction.canonical else None
         with torch.no_grad():
             x_s = text([texts[i] for i in rows])
         for space in spaces:

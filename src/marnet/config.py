@@ -138,7 +138,9 @@ class ReconstructionConfig(Section):
 
     enabled: bool | None = Field(None, description="null: as the method says")
     dimensions: int | None = Field(
-        128, ge=1, description="d_0: whitened directions of the text's semantics; null takes them as they are"
+        128,
+        ge=1,
+        description="d_0: whitened directions of the text's semantics, for EMA too; null takes them as they are",
     )
     canonical: bool = Field(
         True, description="weigh these directions by what the classes explain of them; false: all alike"

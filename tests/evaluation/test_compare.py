@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,6 @@ import yaml
 from torch import Tensor
 
 import marnet
-from marnet.cli import main
 from marnet.config import Config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError, DataError, NonFiniteLossError, RunDirectoryError
@@ -65,18 +63,6 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, bool]]:
 
 def read(file: Path, sets: tuple[str, ...] = (), **values: Any) -> ComparisonConfig:
     return read_comparison_config(file, values=values, sets=sets)
-
-
-def call(*arguments: str | Path) -> int:
-    """Run a command in this process and return its exit code."""
-    previous = sys.argv
-    sys.argv = ["marnet", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    finally:
-        sys.argv = previous
-    return int(stopped.value.code or 0)
 
 
 def results_of(records: tuple[RunRecord, ...]) -> list[dict[str, Any]]:
@@ -232,7 +218,7 @@ def test_from_the_file_to_the_report(
     manifest_file: Path,
     file: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    call: Callable[..., tuple[int, str, str]],
     look: Callable[[Path, int], Any],
 ) -> None:
     """Three arms by two seeds under every corruption, as typed; then the report alone, and in a browser."""
@@ -246,8 +232,8 @@ def test_from_the_file_to_the_report(
     file.write_text(yaml.safe_dump({**content, "corruptions": True}))
     out = tmp_path / "out"
 
-    assert call("compare", file, "--out", out) == 0
-    shown = capsys.readouterr().out
+    code, shown, _ = call("compare", file, "--out", out)
+    assert code == 0
     assert shown.endswith(f"6 in all, 6 new\nResults: {out / 'results.md'}\nReport: {out / 'report.html'}\n")
     written = (out / "results.md").read_text(encoding="utf-8")
     assert "mean of 15 standard" in written
@@ -270,7 +256,7 @@ def test_from_the_file_to_the_report(
     before = (out / "report.html").read_bytes()
     assert b"What the features look like</h2>" in before
     (out / "report.html").unlink()
-    assert call("report", out) == 0
+    assert call("report", out)[0] == 0
     assert (out / "report.html").read_bytes() == before
     for width in (375, 1280):
         seen = look(out / "report.html", width)
