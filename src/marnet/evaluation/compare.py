@@ -157,7 +157,8 @@ def _differences(record: RunRecord, run: PlannedRun, comparison: ComparisonConfi
         ("the rows of the data", record.rows, rows),
     ):
         before[name], now[name] = old, new
-    names = [name for name in before | now if before.get(name) != now.get(name)]
+    # What only one of them has belongs to a module that the other does without, and that difference is named itself.
+    names = [name for name in before if name in now and before[name] != now[name]]
     shown = [f"{name} was {before.get(name)!r} and is now {now.get(name)!r}" for name in names[:5]]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (", ".join(shown) + more) or f"its key {record.key} is not {run.key}"

@@ -17,5 +17,31 @@ _NO_MATTER = ("data.source", "data.cache", "data.workers", "training.devices")
 
 
 def learned_from(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat settings without those that change nothing about what a run learns."""
-    return {name: value for name, value in flatten(settings).items() if name not in _NO_MATTER}
+    """The flat settings of a run without those that change nothing about what it learns.
+
+    What belongs to a part that the run's method does without is left out too: where only CDR is set otherwise, the runs
+    of `image-only` need not be repeated.
+    """
+    flat = flatten(settings)
+    idle = (*_NO_MATTER, *_idle(flat))
+    return {name: value for name, value in flat.items() if name.endswith(".enabled") or not name.startswith(idle)}
+
+
+def _idle(flat: Mapping[str, Any]) -> list[str]:
+    """Beginnings of the names of settings that nothing reads, given the method and its modules."""
+    method = flat.get("method")
+    aligns, reconstructs = flat.get("alignment.enabled"), flat.get("reconstruction.enabled")
+    idle: list[str] = []
+    if aligns is False:
+        idle += ["alignment.", "losses.matching", "losses.alignment"]
+    if reconstructs is False:
+        idle += ["losses.reconstruction", "losses.guess", "losses.semantic"]
+    if aligns is False and reconstructs is False:  # EMA aligns with the semantics that CDR's settings define
+        idle += ["reconstruction."]
+        if method not in ("multitask", "late-fusion", None):
+            idle += ["text.", "fusion.", "losses.text"]
+    if method not in ("late-fusion", None):
+        idle += ["late_fusion."]
+    if method not in ("multitask", None):
+        idle += ["losses.words"]
+    return idle
