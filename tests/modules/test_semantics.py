@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import LedoitWolf
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.modules.semantics import SemanticSpace, canonical_matrix, whitening_matrix
+from marnet.modules.semantics import SemanticSpace, canonical_matrix, shrunk_spread, whitening_matrix
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -39,8 +40,9 @@ def test_clean_semantics_worked_by_hand() -> None:
     torch.testing.assert_close(found.abs(), torch.tensor([[root, 0.0], [root, 0.0], [0.0, root], [0.0, root]]))
     torch.testing.assert_close(found[0], -found[1])
     torch.testing.assert_close(found[2], -found[3])
-    # 45 degrees in the whitened plane, where the features themselves are far from it: (4, 1) from the mean.
-    torch.testing.assert_close(space(torch.tensor([[7.0, 6.0]])).abs(), torch.tensor([[1.0, 1.0]]))
+    # (4, 1) from the mean: the variances shrunk by 257/450 towards their mean of 17/4 are 703/120 and 317/120.
+    shrunk = torch.tensor([[4 / math.sqrt(703 / 120), 1 / math.sqrt(317 / 120)]])
+    torch.testing.assert_close(space(torch.tensor([[7.0, 6.0]])).abs(), root * shrunk / shrunk.norm())
     torch.testing.assert_close(space.mean, torch.tensor([3.0, 5.0]))
     torch.testing.assert_close(space.centre, torch.zeros(2), atol=1e-6, rtol=0)
 
@@ -49,13 +51,14 @@ def clean_by_hand(fit_to: np.ndarray, rows: np.ndarray, width: int) -> np.ndarra
     """From the singular vectors of the centred rows; only up to the sign of each coordinate."""
     mean = fit_to.mean(axis=0)
     _, singular, directions = np.linalg.svd(fit_to - mean, full_matrices=False)
+    shrunk = np.diag(LedoitWolf().fit((fit_to - mean) @ directions[:width].T).covariance_)
 
     def scaled(x: np.ndarray) -> np.ndarray:
         result = np.zeros((len(x), width))
         for i, row in enumerate(x - mean):
             for j in range(min(width, len(singular))):
                 if singular[j] > 1e-3 * singular[0]:
-                    result[i, j] = row @ directions[j] / (singular[j] / math.sqrt(len(fit_to)))
+                    result[i, j] = row @ directions[j] / math.sqrt(shrunk[j])
             result[i] *= math.sqrt(width) / np.linalg.norm(result[i])
         return result
 
@@ -76,6 +79,27 @@ def test_whitened_features_are_uncorrelated_with_unit_variance() -> None:
     x_s = normal(200, 6) @ normal(6, 6, seed=1) + 5
     white = (x_s - x_s.mean(0)) @ whitening_matrix(x_s, 4)
     torch.testing.assert_close(white.T @ white / 200, torch.eye(4), rtol=1e-3, atol=1e-3)
+
+
+def test_how_far_whitening_may_go_worked_by_hand() -> None:
+    """Ledoit and Wolf's share of the four rows: 257/32 by 225/16, both over the two dimensions, is 257/450."""
+    share = 257 / 450
+    expected = [math.sqrt(v / ((1 - share) * v + share * 4.25)) for v in (8.0, 0.5)]
+    torch.testing.assert_close(shrunk_spread(CROSS, whitening_matrix(CROSS, 2)), torch.tensor(expected))
+    repeated = CROSS.repeat(50, 1)  # the same four texts say no more about their variances
+    torch.testing.assert_close(shrunk_spread(repeated, whitening_matrix(repeated, 2)), torch.tensor(expected))
+
+
+def test_many_texts_are_whitened_and_few_keep_their_shape() -> None:
+    """Wholly whitened, n texts in n - 1 directions are a regular simplex: all equally far apart, whatever they say."""
+    scale = torch.diag(torch.tensor([4.0, 2.0, 1.0, 1.0, 0.5, 0.5]))
+    many, few = normal(20_000, 6) @ scale, normal(7, 6) @ scale
+    torch.testing.assert_close(shrunk_spread(many, whitening_matrix(many, 6)), torch.ones(6), rtol=0, atol=0.02)
+    white = (few - few.mean(0)) @ whitening_matrix(few, 6)
+    torch.testing.assert_close(torch.pdist(white), torch.full((21,), math.sqrt(14.0)), rtol=1e-3, atol=1e-3)
+    apart, meant = torch.pdist(fitted(few, 6)(few)), torch.pdist(functional.normalize(few - few.mean(0), dim=-1))
+    assert apart.std() > 0.15 * apart.mean()
+    assert torch.corrcoef(torch.stack([apart, meant]))[0, 1] > 0.8
 
 
 def test_features_that_vary_in_few_directions_leave_the_rest_at_zero() -> None:
@@ -176,11 +200,8 @@ def test_canonical_variates_worked_by_hand() -> None:
     """The first coordinate is the class, the second is the same in both: shares of 1 and 0."""
     matrix = canonical_matrix(SQUARE, torch.tensor([5, 5, 2, 2]))
     torch.testing.assert_close(matrix.abs(), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
-    diagonal = canonical_matrix(
-        SQUARE, torch.tensor([0, 1, 1, 2])
-    )  # half of the sum's variance, all of it along (1, 1)
-    torch.testing.assert_close(diagonal[:, 0].abs(), torch.full((2,), math.sqrt(0.5)))
-    torch.testing.assert_close(diagonal[:, 1], torch.zeros(2))
+    diagonal = canonical_matrix(SQUARE, torch.tensor([0, 1, 1, 2]))  # all that the classes explain is along (1, 1)
+    torch.testing.assert_close(diagonal, torch.full((2, 2), 0.5))
 
 
 def canonical_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -209,19 +230,18 @@ def test_canonical_variates_against_a_slow_reference(classes: int, several: bool
     shares = np.zeros(width)
     shares[: len(correlations)] = correlations**2
     adjusted = np.clip(1 - (1 - shares) * (rows - 1) / (rows - 1 - freedom), 0, None)
-    np.testing.assert_allclose(matrix.norm(dim=0).numpy(), np.sqrt(adjusted), atol=1e-6)
-    overlaps = matrix.T @ matrix
-    torch.testing.assert_close(overlaps, torch.diag(overlaps.diagonal()), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(torch.linalg.eigvalsh(matrix).flip(0).numpy(), np.sqrt(adjusted), atol=1e-6)
+    torch.testing.assert_close(matrix, matrix.T)
 
 
 def test_labels_and_their_indicators_say_the_same() -> None:
     x_s, labels = normal(50, 6), torch.arange(50) % 7
     indicators = functional.one_hot(labels, 9)  # two classes have no row
     first, second = canonical_matrix(x_s - x_s.mean(0), labels), canonical_matrix(x_s - x_s.mean(0), indicators)
-    torch.testing.assert_close(first @ first.T, second @ second.T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
-def test_one_text_a_class_is_only_whitened() -> None:
+def test_one_text_a_class_needs_no_labels() -> None:
     labels = torch.arange(40) % 8
     x_s = normal(8, 6)[labels]
     plain, canonical = fitted(x_s, 5), SemanticSpace(6, dimensions=5)
@@ -234,7 +254,7 @@ def test_one_text_a_class_is_only_whitened() -> None:
 def test_with_a_class_a_row_nothing_is_known_of_what_goes_with_the_class(rows: int) -> None:
     x_s = normal(rows, 5)
     matrix = canonical_matrix((x_s - x_s.mean(0)) @ whitening_matrix(x_s, 3), torch.arange(rows))
-    torch.testing.assert_close(matrix.T @ matrix, torch.eye(3), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(matrix, torch.eye(3), rtol=1e-3, atol=1e-3)
 
 
 def test_labels_that_have_nothing_to_do_with_the_text_explain_nothing() -> None:

@@ -13,10 +13,11 @@ class SemanticSpace(nn.Module):
     """Map text features x_s to the clean semantics x_0, the variable that is diffused (docs/method.md; ours).
 
     x_0 = sqrt(d_0) unit(W (x_s - m)) - c, with m the mean of the training texts' features and c what centres the
-    result. W whitens the d_0 directions in which the features differ most: as they are, a few directions hold most of
-    the variance and the rest of the text hardly counts. Where labels are at hand, W then turns to the canonical
-    variates of text and labels and scales each by its correlation, so that what goes with the classes counts, and the
-    choice between two words for the same thing does not. `fit` sets m, W and c; they are saved.
+    result. W whitens the d_0 directions in which the features differ most, as far as the number of texts bears it: as
+    they are, a few directions hold most of the variance and the rest of the text hardly counts, but few texts wholly
+    whitened are all equally far apart, whatever they say. Where labels are at hand, W also scales each canonical
+    variate of text and labels by its correlation, so that what goes with the classes counts, and the choice between
+    two words for the same thing does not. `fit` sets m, W and c; they are saved.
 
     Args:
         semantic_width: D_s, the width of the text features.
@@ -45,10 +46,11 @@ class SemanticSpace(nn.Module):
         """
         if self.whiten:
             self.mean.copy_(x_s.mean(0))
-            matrix = whitening_matrix(x_s, self.width)
+            whitening = whitening_matrix(x_s, self.width)
+            spread = shrunk_spread(x_s, whitening)
             if labels is not None:
-                matrix = matrix @ canonical_matrix((x_s - self.mean) @ matrix, labels)
-            self.whitening.copy_(matrix)
+                whitening = whitening @ canonical_matrix((x_s - self.mean) @ whitening, labels)
+            self.whitening.copy_(whitening * spread)
         self.centre.copy_(self._scale(x_s).mean(0))
 
     def forward(self, x_s: Tensor) -> Tensor:
@@ -76,12 +78,38 @@ def whitening_matrix(x_s: Tensor, width: int) -> Tensor:
     return matrix.to(dtype)
 
 
-def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
-    """The matrix `(d, d)` that turns white features `(N, d)` into canonical variates, each times its correlation.
+def shrunk_spread(x_s: Tensor, whitening: Tensor) -> Tensor:
+    """What standard deviation `(d,)` each whitened direction of features `(N, D_s)` should keep.
 
-    This is a canonical correlation analysis of features and labels: the variates are the directions by the share rho^2
-    of their variance that the labels explain, the largest first. Of few rows labels explain a share of anything by
-    chance; rho^2 is adjusted for that, as R^2 is in regression. Where every text belongs to one class, all rho are 1.
+    A covariance that is estimated from few texts overstates what is large and understates what is small, and whitening
+    by it blows the small up. Here the estimate is shrunk towards equal variances by the share s of Ledoit and Wolf
+    (2004), for the different texts among the rows: a direction of variance v keeps v / ((1 - s) v + s mean(v)). Of many
+    texts s is near 0, and every direction keeps 1; of hardly more texts than directions it is near 1, and each keeps
+    its share of the variance. A direction that `whitening` leaves out keeps 0.
+
+    Args:
+        x_s: features of the training texts.
+        whitening: `(D_s, d)` of `whitening_matrix`.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage  # here, because prediction has no use for it
+
+    lengths = whitening.double().norm(dim=0)  # 1 / standard deviation
+    kept = lengths > 0
+    spread = torch.zeros_like(lengths)
+    if bool(kept.any()):
+        different = torch.unique(x_s, dim=0).double() @ (whitening.double() / lengths.where(kept, 1.0))[:, kept]
+        share = float(ledoit_wolf_shrinkage(different.cpu().numpy()))
+        variance = lengths[kept] ** -2
+        spread[kept] = (variance / ((1 - share) * variance + share * variance.mean())).sqrt()
+    return spread.to(whitening.dtype)
+
+
+def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
+    """The symmetric matrix `(d, d)` that scales each canonical variate of white features `(N, d)` by its correlation.
+
+    This is a canonical correlation analysis of features and labels: a variate is a direction with the share rho^2 of
+    its variance that the labels explain. Of few rows labels explain a share of anything by chance; rho^2 is adjusted
+    for that, as R^2 is in regression. Where every text belongs to one class, all rho are 1 and nothing changes.
 
     Args:
         white: uncorrelated features of mean 0 and variance 1 or 0.
@@ -89,11 +117,11 @@ def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
     """
     x, dtype = white.double(), white.dtype
     explained, classes = _explained_covariance(x, labels)
-    shares, directions = torch.linalg.eigh(explained)  # ascending
-    shares, directions = shares.flip(0).clamp(0, 1), directions.flip(1)
+    shares, directions = torch.linalg.eigh(explained)
+    shares = shares.clamp(0, 1)
     if len(x) > classes + 1:
         shares = (1 - (1 - shares) * (len(x) - 1) / (len(x) - 1 - classes)).clamp(min=0)
-    matrix: Tensor = directions * shares.sqrt()
+    matrix: Tensor = (directions * shares.sqrt()) @ directions.T
     return matrix.to(dtype)
 
 
