@@ -56,7 +56,7 @@ def test_train_from_a_preset(manifest_file: Path, tmp_path: Path, call: Call) ->
     assert written == make_config(written, preset="paper").model_dump(mode="json")
     assert (written["fusion"], written["text"]["trainable"]) == ({"kind": "concat"}, True)
     assert (written["losses"]["text"], written["losses"]["visual"], written["losses"]["semantic"]) == (1, 0, 0.7)
-    assert (written["reconstruction"]["guide"], written["reconstruction"]["dimensions"]) == ("features", None)
+    assert (written["reconstruction"]["guide"], written["semantics"]["dimensions"]) == ("features", None)
     assert json.loads((run / "metrics.json").read_text())["val"]["top1"] > 0.5  # three classes: chance is 1 in 3
     code, _, _ = call("evaluate", run)
     assert code == 0

@@ -17,6 +17,7 @@ from marnet.losses import training_loss
 from marnet.model import MARNet
 from marnet.modules.alignment import EmbeddingMatchingAlignment
 from marnet.modules.fusion import FUSIONS
+from marnet.modules.regression import SemanticRegression
 
 CLASSES = 4
 TEXTS = [
@@ -289,8 +290,8 @@ def test_a_batch_without_any_text_still_trains(method: str, trainable: bool) -> 
 
 def test_the_semantics_are_centred_over_the_training_texts() -> None:
     for dimensions in (3, None):
-        model = build("reconstruct", reconstruction={"dimensions": dimensions})
-        space, x_s = model.reconstruction.space, model.text([TEXTS[i] for i in ROWS])  # repeats count, blanks do not
+        model = build("reconstruct", semantics={"dimensions": dimensions})
+        space, x_s = model.semantics, model.text([TEXTS[i] for i in ROWS])  # repeats count, blanks do not
         width = dimensions or 5
         torch.testing.assert_close(space(x_s).mean(0), torch.zeros(width), atol=1e-5, rtol=0)
         assert space.centre.abs().sum() > 0
@@ -313,8 +314,9 @@ def test_options_reach_the_modules() -> None:
         alignment={"temperature": 0.2},
         reconstruction={
             "prediction": "v", "sampler": "ddpm", "steps": 3, "guidance_scale": 2.0, "schedule": "linear",
-            "dimensions": 2, "guide": "features", "condition_noise": 0.25,
+            "guide": "features", "condition_noise": 0.25,
         },
+        semantics={"dimensions": 2},
     )  # fmt: skip
     assert float(model.alignment.scale().detach()) == pytest.approx(5.0)
     module = model.reconstruction
@@ -348,14 +350,14 @@ def test_labels_tell_the_semantics_what_goes_with_the_classes(method: str) -> No
     texts = [f"{('plum', 'pear')[i // 8]} {('fresh', 'cold')[i % 2]}" for i in range(16)]
     labels = [i // 8 for i in range(16)]
     config = make_config({"method": method, "data": {"image_size": 12}})
-    blind = make_config({"method": method, "data": {"image_size": 12}, "reconstruction": {"canonical": False}})
+    blind = make_config({"method": method, "data": {"image_size": 12}, "semantics": {"canonical": False}})
 
     def spread(config: Config, labels: list[int] | Tensor | None) -> Tensor:
         """How far the semantics of the texts differ within the classes and between them."""
         made = build_model(config, num_classes=2, texts=texts, labels=labels, backbone=SmallBackbone())
         assert made.text is not None
-        assert made.reconstruction is not None
-        x_0 = made.reconstruction.space(made.text(texts))
+        assert made.semantics is not None
+        x_0 = made.semantics(made.text(texts))
         return torch.stack([(x_0[0] - x_0[1]).norm(), (x_0[0] - x_0[8]).norm()])
 
     within, between = spread(config, labels)
@@ -368,15 +370,18 @@ def test_labels_tell_the_semantics_what_goes_with_the_classes(method: str) -> No
 @pytest.mark.parametrize("method", ["match", "marnet"])
 @pytest.mark.parametrize("trainable", [False, True])
 def test_alignment_reads_the_semantics_unless_the_text_encoder_learns(method: str, trainable: bool) -> None:
-    model = build(method, trainable=trainable)
-    assert model.alignment is not None
-    space = model.alignment.space
-    assert (space is None) == trainable
-    if space is not None:
-        assert float(space.mean.abs().max()) > 0  # fitted
-        if model.reconstruction is not None:
-            for name, value in model.reconstruction.space.state_dict().items():
-                assert torch.equal(space.state_dict()[name], value)
+    model = build(method, trainable=trainable).eval()
+    assert (model.semantics is None) == (trainable and method == "match")  # there nothing else reads them
+    outputs = model.training_outputs(images(), TEXTS)
+    assert outputs.aligned is not None
+    assert outputs.x_s is not None
+    read = outputs.x_s if trainable or model.semantics is None else model.semantics(outputs.x_s)
+    torch.testing.assert_close(outputs.aligned.z_s, model.alignment.embed_semantic(read))
+    if outputs.reconstruction is not None:
+        assert torch.equal(outputs.reconstruction.x0, model.semantics(outputs.x_s))
+    outputs.aligned.z_s[:, 0].sum().backward()
+    learns = [parameter.grad is not None for parameter in model.text.parameters()]
+    assert any(learns) == trainable
 
 
 def test_blank_texts_and_their_labels_are_left_out_of_the_semantics() -> None:
@@ -385,8 +390,8 @@ def test_blank_texts_and_their_labels_are_left_out_of_the_semantics() -> None:
 
     def space(texts: list[str], labels: list[int]) -> dict[str, Tensor]:
         made = build_model(config, num_classes=2, texts=texts, labels=labels, backbone=SmallBackbone())
-        assert made.reconstruction is not None
-        return made.reconstruction.space.state_dict()
+        assert made.semantics is not None
+        return made.semantics.state_dict()
 
     found, expected = space(texts, [0, 1, 0, 1, 0, 1]), space([texts[i] for i in (0, 2, 3, 5)], [0, 0, 1, 1])
     for name, value in expected.items():
@@ -446,6 +451,9 @@ def test_what_cannot_be_built_is_refused() -> None:
         wrap(SmallBackbone(), texts=["", " "], num_classes=CLASSES, image_size=12)
     with pytest.raises(ValueError, match="A fusion is needed for the branches visual, alignment"):
         MARNet(SmallBackbone(), CLASSES, visual_width=6, alignment=EmbeddingMatchingAlignment(6, 5))
+    for part in ({"alignment": EmbeddingMatchingAlignment(6, 5)}, {"reconstruction": SemanticRegression(6, 5)}):
+        with pytest.raises(ValueError, match=r"learn from the semantics of the text; needed semantics=SemanticSpace"):
+            MARNet(SmallBackbone(), CLASSES, visual_width=6, fusion=nn.Identity(), **part)
 
 
 def test_texts_must_come_one_an_image() -> None:

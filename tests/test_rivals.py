@@ -127,8 +127,8 @@ def test_regress_is_reconstruct_with_another_module_of_the_same_size() -> None:
     assert type(rival.fusion) is type(ours.fusion)
     assert list(rival.heads) == list(ours.heads)
     assert type(rival.reconstruction.guide) is type(ours.reconstruction.guide)
-    for name, value in ours.reconstruction.space.state_dict().items():
-        assert torch.equal(rival.reconstruction.space.state_dict()[name], value)
+    for name, value in ours.semantics.state_dict().items():
+        assert torch.equal(rival.semantics.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("method", ["regress", "reconstruct"])

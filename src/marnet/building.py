@@ -78,28 +78,28 @@ def build_model(
             raise ConfigError(f"Method {config.method!r} learns from text; needed the training texts, found none.")
         text = build_text_encoder(_text_encoder_name(config), texts, _text_options(config))
         semantic_width = int(text.width)  # type: ignore[arg-type]
-    alignment = _build_alignment(config, visual_width, semantic_width)
-    reconstruction = _build_reconstruction(config, visual_width, semantic_width)
+    semantics = SemanticSpace(semantic_width, dimensions=config.semantics.dimensions)  # one for EMA and CDR
+    alignment = _build_alignment(config, visual_width, semantic_width if config.text.trainable else semantics.width)
+    reconstruction = _build_reconstruction(config, visual_width, semantics.width)
     widths = branch_widths(visual_width, alignment, reconstruction)
     model = MARNet(
         backbone,
         num_classes,
         visual_width=visual_width,
         text=text,
+        semantics=semantics if config.needs_semantics else None,
         alignment=alignment,
+        align_text=config.text.trainable,
         reconstruction=reconstruction,
         fusion=_build_fusion(config, list(widths.values()), semantic_width, num_classes),
         text_head=_build_text_head(config, semantic_width, num_classes),
         words=WordPrediction(visual_width, semantic_width) if config.method == "multitask" else None,
     )
-    spaces = [module for module in model.modules() if isinstance(module, SemanticSpace)]
-    if text is not None and spaces:
+    if text is not None and model.semantics is not None:
         rows = [i for i, each in enumerate(texts) if has_text(each)]
-        known = targets[rows] if targets is not None and config.reconstruction.canonical else None
+        known = targets[rows] if targets is not None and config.semantics.canonical else None
         with torch.no_grad():
-            x_s = text([texts[i] for i in rows])
-        for space in spaces:
-            space.fit(x_s, known)
+            semantics.fit(text([texts[i] for i in rows]), known)
     return _frozen_where_asked(model, config)
 
 
@@ -173,26 +173,24 @@ def _build_alignment(config: Config, visual_width: int, semantic_width: int) -> 
     return EmbeddingMatchingAlignment(
         visual_width,
         semantic_width,
-        dimensions=None if config.text.trainable else config.reconstruction.dimensions,
         width=section.width,
         temperature=section.temperature,
     )
 
 
-def _build_reconstruction(config: Config, visual_width: int, semantic_width: int) -> Reconstruction | None:
+def _build_reconstruction(config: Config, visual_width: int, width: int) -> Reconstruction | None:
     section = config.reconstruction
     if not section.enabled:
         return None
     if config.method != "regress":
-        return _build_diffusion(section, visual_width, semantic_width)
+        return _build_diffusion(section, visual_width, width)
     with torch.device("meta"):  # only its size is wanted
-        rival = _build_diffusion(section, visual_width, semantic_width)
+        rival = _build_diffusion(section, visual_width, width)
 
     def regression(hidden: int) -> SemanticRegression:
         return SemanticRegression(
             visual_width,
-            semantic_width,
-            dimensions=section.dimensions,
+            width,
             guide=section.guide,
             hidden=hidden,
             depth=section.depth,
@@ -203,13 +201,10 @@ def _build_reconstruction(config: Config, visual_width: int, semantic_width: int
     return regression(hidden_as_large_as(count_parameters(rival), regression))
 
 
-def _build_diffusion(
-    section: ReconstructionConfig, visual_width: int, semantic_width: int
-) -> CrossModalDiffusionReconstruction:
+def _build_diffusion(section: ReconstructionConfig, visual_width: int, width: int) -> CrossModalDiffusionReconstruction:
     return CrossModalDiffusionReconstruction(
         visual_width,
-        semantic_width,
-        dimensions=section.dimensions,
+        width,
         guide=section.guide,
         hidden=section.width,
         depth=section.depth,

@@ -218,10 +218,10 @@ def _version(package: str) -> str:
 
 
 def _semantic_width(model: MARNet) -> int:
-    if model.alignment is not None:
-        return model.alignment.semantic_width
-    if model.reconstruction is not None:
-        return model.reconstruction.semantic_width
+    if model.semantics is not None:
+        return model.semantics.semantic_width
+    if model.alignment is not None:  # with the text itself
+        return model.alignment.project_semantic.in_features
     if model.words is not None:
         return model.words.width
     if isinstance(model.fusion, LateFusion):

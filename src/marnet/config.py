@@ -124,6 +124,17 @@ class TextConfig(Section):
     max_length: int = Field(256, ge=2, description="hf: tokens that are read of a text")
 
 
+class SemanticsConfig(Section):
+    """The clean semantics of a text, x_0 `(d_0,)`, which EMA aligns with and CDR reconstructs (docs/method.md)."""
+
+    dimensions: int | None = Field(
+        128, ge=1, description="d_0: whitened directions of the text's features; null takes the features as they are"
+    )
+    canonical: bool = Field(
+        True, description="weigh these directions by what the classes explain of them; false: all alike"
+    )
+
+
 class AlignmentConfig(Section):
     """EMA, the embedding matching alignment (docs/method.md)."""
 
@@ -137,14 +148,6 @@ class ReconstructionConfig(Section):
     """CDR, the cross-modal diffusion reconstruction (docs/method.md)."""
 
     enabled: bool | None = Field(None, description="null: as the method says")
-    dimensions: int | None = Field(
-        128,
-        ge=1,
-        description="d_0: whitened directions of the text's semantics, for EMA too; null takes them as they are",
-    )
-    canonical: bool = Field(
-        True, description="weigh these directions by what the classes explain of them; false: all alike"
-    )
     guide: Guide = Field("guess", description="what guides: a linear guess of the semantics, or the image's features")
     width: int = Field(256, ge=2, description="hidden width of the denoiser")
     depth: int = Field(2, ge=1, description="residual blocks of the denoiser")
@@ -237,6 +240,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
     text: TextConfig = TextConfig()
+    semantics: SemanticsConfig = SemanticsConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     fusion: FusionConfig = FusionConfig()
@@ -261,6 +265,11 @@ class Config(Section):
             averages = fusion.get("kind", FusionConfig().kind) == "averaged" and resolved.get("method") != "late-fusion"
             resolved["losses"] = {**losses, "classification": _CLASSIFICATION["averaged" if averages else "learned"]}
         return resolved
+
+    @property
+    def needs_semantics(self) -> bool:
+        """Whether any module learns from the semantics x_0; EMA reads x_s where the text encoder learns."""
+        return bool(self.reconstruction.enabled or (self.alignment.enabled and not self.text.trainable))
 
     @property
     def needs_text(self) -> bool:

@@ -11,16 +11,16 @@ from marnet.modules.alignment import AlignedPair, EmbeddingMatchingAlignment
 from marnet.modules.late_fusion import LateFusion
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction, ReconstructionOutput
 from marnet.modules.regression import SemanticRegression
+from marnet.modules.semantics import SemanticSpace
 from marnet.modules.word_prediction import WordPrediction, WordsOutput
 
 # Parts that only training uses; a run directory keeps them apart from the weights that predict.
 TRAINING_ONLY = (
     "text.",
     "text_head.",
-    "alignment.space.",
+    "semantics.",
     "alignment.project_semantic.",
     "alignment.log_scale",
-    "reconstruction.space.",
     "words.",
     "fusion.text.",  # of late fusion
     "fusion.text_head.",
@@ -60,7 +60,9 @@ class MARNet(nn.Module):
         num_classes: C.
         visual_width: D_v.
         text: maps a list of B texts to `(B, D_s)`; None where there is nothing to learn from text, or at prediction.
+        semantics: maps x_s to the clean semantics x_0 `(B, d_0)`, which CDR reconstructs and EMA aligns with.
         alignment: EMA, or None to leave it out.
+        align_text: EMA aligns with x_s itself and needs no `semantics`; a text encoder that learns then learns from it.
         reconstruction: CDR or its rival, or None to leave it out.
         fusion: maps the branches' features and logits to logits `(B, C)`; needed where there is more than one branch.
         text_head: maps x_s `(B, D_s)` to logits `(B, C)`; trains a trainable text encoder.
@@ -74,7 +76,9 @@ class MARNet(nn.Module):
         *,
         visual_width: int,
         text: nn.Module | None = None,
+        semantics: SemanticSpace | None = None,
         alignment: EmbeddingMatchingAlignment | None = None,
+        align_text: bool = False,
         reconstruction: Reconstruction | None = None,
         fusion: nn.Module | None = None,
         text_head: nn.Module | None = None,
@@ -85,7 +89,9 @@ class MARNet(nn.Module):
         self.backbone = backbone
         self._frozen: list[nn.Parameter] | None = None  # what `freeze_backbone` stopped; None: it is free
         self.text = text
+        self.semantics = semantics
         self.alignment = alignment
+        self.align_text = align_text
         self.reconstruction = reconstruction
         self.fusion = fusion
         self.text_head = text_head
@@ -94,6 +100,8 @@ class MARNet(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, num_classes) for name, width in widths.items()})
         if len(widths) > 1 and fusion is None:
             raise ValueError(f"A fusion is needed for the branches {', '.join(widths)}; see marnet.modules.fusion.")
+        if semantics is None and (reconstruction is not None or (alignment is not None and not align_text)):
+            raise ValueError("EMA and CDR learn from the semantics of the text; needed semantics=SemanticSpace(...).")
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """Logits `(B, C)` of normalised images `(B, 3, H, W)`; the whole of prediction.
@@ -138,6 +146,7 @@ class MARNet(nn.Module):
         if self.text is None:
             return MARNetOutput(prediction, rows, None, None, None, None)
         x_s = self.text([text for text in texts if has_text(text)])  # (M, D_s)
+        x0 = self.semantics(x_s) if self.semantics is not None else None  # (M, d_0)
         late = None
         if isinstance(self.fusion, LateFusion):
             late = self.fusion.with_text(list(_branch_features(prediction).values()), x_s, rows)
@@ -145,8 +154,8 @@ class MARNet(nn.Module):
             prediction,
             rows,
             x_s,
-            self.alignment(x_v[rows], x_s) if self.alignment is not None else None,
-            self.reconstruction(x_v[rows], x_s, t=diffusion_times, noise=diffusion_noise)
+            self.alignment(x_v[rows], x_s if self.align_text else x0) if self.alignment is not None else None,
+            self.reconstruction(x_v[rows], x0, t=diffusion_times, noise=diffusion_noise)
             if self.reconstruction is not None
             else None,
             late.text_logits if late is not None else self.text_head(x_s) if self.text_head is not None else None,

@@ -22,7 +22,7 @@ def test_a_guess_is_linear_and_starts_at_zero() -> None:
     assert torch.equal(ImageGuide("guess", 6, 4, noise=0.5).eval()(X_V), torch.zeros(5, 4))
     guide = trained("guess", noise=0.5)
     assert guide.width == 4
-    by_hand = torch.tensor([[float(w @ x + b) for w, b in zip(*guide.parameters(), strict=True)] for x in X_V])
+    by_hand = torch.tensor([[(w @ x + b).item() for w, b in zip(*guide.parameters(), strict=True)] for x in X_V])
     torch.testing.assert_close(guide(X_V), by_hand)
 
 

@@ -35,11 +35,11 @@ def _idle(flat: Mapping[str, Any]) -> list[str]:
     if aligns is False:
         idle += ["alignment.", "losses.matching", "losses.alignment"]
     if reconstructs is False:
-        idle += ["losses.reconstruction", "losses.guess", "losses.semantic"]
-    if aligns is False and reconstructs is False:  # EMA aligns with the semantics that CDR's settings define
-        idle += ["reconstruction."]
-        if method not in ("multitask", "late-fusion", None):
-            idle += ["text.", "fusion.", "losses.text"]
+        idle += ["reconstruction.", "losses.reconstruction", "losses.guess", "losses.semantic"]
+    if reconstructs is False and (aligns is False or flat.get("text.trainable")):  # then EMA reads the text itself
+        idle += ["semantics."]
+    if aligns is False and reconstructs is False and method not in ("multitask", "late-fusion", None):
+        idle += ["text.", "fusion.", "losses.text"]
     if method not in ("late-fusion", None):
         idle += ["late_fusion."]
     if method not in ("multitask", None):

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marnet.modules.semantics import SemanticSpace
-
 MINIMUM_TEMPERATURE = 0.01
 MAXIMUM_LOG_SCALE = 4.605  # just below log(1 / 0.01), so that rounding cannot carry tau under its bound
 
@@ -22,13 +20,14 @@ class AlignedPair(NamedTuple):
 
 
 class EmbeddingMatchingAlignment(nn.Module):
-    """Project image and text features to unit vectors of one space (equations 3 and 4).
+    """Project image features and semantics to unit vectors of one space (equations 3 and 4).
+
+    The semantics are x_0 of `SemanticSpace`, as CDR reconstructs them (ours), or the text features x_s themselves, so
+    that their encoder can learn from it.
 
     Args:
         visual_width: D_v, the width of the image features.
-        semantic_width: D_s, the width of the text features.
-        dimensions: align with the semantics x_0 of `SemanticSpace` in that many dimensions at most, as CDR reconstructs
-            them (ours); None: with the text features themselves, and their encoder may learn from it.
+        semantic_width: d_0 or D_s, the width of the semantics.
         width: d, the width of the shared space.
         temperature: tau at the start; learned, never below 0.01 (the bound is ours).
 
@@ -41,19 +40,15 @@ class EmbeddingMatchingAlignment(nn.Module):
         visual_width: int,
         semantic_width: int,
         *,
-        dimensions: int | None = None,
         width: int = 128,
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
         if temperature < MINIMUM_TEMPERATURE:
             raise ValueError(f"temperature is {temperature}; needed {MINIMUM_TEMPERATURE} or more.")
-        self.semantic_width = semantic_width
         self.width = width
-        self.space = None if dimensions is None else SemanticSpace(semantic_width, dimensions=dimensions)
         self.project_visual = nn.Linear(visual_width, width, bias=False)
-        projected = semantic_width if self.space is None else self.space.width
-        self.project_semantic = nn.Linear(projected, width, bias=False)
+        self.project_semantic = nn.Linear(semantic_width, width, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def scale(self) -> Tensor:
@@ -66,15 +61,14 @@ class EmbeddingMatchingAlignment(nn.Module):
         """Unit vectors z_v `(B, d)` of image features `(B, D_v)`."""
         return functional.normalize(self.project_visual(x_v), dim=-1)
 
-    def embed_semantic(self, x_s: Tensor) -> Tensor:
-        """Unit vectors z_s `(B, d)` of text features `(B, D_s)`."""
-        semantics = x_s if self.space is None else self.space(x_s)
+    def embed_semantic(self, semantics: Tensor) -> Tensor:
+        """Unit vectors z_s `(B, d)` of x_0 `(B, d_0)` or x_s `(B, D_s)`."""
         return functional.normalize(self.project_semantic(semantics), dim=-1)
 
     def features(self, x_v: Tensor) -> Tensor:
         """x_EMA `(B, d)`: z_v with unit variance per coordinate, ready for a linear head (the scaling is ours)."""
         return self.embed_visual(x_v) * math.sqrt(self.width)
 
-    def forward(self, x_v: Tensor, x_s: Tensor) -> AlignedPair:
-        """Align image features `(B, D_v)` with text features `(B, D_s)`."""
-        return AlignedPair(self.embed_visual(x_v), self.embed_semantic(x_s), self.scale())
+    def forward(self, x_v: Tensor, semantics: Tensor) -> AlignedPair:
+        """Align image features `(B, D_v)` with x_0 `(B, d_0)` or x_s `(B, D_s)`."""
+        return AlignedPair(self.embed_visual(x_v), self.embed_semantic(semantics), self.scale())

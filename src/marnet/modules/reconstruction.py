@@ -10,7 +10,6 @@ from torch.nn import functional
 from marnet.config import Guide, Parametrisation, Sampler, Schedule
 from marnet.modules import diffusion
 from marnet.modules.guide import ImageGuide
-from marnet.modules.semantics import SemanticSpace
 
 
 class ReconstructionOutput(NamedTuple):
@@ -75,8 +74,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
 
     Args:
         visual_width: D_v, the width of the image features.
-        semantic_width: D_s, the width of the text features.
-        dimensions: whitened directions of the text features that are reconstructed; None takes them as they are.
+        width: d_0, the width of x_0.
         guide: "guess" or "features".
         hidden, depth: size of the denoiser.
         timesteps: T of the forward process.
@@ -99,9 +97,8 @@ class CrossModalDiffusionReconstruction(nn.Module):
     def __init__(
         self,
         visual_width: int,
-        semantic_width: int,
+        width: int,
         *,
-        dimensions: int | None = None,
         guide: Guide = "features",
         hidden: int = 256,
         depth: int = 2,
@@ -124,8 +121,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; needed one of {', '.join(known)}.")
         diffusion.sampling_timesteps(timesteps, steps)  # refuses a wrong number of steps before any training
-        self.space = SemanticSpace(semantic_width, dimensions=dimensions)
-        self.width = self.space.width
+        self.width = width
         self.timesteps = timesteps
         self.prediction = prediction
         self.sampler = sampler
@@ -140,19 +136,13 @@ class CrossModalDiffusionReconstruction(nn.Module):
         # |x_0| is sqrt(d_0) and the centre's length at most that, so no coordinate of their difference is larger:
         self.bound = 2 * math.sqrt(self.width)
 
-    @property
-    def semantic_width(self) -> int:
-        """D_s, the width of the text features."""
-        return self.space.semantic_width
-
     def forward(
-        self, x_v: Tensor, x_s: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
+        self, x_v: Tensor, x0: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
     ) -> ReconstructionOutput:
-        """One denoising task a row: image features `(B, D_v)`, text features `(B, D_s)`.
+        """One denoising task a row: image features `(B, D_v)`, clean semantics `(B, d_0)`.
 
         `t` `(B,)` int64 and `noise` `(B, d_0)` are drawn from torch's generator unless given.
         """
-        x0 = self.space(x_s)
         if t is None:
             t = torch.randint(self.timesteps, (len(x0),), device=x0.device)
         if noise is None:

@@ -10,7 +10,6 @@ from torch.nn import functional
 from marnet.config import Guide
 from marnet.modules.guide import ImageGuide
 from marnet.modules.reconstruction import ReconstructionOutput
-from marnet.modules.semantics import SemanticSpace
 
 
 class SemanticRegression(nn.Module):
@@ -21,8 +20,7 @@ class SemanticRegression(nn.Module):
 
     Args:
         visual_width: D_v, the width of the image features.
-        semantic_width: D_s, the width of the text features.
-        dimensions: as in CDR.
+        width: d_0, the width of x_0.
         guide: as in CDR; the MLP corrects a guess, or maps the features.
         hidden, depth: size of the residual MLP; `hidden_as_large_as` finds the width for a number of parameters.
         condition_noise: standard deviation of the noise on the condition in training.
@@ -35,9 +33,8 @@ class SemanticRegression(nn.Module):
     def __init__(
         self,
         visual_width: int,
-        semantic_width: int,
+        width: int,
         *,
-        dimensions: int | None = None,
         guide: Guide = "features",
         hidden: int = 256,
         depth: int = 2,
@@ -45,8 +42,7 @@ class SemanticRegression(nn.Module):
         correction: float = 1.0,
     ) -> None:
         super().__init__()
-        self.space = SemanticSpace(semantic_width, dimensions=dimensions)
-        self.width = self.space.width
+        self.width = width
         self.guide = ImageGuide(guide, visual_width, self.width, noise=condition_noise, correction=correction)
         self.inlet = nn.Linear(self.guide.width, hidden)
         self.blocks = nn.ModuleList(_Block(hidden) for _ in range(depth))
@@ -54,20 +50,14 @@ class SemanticRegression(nn.Module):
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
 
-    @property
-    def semantic_width(self) -> int:
-        """D_s, the width of the text features."""
-        return self.space.semantic_width
-
     def forward(
-        self, x_v: Tensor, x_s: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
+        self, x_v: Tensor, x0: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
     ) -> ReconstructionOutput:
-        """Prediction and target for image features `(B, D_v)` and text features `(B, D_s)`.
+        """Prediction and target for image features `(B, D_v)` and semantics `(B, d_0)`.
 
         `t` and `noise` belong to diffusion and change nothing here.
         """
         condition, guess = self.guide.for_training(x_v)
-        x0 = self.space(x_s)
         return ReconstructionOutput(self._regress(condition), x0, x0, guess)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:

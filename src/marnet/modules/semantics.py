@@ -1,4 +1,4 @@
-"""The space that CDR reconstructs: the text's semantics, centred, whitened and scaled (docs/method.md)."""
+"""What EMA and CDR take a text to mean: its features, centred, whitened and scaled (docs/method.md)."""
 
 import math
 
