@@ -237,8 +237,8 @@ def test_from_the_file_to_the_report(
     assert code == 0
     assert shown.endswith(f"6 in all, 6 new\nResults: {out / 'results.md'}\nReport: {out / 'report.html'}\n")
     written = (out / "results.md").read_text(encoding="utf-8")
-    assert "mean of 15 standard" in written
-    assert "mean of 4 held out" in written
+    assert "| corrupted top-1, % (15 standard) | difference to image-only" in written
+    assert "relative error (4 held out)" in written
     assert "marnet less shuffled text" in written
     found = json.loads((out / "results.json").read_text())
     ours = next(arm for arm in found["arms"] if arm["arm"] == "marnet")

@@ -15,6 +15,7 @@ from marnet.evaluation.records import RunRecord, read_records, write_record
 from marnet.evaluation.result_tables import metric_format, result_tables
 from marnet.evaluation.results import record_paths, summarise, write_results
 from marnet.evaluation.table_formats import latex, markdown
+from marnet.evaluation.verdict import format_p
 from marnet.metrics import percent
 
 Make = Callable[..., list[RunRecord]]
@@ -73,7 +74,7 @@ def test_one_seed_has_no_deviation_and_null_in_json(make_records: Make, tmp_path
 def test_the_tables_say_what_the_figures_are(make_records: Make) -> None:
     results = summarise(make_records(6, corruptions=(*STANDARD, *OURS)))
     tables = result_tables(results)
-    assert list(tables) == ["main", "text", "ablation", "corruptions", "mcnemar"]
+    assert list(tables) == ["main", "text", "ablation", "robustness", "corruptions", "mcnemar"]
     main = {row[0]: row for row in tables["main"].rows}
     found = results.contrast("marnet", "image-only").metrics["top1"]
     assert main["image-only"][3:5] == [None, None]
@@ -85,17 +86,28 @@ def test_the_tables_say_what_the_figures_are(make_records: Make) -> None:
     assert [row[1] for row in tables["ablation"].rows] == [
         "marnet", "reconstruct", "match", "marnet-no-mse", "marnet-no-semantic", "image-only",
     ]  # fmt: skip
+    assert [column.title for column in tables["main"].columns[5:]] == ["NLL, nats", "ECE, %"]
+
+
+def test_the_tables_of_robustness_say_what_the_figures_are(make_records: Make) -> None:
+    results = summarise(make_records(6, corruptions=(*STANDARD, *OURS)))
+    tables = result_tables(results)
     corruptions = {row[0]: row[1:] for row in tables["corruptions"].rows}
+    assert list(corruptions) == [*STANDARD, *OURS]
     plain = results.arm("image-only")
     assert corruptions["fog"][0] == pytest.approx(sum(each.mean for each in plain.corruptions["fog"]) / 5)
-    assert corruptions["relative error, 15 standard"][0].text == "1.00"
-    assert corruptions["mean of 3 ours"][0].value == plain.metrics["mean_corruption_accuracy_ours"].mean
-    assert not [name for name in corruptions if "held out" in name]  # not measured: no column and no row
-    titles = [column.title for column in tables["main"].columns]
-    assert titles[5:] == [
-        "NLL, nats", "ECE, %", "corrupted top-1, %", "viewpoint, light, occlusion, top-1, %",
-        "relative corruption error", "relative error, viewpoint, light, occlusion",
+    means = tables["robustness"]
+    assert [column.title for column in means.columns] == [
+        "method", "seeds", "corrupted top-1, % (15 standard)", "difference to image-only, points [95 %]", "p",
+        "relative error (15 standard)", "corrupted top-1, % (3 ours)", "relative error (3 ours)",
     ]  # fmt: skip
+    rows = {row[0]: row for row in means.rows}
+    assert rows.keys() == {arm.arm for arm in results.arms}
+    assert [cell and cell.text for cell in rows["image-only"][3:6:2]] == [None, "1.00 ± 0.00"]
+    assert rows["image-only"][6].value == plain.metrics["mean_corruption_accuracy_ours"].mean
+    found = results.contrast("marnet", "image-only").metrics["mean_corruption_accuracy"]
+    assert rows["marnet"][3].value == found.mean
+    assert rows["marnet"][4] == format_p(found.p)
 
 
 def test_tables_without_rows_are_left_out(make_records: Make) -> None:

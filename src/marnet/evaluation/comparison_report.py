@@ -85,9 +85,7 @@ def _make_report(records: Sequence[RunRecord], out: Path, baseline: str) -> Repo
     made = [
         figure_section(results, tables),
         ablation_section(tables, plan=out / PLAN, command=command),
-        robustness_section(
-            results, _pick(marks, [*methods, *placebos]), tables.get("corruptions"), command=f"{command}-corruptions"
-        ),
+        robustness_section(results, _pick(marks, [*methods, *placebos]), tables, command=f"{command}-corruptions"),
         class_section(runs, arm, baseline if baseline in runs else None),
         confidence_section(runs, _pick(marks, methods), reliability_of=pair),
         *_weight_sections(runs[arm], pair, out, command),

@@ -33,13 +33,11 @@ METRICS = {
     "ece": MetricFormat("ECE, %", 100, 1, "min"),
     "brier": MetricFormat("Brier", 1, 3, "min"),
     "aurc": MetricFormat("AURC, %", 100, 1, "min"),
-    MEAN_ACCURACY: MetricFormat("corrupted top-1, %", 100, 1, "max"),
-    f"{MEAN_ACCURACY}_held_out": MetricFormat("held-out corruptions, top-1, %", 100, 1, "max"),
-    f"{MEAN_ACCURACY}_ours": MetricFormat("viewpoint, light, occlusion, top-1, %", 100, 1, "max"),
-    RELATIVE_ERROR: MetricFormat("relative corruption error", 1, 2, "min"),
-    f"{RELATIVE_ERROR}_held_out": MetricFormat("relative error, held out", 1, 2, "min"),
-    f"{RELATIVE_ERROR}_ours": MetricFormat("relative error, viewpoint, light, occlusion", 1, 2, "min"),
 }
+for _group in GROUPS:
+    METRICS[f"{MEAN_ACCURACY}{_group.ending}"] = MetricFormat(f"corrupted top-1, % ({_group.title})", 100, 1, "max")
+    METRICS[f"{RELATIVE_ERROR}{_group.ending}"] = MetricFormat(f"relative error ({_group.title})", 1, 2, "min")
+_UNDER_CORRUPTION = [name for name in METRICS if name.startswith((MEAN_ACCURACY, RELATIVE_ERROR))]
 
 
 def metric_format(name: str) -> MetricFormat:
@@ -48,11 +46,12 @@ def metric_format(name: str) -> MetricFormat:
 
 
 def result_tables(results: Results) -> dict[str, Table]:
-    """The tables by name, those that have rows: main, text, ablation, corruptions, mcnemar."""
+    """The tables by name, those that have rows: main, text, ablation, robustness, corruptions, mcnemar."""
     tables = {
         "main": _main_table(results),
         "text": _text_table(results),
         "ablation": _ablation_table(results),
+        "robustness": _robustness_table(results),
         "corruptions": _corruption_table(results),
         "mcnemar": mcnemar_table(
             [
@@ -90,25 +89,48 @@ def _difference_columns(title: str) -> list[Column]:
 
 def _main_table(results: Results) -> Table:
     names = list(dict.fromkeys(metric for arm in results.arms for metric in arm.metrics))
-    others = [name for name in (*METRICS, *names) if name in names and name != "top1"]
-    formats = {name: metric_format(name) for name in ("top1", *dict.fromkeys(others))}
-    columns = [Column("method"), Column("seeds", "{:.0f}".format)]
-    columns.append(Column(formats["top1"].title, formats["top1"].show, formats["top1"].best))
-    columns += _difference_columns(f"difference to {results.baseline}")
-    columns += [Column(shown.title, shown.show, shown.best) for name, shown in formats.items() if name != "top1"]
-    rows: list[list[CellValue]] = []
-    for arm in results.arms:
-        contrast = results.contrast(arm.arm, results.baseline)
-        difference = contrast.metrics.get("top1") if contrast is not None else None
-        cells = [_metric_cell(arm, name) for name in formats]
-        rows.append([arm.arm, len(arm.seeds), cells[0], show_difference(difference), _show_p(difference), *cells[1:]])
-    return Table(
+    shown = [name for name in dict.fromkeys((*METRICS, *names)) if name in names and name not in _UNDER_CORRUPTION]
+    return _metric_table(
+        results,
+        results.arms,
+        "top1",
+        [name for name in shown if name != "top1"],
         title=f"Figures on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
-        columns=columns,
-        rows=rows,
         note="The best mean of a column is marked, whether or not its lead is more than chance. Differences are paired "
         "by seed; the interval is a bootstrap over seeds, p the exact permutation test.",
     )
+
+
+def _robustness_table(results: Results) -> Table:
+    measured = [arm for arm in results.arms if any(name in arm.metrics for name in _UNDER_CORRUPTION)]
+    shown = [name for name in _UNDER_CORRUPTION if any(name in arm.metrics for arm in measured)]
+    return _metric_table(
+        results,
+        measured,
+        MEAN_ACCURACY,
+        [name for name in shown if name != MEAN_ACCURACY],
+        title=f"Under corruption on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
+        note=f"Of each group of corruptions that every severity was measured of: top-1, the mean over its corruptions "
+        f"and severities; and the errors over those of {results.baseline}, mean over corruptions, where less than 1 is "
+        f"better.",
+    )
+
+
+def _metric_table(
+    results: Results, arms: Sequence[ArmResult], first: str, others: Sequence[str], *, title: str, note: str
+) -> Table:
+    """One row an arm: the metric `first` with its difference to the baseline, and the `others`."""
+    formats = [metric_format(name) for name in (first, *others)]
+    metric_columns = [Column(shown.title, shown.show, shown.best) for shown in formats]
+    columns = [Column("method"), Column("seeds", "{:.0f}".format), metric_columns[0]]
+    columns += [*_difference_columns(f"difference to {results.baseline}"), *metric_columns[1:]]
+    rows: list[list[CellValue]] = []
+    for arm in arms:
+        contrast = results.contrast(arm.arm, results.baseline)
+        difference = contrast.metrics.get(first) if contrast is not None else None
+        cells = [_metric_cell(arm, name) for name in (first, *others)]
+        rows.append([arm.arm, len(arm.seeds), cells[0], show_difference(difference), _show_p(difference), *cells[1:]])
+    return Table(title=title, columns=columns, rows=rows, note=note)
 
 
 def _metric_cell(arm: ArmResult, name: str) -> CellValue:
@@ -173,21 +195,10 @@ def _corruption_table(results: Results) -> Table:
             severities = arm.corruptions.get(name, ())
             means.append(sum(each.mean for each in severities) / len(severities) if severities else None)
         rows.append([name, *means])
-    for group in GROUPS:
-        for figure, title in ((MEAN_ACCURACY, "mean of"), (RELATIVE_ERROR, "relative error,")):
-            name = f"{figure}{group.ending}"
-            values = [arm.metrics.get(name) for arm in measured]
-            if any(values):
-                shown = METRICS[name]
-                texts = [None if each is None else Shown(each.mean, shown.show(each.mean)) for each in values]
-                rows.append([f"{title} {group.title}", *texts])
     return Table(
-        title="Top-1 under corruption, %, mean over severities and seeds",
+        title="Top-1 by corruption, %, mean over severities and seeds",
         columns=[Column("corruption"), *(Column(arm.arm, top1.show) for arm in measured)],
         rows=rows,
-        note=f"The last rows, of each group that every severity was measured of: the mean over its corruptions and "
-        f"severities; and the errors over those of {results.baseline}, mean over corruptions, where less than 1 is "
-        f"better.",
     )
 
 

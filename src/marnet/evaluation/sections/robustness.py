@@ -14,14 +14,14 @@ TITLE = "Robustness"
 
 
 def robustness_section(
-    results: Results, marks: Mapping[str, Mark], table: Table | None, *, command: str
+    results: Results, marks: Mapping[str, Mark], tables: Mapping[str, Table], *, command: str
 ) -> Section | Gap:
-    """Curves by severity, a map of corruption by method, and the table.
+    """The table of means, curves by severity, a map of corruption by method, and the table of each corruption.
 
     Args:
         results: of the comparison.
-        marks: the arms whose curves are drawn, and how; the map and the table show all.
-        table: top-1 under corruption.
+        marks: the arms whose curves are drawn, and how; the map and the tables show all.
+        tables: of the results; "robustness" and "corruptions" are shown, where they are there.
         command: that measures robustness, for where nobody has.
     """
     measured = [arm for arm in results.arms if arm.corruptions]
@@ -34,7 +34,8 @@ def robustness_section(
     if drawn:
         shown = {arm.arm: marks[arm.arm] for arm in drawn}
         blocks = [*_mean_blocks(drawn, shown), *blocks, _each_block(drawn, names, shown)]
-    return Section(title=TITLE, blocks=blocks if table is None else [*blocks, table])
+    means, each = ([tables[name]] if name in tables else [] for name in ("robustness", "corruptions"))
+    return Section(title=TITLE, blocks=[*means, *blocks, *each])
 
 
 def _mean_blocks(arms: Sequence[ArmResult], marks: Mapping[str, Mark]) -> list[Block]:
