@@ -158,6 +158,8 @@ def test_a_wrong_type_or_word_is_refused() -> None:
     assert "training: found 5; input should be a valid dictionary" in refusal(sets=("training=5",))
     assert "reconstruction: found" in refusal(sets=("reconstruction.steps=2000",))
     assert "steps (2000) must not exceed timesteps (1000)" in refusal(sets=("reconstruction.steps=2000",))
+    sentence = refusal(sets=("backbone.freeze=true", "training.probe_epochs=3"))
+    assert "so that training.probe_epochs (3) has nothing to end; leave one of them out" in sentence
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), ".inf", "nan"])

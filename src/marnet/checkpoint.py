@@ -6,7 +6,7 @@ RUN/
   classes.json        class names in the order of the logits
   image.json          size and normalisation of the model's input
   model.safetensors   the weights that predict, of the best epoch so far
-  text.safetensors    the weights that only training uses (text encoder and its projection); prediction never reads it
+  text.safetensors    the weights that only training uses (all that reads the text); prediction never does
   text.json           what the text encoder is: its vocabulary, or its name
   backbone/           the architecture of a backbone of transformers
   text/               the architecture and the tokenizer of a fine-tuned text encoder of transformers
@@ -14,7 +14,8 @@ RUN/
   metrics.json        figures on val, counts of rows and of skipped images
   history.csv         one row an epoch: loss terms, val accuracy, learning rate
   environment.json    versions, device, seed
-  checkpoints/last.ckpt   the state that `--resume` continues from
+  checkpoints/last.ckpt   the state that `--resume` continues from, as torch writes it; read as plain tensors
+  tensorboard/        the curves, for TensorBoard
 ```
 """
 

@@ -50,7 +50,9 @@ def info(source: Source, labels: Labels = None, sets: Sets = None, as_json: AsJs
 @data_app.command()
 def check(  # noqa: PLR0917 - typer calls it by keyword
     source: Source,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the training that the false negatives are for.")] = 64,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Of the training: how often does a batch hold equal texts?")
+    ] = 64,
     near_bits: Annotated[
         int, typer.Option(min=0, max=63, help="Near duplicates differ in at most so many of 64 bits.")
     ] = 8,

@@ -1,8 +1,7 @@
 """The configuration: what can be set, its defaults, and how it is read and written.
 
-Only builders (`build_model`, `fit`, the loaders of data) and the command line see these classes; everything else takes
-plain arguments. A value comes from, in rising priority: the default here, a preset, the `--config` file, a flag or
-`--set a.b=c`.
+Modules and encoders take plain arguments and know no more of it than the names of their options. A value comes from, in
+rising priority: the default here, a preset, the `--config` file, a flag or `--set a.b=c`.
 """
 
 import contextlib
@@ -117,8 +116,10 @@ class TextConfig(Section):
     name: str = Field(
         "bow", description="bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME (docs/encoders.md)"
     )
-    trainable: bool = Field(False, description="fine-tune it; of bow and tags, learn a projection")
-    dimensions: int | None = Field(128, ge=1, description="bow: reduce to this many dimensions by SVD; null keeps all")
+    trainable: bool = Field(False, description="fine-tune it; of bow, tags and words, learn a projection")
+    dimensions: int | None = Field(
+        128, ge=1, description="bow: reduce to so many by SVD, null keeps all; width of a learned projection"
+    )
     max_vocabulary: int = Field(4096, ge=1, description="bow, tags, words: keep at most this many of the most frequent")
     pooling: TextPooling = Field("mean", description="hf: the mean of the tokens, or the first token (cls)")
     max_length: int = Field(256, ge=2, description="hf: tokens that are read of a text")
@@ -128,11 +129,9 @@ class SemanticsConfig(Section):
     """The clean semantics of a text, x_0 `(d_0,)`, which EMA aligns with and CDR reconstructs (docs/method.md)."""
 
     dimensions: int | None = Field(
-        128, ge=1, description="d_0: whitened directions of the text's features; null takes the features as they are"
+        128, ge=1, description="d_0 at most: whitened directions of the text's features; null takes them as they are"
     )
-    canonical: bool = Field(
-        True, description="weigh these directions by what the classes explain of them; false: all alike"
-    )
+    canonical: bool = Field(True, description="also weigh these directions by what the classes explain of them")
 
 
 class AlignmentConfig(Section):
@@ -195,7 +194,7 @@ class LossConfig(Section):
     semantic: float = Field(0.25, ge=0, description="c: cross-entropy of the head on x_CDR")
     visual: float = Field(0.9, ge=0, description="cross-entropy of the head on x_v (ours)")
     alignment: float = Field(0.1, ge=0, description="cross-entropy of the head on x_EMA (ours)")
-    text: float = Field(0.3, ge=0, description="cross-entropy of the head on x_s, where the text encoder learns (ours)")
+    text: float = Field(0.3, ge=0, description="cross-entropy of a head on the text, where its encoder learns (ours)")
     words: float = Field(10.0, ge=0, description="binary cross-entropy of the text's words, of multitask (a rival)")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
@@ -265,6 +264,15 @@ class Config(Section):
             averages = fusion.get("kind", FusionConfig().kind) == "averaged" and resolved.get("method") != "late-fusion"
             resolved["losses"] = {**losses, "classification": _CLASSIFICATION["averaged" if averages else "learned"]}
         return resolved
+
+    @model_validator(mode="after")
+    def _probing_needs_a_backbone_that_learns(self) -> Self:
+        if self.backbone.freeze and self.training.probe_epochs:
+            raise ValueError(
+                f"backbone.freeze keeps the backbone as it is throughout, so that training.probe_epochs "
+                f"({self.training.probe_epochs}) has nothing to end; leave one of them out"
+            )
+        return self
 
     @property
     def needs_semantics(self) -> bool:

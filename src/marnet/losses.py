@@ -114,12 +114,13 @@ def training_loss(
         labels: `(B,)` int64, or what `classify` takes.
         texts: the B texts that `outputs` were computed from.
         positives: a kind of `positive_pairs`, or a mask `(M, M)` over the rows that have a text.
-        weights: by name of the term; a missing one has the library's default. 0 leaves the term out.
+        weights: by name of the term; a missing one has the library's default, that of "classification" for an average
+            of branches: give 1 where the fusion learns. 0 leaves the term out.
         label_smoothing: of every cross-entropy.
         classify: the cross-entropy of all these terms; another for several labels an image or for rare classes.
 
     Raises:
-        ValueError: a weight has an unknown name.
+        ValueError: a weight or a kind of positives has an unknown name, or a mask does not fit.
     """
     weights = _complete(weights or {})
     prediction = outputs.prediction

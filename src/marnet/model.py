@@ -47,7 +47,7 @@ class MARNetOutput(NamedTuple):
     x_s: Tensor | None  # (M, D_s)
     aligned: AlignedPair | None  # z_v, z_s (M, d)
     reconstruction: ReconstructionOutput | None  # (M, d_0) each
-    text_logits: Tensor | None  # (M, C), where the text encoder learns
+    text_logits: Tensor | None  # (M, C), where the text encoder learns, and of late fusion
     words: WordsOutput | None = None  # (M, V) each, of multitask
     late_logits: Tensor | None = None  # (B, C), of late fusion: image and text together, judged for the prediction
 
@@ -67,6 +67,9 @@ class MARNet(nn.Module):
         fusion: maps the branches' features and logits to logits `(B, C)`; needed where there is more than one branch.
         text_head: maps x_s `(B, D_s)` to logits `(B, C)`; trains a trainable text encoder.
         words: a second task that predicts the words of the text, or None.
+
+    Raises:
+        ValueError: there are several branches and no `fusion`, or nothing gives EMA or CDR their semantics.
     """
 
     def __init__(

@@ -359,3 +359,14 @@ def test_what_cannot_be_compared_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trains each run on one device; found training.devices 'cpu:2'"):
         run_comparison(read(file, ("training.devices=cpu:2",)), tmp_path / "out")
     assert configure(read(file), read(file).arms[0], 0).training.devices == "cpu"
+
+
+def test_a_record_from_before_a_setting_was_renamed_says_so(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_comparison(read(file, seeds=1), out, methods=["image-only"])
+    path = out / "runs" / "image-only" / "seed-0.json"
+    record = json.loads(path.read_text())
+    record["config"]["training"]["speed"] = record["config"]["training"].pop("lr")
+    path.write_text(json.dumps({**record, "key": "of another time"}))
+    with pytest.raises(RunDirectoryError, match=r"training\.speed is no setting of it any more, training\.lr is new\."):
+        run_comparison(read(file, seeds=1), out, methods=["image-only"])

@@ -34,7 +34,7 @@ def test_results_are_rebuilt_from_the_records_to_the_byte(make_records: Make, tm
     assert target == tmp_path / "results.md"
     first = files_of(tmp_path)
     assert {"results.json", "results.md", "tables/main.tex", "tables/text.tex", "tables/ablation.tex"} <= set(first)
-    assert {"tables/runs.csv", "tables/metrics.csv", "tables/differences.csv", "tables/robustness.csv"} <= set(first)
+    assert {"tables/runs.csv", "tables/metrics.csv", "tables/differences.csv", "tables/corruptions.csv"} <= set(first)
     shutil.rmtree(tmp_path / "tables")
     (tmp_path / "results.json").unlink()
     target.unlink()
@@ -59,7 +59,7 @@ def test_json_and_csv_hold_the_same_figures(make_records: Make, tmp_path: Path) 
         runs = list(csv.DictReader(file))
     assert len(runs) == len(records)
     assert {float(row["top1"]) for row in runs} == {record.metrics["top1"] for record in records}
-    with (tmp_path / "tables" / "robustness.csv").open(newline="") as file:
+    with (tmp_path / "tables" / "corruptions.csv").open(newline="") as file:
         assert sum(row["arm"] == "marnet" for row in csv.DictReader(file)) == 3 * 5
 
 

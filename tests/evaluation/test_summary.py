@@ -46,6 +46,18 @@ def test_figures_by_hand() -> None:
     assert results.arm("regress") is None
 
 
+def test_the_end_of_training_is_the_last_quarter_of_its_epochs_on_val() -> None:
+    def trained(arm: str, curve: list[float], split: str = "val") -> RunRecord:
+        return record(arm, 0, 9, split=split, history=[{"epoch": 1.0 + i, "val/top1": x} for i, x in enumerate(curve)])
+
+    long, short = trained("image-only", [0.1] * 6 + [0.4, 0.6]), trained("marnet", [0.2, 0.7])
+    results = summarise([long, short])
+    assert [arm.metrics["top1_end"].mean for arm in results.arms] == [pytest.approx(0.5), pytest.approx(0.7)]
+    assert results.contrast("marnet", "image-only").metrics["top1_end"].mean == pytest.approx(0.2)
+    other = summarise([trained("marnet", [0.2, 0.7], split="test")])  # on other images nothing was chosen
+    assert "top1_end" not in other.arms[0].metrics
+
+
 def test_pairs_are_the_seeds_in_common() -> None:
     runs = [record("image-only", seed, 5) for seed in (0, 1, 2)]
     runs += [record("marnet", 2, 9), record("marnet", 1, 7), record("marnet", 5, 1)]

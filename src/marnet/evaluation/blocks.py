@@ -27,8 +27,6 @@ class Shown(NamedTuple):
 
 CellValue = str | float | int | Shown | None
 
-_MIME_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
-
 
 class Column(NamedTuple):
     """A column of a table. `show` turns its numbers into text and makes it a column of numbers."""

@@ -157,11 +157,16 @@ def _differences(record: RunRecord, run: PlannedRun, comparison: ComparisonConfi
         ("the rows of the data", record.rows, rows),
     ):
         before[name], now[name] = old, new
-    # What only one of them has belongs to a module that the other does without, and that difference is named itself.
-    names = [name for name in before if name in now and before[name] != now[name]]
-    shown = [f"{name} was {before.get(name)!r} and is now {now.get(name)!r}" for name in names[:5]]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return (", ".join(shown) + more) or f"its key {record.key} is not {run.key}"
+    shown = [
+        f"{name} was {before[name]!r} and is now {now[name]!r}"
+        for name in before
+        if name in now and before[name] != now[name]
+    ]
+    if not shown:  # else what only one of them has belongs to a part that this difference switches on or off
+        shown = [f"{name} is no setting of it any more" for name in before if name not in now]
+        shown += [f"{name} is new" for name in now if name not in before]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return (", ".join(shown[:5]) + more) or f"its key {record.key} is not {run.key}"
 
 
 def _kept(comparison: ComparisonConfig, run: PlannedRun) -> bool:

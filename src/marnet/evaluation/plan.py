@@ -63,7 +63,7 @@ class ComparisonConfig(Section):
 
     base: dict[str, Any] = Field(description="settings of every run, as in a file for --config; preset: NAME")
     arms: list[Arm] = Field(min_length=1)
-    seeds: int = Field(5, ge=1, description="how many; they count from 0")
+    seeds: int = Field(6, ge=1, description="how many, from 0; fewer than 6 cannot reach p < 0.05")
     split: Literal["train", "val", "test"] = Field("val", description="the split that the arms are judged on")
     corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")

@@ -7,7 +7,7 @@ from marnet.evaluation.arms import ABLATIONS, FULL
 from marnet.evaluation.blocks import CellValue, Column, Shown, Table
 from marnet.evaluation.corruption_figures import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
 from marnet.evaluation.statistics import McNemar, PairedDifference, Spread
-from marnet.evaluation.summary import ArmResult, Contrast, Results
+from marnet.evaluation.summary import END_TOP1, ArmResult, Contrast, Results
 from marnet.evaluation.verdict import format_p, points
 
 
@@ -26,6 +26,7 @@ class MetricFormat(NamedTuple):
 
 METRICS = {
     "top1": MetricFormat("top-1, %", 100, 1, "max"),
+    END_TOP1: MetricFormat("top-1 over the last quarter of epochs, %", 100, 1, "max"),
     "top5": MetricFormat("top-5, %", 100, 1, "max"),
     "macro_f1": MetricFormat("macro F1, %", 100, 1, "max"),
     "macro_recall": MetricFormat("macro recall, %", 100, 1, "max"),

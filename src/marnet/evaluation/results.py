@@ -7,7 +7,7 @@ OUT/tables/NAME.tex       the tables of results.md for a paper
 OUT/tables/runs.csv       one row a run
 OUT/tables/metrics.csv    one row an arm and metric: n, mean, sd
 OUT/tables/differences.csv   one row two arms and a metric: n, mean, sd, interval, p
-OUT/tables/robustness.csv    one row an arm, corruption and severity
+OUT/tables/corruptions.csv   one row an arm, corruption and severity
 ```
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from marnet.checkpoint import write_json
-from marnet.evaluation.records import RunRecord, read_records
+from marnet.evaluation.records import RunRecord
 from marnet.evaluation.result_tables import result_tables
 from marnet.evaluation.statistics import PairedDifference, Spread
 from marnet.evaluation.summary import BASELINE, Results, summarise
@@ -54,17 +54,12 @@ def write_results(records: Sequence[RunRecord], out: Path, baseline: str = BASEL
         _difference_rows(results),
     )
     _write_csv(
-        out / TABLES / "robustness.csv", ("arm", "corruption", "severity", *Spread._fields), _robustness_rows(results)
+        out / TABLES / "corruptions.csv", ("arm", "corruption", "severity", *Spread._fields), _corruption_rows(results)
     )
     target = out / MARKDOWN
     parts = ["# Results", results.verdict, *map(markdown, tables.values()), *results.notes]
     target.write_text("\n\n".join(part.rstrip("\n") for part in parts) + "\n", encoding="utf-8")
     return target
-
-
-def read_comparison(out: Path) -> list[RunRecord]:
-    """The records of a comparison."""
-    return read_records(record_paths(out))
 
 
 def _run_rows(records: Sequence[RunRecord]) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
@@ -88,7 +83,7 @@ def _difference_rows(results: Results) -> Iterable[Sequence[Any]]:
     ]
 
 
-def _robustness_rows(results: Results) -> Iterable[Sequence[Any]]:
+def _corruption_rows(results: Results) -> Iterable[Sequence[Any]]:
     return [
         (arm.arm, name, severity, *found)
         for arm in results.arms

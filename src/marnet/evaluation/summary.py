@@ -23,6 +23,7 @@ from marnet.evaluation.statistics import (
 from marnet.evaluation.verdict import describe_outcome
 
 BASELINE = "image-only"
+END_TOP1 = "top1_end"  # mean top-1 over the last quarter of the epochs
 
 ContrastKind = Literal["baseline", "placebo", "ablation"]
 RunsOfArm = Mapping[int, RunRecord]  # by seed
@@ -159,8 +160,12 @@ def _check_same_images(records: Sequence[RunRecord]) -> None:
 
 
 def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
-    """The record's own metrics and those under corruption; none that is NaN."""
+    """The record's own metrics, that of the end of training and those under corruption; none that is NaN."""
     found = {name: value for name, value in record.metrics.items() if name != "n"}
+    epochs = [row["val/top1"] for row in record.history if "val/top1" in row]
+    if record.split == "val" and epochs:  # the best epoch was chosen on these images, which flatters its top-1
+        end = epochs[-max(1, len(epochs) // 4) :]
+        found[END_TOP1] = sum(end) / len(end)
     if record.robustness:
         figures = corruption_figures(record.robustness, baseline.robustness if baseline is not None else None)
         found |= {name: value for name, value in figures.items() if value is not None}

@@ -83,9 +83,9 @@ def shrunk_spread(x_s: Tensor, whitening: Tensor) -> Tensor:
 
     A covariance that is estimated from few texts overstates what is large and understates what is small, and whitening
     by it blows the small up. Here the estimate is shrunk towards equal variances by the share s of Ledoit and Wolf
-    (2004), for the different texts among the rows: a direction of variance v keeps v / ((1 - s) v + s mean(v)). Of many
-    texts s is near 0, and every direction keeps 1; of hardly more texts than directions it is near 1, and each keeps
-    its share of the variance. A direction that `whitening` leaves out keeps 0.
+    (2004), for the different texts among the rows: a direction of variance v keeps v / ((1 - s) v + s mean(v)) of
+    variance. Of many texts s is near 0, and every direction keeps 1; of hardly more texts than directions it is near 1,
+    and each keeps v / mean(v). A direction that `whitening` leaves out keeps 0.
 
     Args:
         x_s: features of the training texts.

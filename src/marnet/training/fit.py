@@ -59,7 +59,7 @@ class _TrainingData(NamedTuple):
 
 
 class ModelFactory(Protocol):
-    """Builds the model to train; `build_model` is the default, comparisons hand in others."""
+    """Builds the model to train; `build_model` is the default."""
 
     def __call__(
         self, config: Config, *, num_classes: int, texts: list[str], labels: np.ndarray, backbone: nn.Module | None

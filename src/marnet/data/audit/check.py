@@ -38,7 +38,7 @@ def check_manifest(
 
     Args:
         manifest: what to check.
-        batch_size: of the training whose identity mask is judged.
+        batch_size: of the training, for how often equal texts meet in a batch.
         near_bits: perceptual hashes (64 bits) that differ in no more are near duplicates.
         max_pixels: images with more are broken.
 
