@@ -186,3 +186,17 @@ def test_a_placebo_is_what_its_record_says_and_of_the_arm_that_is_set_up_the_sam
     }
     assert [(each.arm, each.against) for each in results.contrasts] == [("wide", "control")]
     assert result_tables(results)["text"].rows[0][0] == "wide less random text"
+
+
+def test_the_full_method_is_compared_with_its_rivals_by_hand() -> None:
+    runs = [record("image-only", seed, 5) for seed in (0, 1)]
+    runs += [record("marnet", 0, 7), record("marnet", 1, 8), record("regress", 0, 8), record("regress", 1, 8)]
+    results = summarise(runs)
+    contrast = results.contrast("marnet", "regress")
+    assert (contrast.kind, contrast.seeds) == ("rival", (0, 1))
+    assert contrast.metrics["top1"].mean == pytest.approx(-0.05)
+    (row,) = result_tables(results)["rivals"].rows
+    assert (row[0], row[1], row[2].text[:4]) == ("marnet less regress", 2, "\N{MINUS SIGN}5.0")
+    assert "rivals" not in result_tables(summarise(runs[:4]))
+    against = summarise(runs, "regress")  # a rival as the baseline is no rival beside it
+    assert [each.kind for each in against.contrasts if each.against == "regress"] == ["baseline", "baseline"]

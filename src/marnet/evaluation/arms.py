@@ -27,6 +27,8 @@ ABLATIONS = {
     "image-only": "EMA and CDR (the backbone)",
 }
 
+RIVALS = ("regress", "multitask", "late-fusion")  # other methods that learn from text; see marnet.config.METHODS
+
 
 class KnownArm(NamedTuple):
     """A method with what sets the arm apart from it."""

@@ -47,10 +47,11 @@ def metric_format(name: str) -> MetricFormat:
 
 
 def result_tables(results: Results) -> dict[str, Table]:
-    """The tables by name, those that have rows: main, text, ablation, robustness, corruptions, mcnemar."""
+    """The tables by name, those that have rows: main, text, rivals, ablation, robustness, corruptions, mcnemar."""
     tables = {
         "main": _main_table(results),
         "text": _text_table(results),
+        "rivals": _rival_table(results),
         "ablation": _ablation_table(results),
         "robustness": _robustness_table(results),
         "corruptions": _corruption_table(results),
@@ -146,6 +147,16 @@ def _text_table(results: Results) -> Table:
         names=[f"{each.arm} less {results.standings[each.against].text}" for each in found],
         note="A placebo is the same method with text that says nothing of the image. What it gains as well is "
         "regularisation, and not the text's doing.",
+    )
+
+
+def _rival_table(results: Results) -> Table:
+    found = [contrast for contrast in results.contrasts if contrast.kind == "rival"]
+    return _contrast_table(
+        found,
+        title=f"{FULL} less its rivals, which learn from the same text",
+        names=[f"{each.arm} less {each.against}" for each in found],
+        note="A difference below 0 speaks for the rival.",
     )
 
 

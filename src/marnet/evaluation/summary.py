@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from marnet.errors import RunDirectoryError
-from marnet.evaluation.arms import ABLATIONS, FULL, Standing, find_standings, in_order
+from marnet.evaluation.arms import ABLATIONS, FULL, RIVALS, Standing, find_standings, in_order
 from marnet.evaluation.corruption_figures import corruption_figures
 from marnet.evaluation.records import RunRecord
 from marnet.evaluation.statistics import (
@@ -25,7 +25,7 @@ from marnet.evaluation.verdict import describe_outcome
 BASELINE = "image-only"
 END_TOP1 = "top1_end"  # mean top-1 over the last quarter of the epochs
 
-ContrastKind = Literal["baseline", "placebo", "ablation"]
+ContrastKind = Literal["baseline", "placebo", "rival", "ablation"]
 RunsOfArm = Mapping[int, RunRecord]  # by seed
 
 
@@ -41,7 +41,7 @@ class ArmResult(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """By how much an arm exceeds its baseline, its placebo or the method it is an ablation of; pairs are by seed."""
+    """By how much an arm exceeds its baseline, placebo or rival, or what it is an ablation of; pairs are by seed."""
 
     arm: str
     against: str
@@ -102,6 +102,7 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
             for name, standing in standings.items()
             if standing.kind == "placebo" and standing.of is not None
         ),
+        *(_contrast(FULL, name, "rival", runs) for name in RIVALS if {name, FULL} <= set(runs) and name != baseline),
         *(_contrast(name, FULL, "ablation", runs) for name in ABLATIONS if name != FULL and {name, FULL} <= set(runs)),
     ]
     top1 = {(each.arm, each.against): (each.metrics.get("top1"), each.seeds) for each in contrasts}

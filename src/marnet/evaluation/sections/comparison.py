@@ -9,8 +9,8 @@ from marnet.evaluation.summary import Results
 
 
 def figure_section(results: Results, tables: Mapping[str, Table]) -> Section:
-    """The main table, the placebos and McNemar's test, with what a reader must know of them."""
-    shown = [tables[name] for name in ("main", "text", "mcnemar") if name in tables]
+    """The main table, the placebos, the rivals and McNemar's test, with what a reader must know of them."""
+    shown = [tables[name] for name in ("main", "text", "rivals", "mcnemar") if name in tables]
     return Section(title="Figures", text=results.notes, blocks=shown)
 
 
