@@ -152,7 +152,8 @@ class MARNet(nn.Module):
         x0 = self.semantics(x_s) if self.semantics is not None else None  # (M, d_0)
         late = None
         if isinstance(self.fusion, LateFusion):
-            late = self.fusion.with_text(list(_branch_features(prediction).values()), x_s, rows)
+            features = _present(prediction.x_v, prediction.x_ema, prediction.x_cdr)
+            late = self.fusion.with_text(list(features.values()), x_s, rows)
         return MARNetOutput(
             prediction,
             rows,
@@ -194,18 +195,18 @@ class MARNet(nn.Module):
     def _predict(self, x_v: Tensor, noise: Tensor | None) -> PredictionOutput:
         x_ema = self.alignment.features(x_v) if self.alignment is not None else None
         x_cdr = self.reconstruction.sample(x_v, noise) if self.reconstruction is not None else None
-        features = {"visual": x_v, "alignment": x_ema, "reconstruction": x_cdr}
-        present = {name: x for name, x in features.items() if x is not None}
-        branches = {name: self.heads[name](x) for name, x in present.items()}
+        features = _present(x_v, x_ema, x_cdr)
+        branches = {name: self.heads[name](x) for name, x in features.items()}
         if self.fusion is None:
             logits = branches["visual"]
         else:
-            logits = self.fusion(list(present.values()), list(branches.values()))
+            logits = self.fusion(list(features.values()), list(branches.values()))
         return PredictionOutput(logits, branches, x_v, x_ema, x_cdr)
 
 
-def _branch_features(prediction: PredictionOutput) -> dict[str, Tensor]:
-    features = {"visual": prediction.x_v, "alignment": prediction.x_ema, "reconstruction": prediction.x_cdr}
+def _present(x_v: Tensor, x_ema: Tensor | None, x_cdr: Tensor | None) -> dict[str, Tensor]:
+    """The features of the branches that exist, in the order that fusion takes them."""
+    features = {"visual": x_v, "alignment": x_ema, "reconstruction": x_cdr}
     return {name: x for name, x in features.items() if x is not None}
 
 

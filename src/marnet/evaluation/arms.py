@@ -27,7 +27,7 @@ ABLATIONS = {
     "image-only": "EMA and CDR (the backbone)",
 }
 
-RIVALS = ("regress", "multitask", "late-fusion")  # other methods that learn from text; see marnet.config.METHODS
+RIVALS = tuple(name for name in METHODS if name not in ABLATIONS)  # other methods that learn from text
 
 
 class KnownArm(NamedTuple):

@@ -24,6 +24,14 @@ class MetricFormat(NamedTuple):
         return f"{self.scale * value:.{self.digits}f}"
 
 
+_UNDER_CORRUPTION = {
+    f"{figure}{group.ending}": shown._replace(title=f"{shown.title} ({group.title})")
+    for group in GROUPS
+    for figure, shown in (
+        (MEAN_ACCURACY, MetricFormat("corrupted top-1, %", 100, 1, "max")),
+        (RELATIVE_ERROR, MetricFormat("relative error", 1, 2, "min")),
+    )
+}
 METRICS = {
     "top1": MetricFormat("top-1, %", 100, 1, "max"),
     END_TOP1: MetricFormat("top-1 over the last quarter of epochs, %", 100, 1, "max"),
@@ -34,11 +42,8 @@ METRICS = {
     "ece": MetricFormat("ECE, %", 100, 1, "min"),
     "brier": MetricFormat("Brier", 1, 3, "min"),
     "aurc": MetricFormat("AURC, %", 100, 1, "min"),
+    **_UNDER_CORRUPTION,
 }
-for _group in GROUPS:
-    METRICS[f"{MEAN_ACCURACY}{_group.ending}"] = MetricFormat(f"corrupted top-1, % ({_group.title})", 100, 1, "max")
-    METRICS[f"{RELATIVE_ERROR}{_group.ending}"] = MetricFormat(f"relative error ({_group.title})", 1, 2, "min")
-_UNDER_CORRUPTION = [name for name in METRICS if name.startswith((MEAN_ACCURACY, RELATIVE_ERROR))]
 
 
 def metric_format(name: str) -> MetricFormat:
@@ -90,13 +95,11 @@ def _difference_columns(title: str) -> list[Column]:
 
 
 def _main_table(results: Results) -> Table:
-    names = list(dict.fromkeys(metric for arm in results.arms for metric in arm.metrics))
-    shown = [name for name in dict.fromkeys((*METRICS, *names)) if name in names and name not in _UNDER_CORRUPTION]
+    names = dict.fromkeys(metric for arm in results.arms for metric in arm.metrics)
     return _metric_table(
         results,
         results.arms,
-        "top1",
-        [name for name in shown if name != "top1"],
+        [name for name in dict.fromkeys((*METRICS, *names)) if name in names and name not in _UNDER_CORRUPTION],
         title=f"Figures on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
         note="The best mean of a column is marked, whether or not its lead is more than chance. Differences are paired "
         "by seed; the interval is a bootstrap over seeds, p the exact permutation test.",
@@ -105,12 +108,10 @@ def _main_table(results: Results) -> Table:
 
 def _robustness_table(results: Results) -> Table:
     measured = [arm for arm in results.arms if any(name in arm.metrics for name in _UNDER_CORRUPTION)]
-    shown = [name for name in _UNDER_CORRUPTION if any(name in arm.metrics for arm in measured)]
     return _metric_table(
         results,
         measured,
-        MEAN_ACCURACY,
-        [name for name in shown if name != MEAN_ACCURACY],
+        [name for name in _UNDER_CORRUPTION if any(name in arm.metrics for arm in measured)],
         title=f"Under corruption on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
         note=f"Of each group of corruptions that every severity was measured of: top-1, the mean over its corruptions "
         f"and severities; and the errors over those of {results.baseline}, mean over corruptions, where less than 1 is "
@@ -118,19 +119,16 @@ def _robustness_table(results: Results) -> Table:
     )
 
 
-def _metric_table(
-    results: Results, arms: Sequence[ArmResult], first: str, others: Sequence[str], *, title: str, note: str
-) -> Table:
-    """One row an arm: the metric `first` with its difference to the baseline, and the `others`."""
-    formats = [metric_format(name) for name in (first, *others)]
-    metric_columns = [Column(shown.title, shown.show, shown.best) for shown in formats]
-    columns = [Column("method"), Column("seeds", "{:.0f}".format), metric_columns[0]]
-    columns += [*_difference_columns(f"difference to {results.baseline}"), *metric_columns[1:]]
+def _metric_table(results: Results, arms: Sequence[ArmResult], names: Sequence[str], *, title: str, note: str) -> Table:
+    """One row an arm: the metrics `names`, of the first one also the difference to the baseline."""
+    columns = [Column(shown.title, shown.show, shown.best) for shown in map(metric_format, names)]
+    columns[1:1] = _difference_columns(f"difference to {results.baseline}")
+    columns = [Column("method"), Column("seeds", "{:.0f}".format), *columns]
     rows: list[list[CellValue]] = []
     for arm in arms:
         contrast = results.contrast(arm.arm, results.baseline)
-        difference = contrast.metrics.get(first) if contrast is not None else None
-        cells = [_metric_cell(arm, name) for name in (first, *others)]
+        difference = contrast.metrics.get(names[0]) if contrast is not None else None
+        cells = [_metric_cell(arm, name) for name in names]
         rows.append([arm.arm, len(arm.seeds), cells[0], show_difference(difference), _show_p(difference), *cells[1:]])
     return Table(title=title, columns=columns, rows=rows, note=note)
 
