@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from marnet.config import METHODS, Config, cache_directory, expand_preset, make_config, read_config, write_config
+from marnet.config import METHODS, Config, cache_directory, make_config, read_config, write_config
 from marnet.errors import ConfigError
 from marnet.presets import preset_file, preset_names
+from marnet.settings import expand_preset
 
 
 @pytest.fixture

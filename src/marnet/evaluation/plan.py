@@ -9,17 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from marnet.config import (
-    MODULES,
-    Config,
-    Method,
-    Section,
-    expand_preset,
-    make_config,
-    merge_settings,
-    parse_assignment,
-    read_yaml,
-)
+from marnet.config import MODULES, Config, Method, Section, make_config
 from marnet.config_errors import explain
 from marnet.data.manifest import Manifest
 from marnet.encoders.text import check_text_encoder_name
@@ -27,6 +17,7 @@ from marnet.errors import ConfigError, suggest
 from marnet.evaluation.arms import KNOWN_ARMS, RANDOM_TEXT
 from marnet.evaluation.flat_settings import learned_from
 from marnet.evaluation.records import Placebo
+from marnet.settings import expand_preset, merge_settings, parse_assignment, read_yaml
 
 
 class Arm(Section):
