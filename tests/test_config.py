@@ -146,6 +146,9 @@ def test_every_problem_is_named_at_once() -> None:
     assert "training.epochs: found 0; input should be greater than or equal to 1." in sentence
     assert "training.lr: found -1; input should be greater than 0." in sentence
     assert "training.speed: unknown key." in sentence
+    assert "lr: unknown key. Did you mean 'training.lr'?" in refusal(sets=("lr=0.1",))
+    sentence = refusal(sets=("reconstruction.dimensions=8",))
+    assert "unknown key. Did you mean 'text.dimensions' or 'semantics.dimensions'? Known keys here: enabled" in sentence
     assert "Did you mean 'concat'?" in sentence
 
 
@@ -245,7 +248,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
-    expected = f"Configuration file {path} does not exist. Check the path given to --config."
+    expected = f"Configuration file {path} does not exist. Check the path."
     assert refusal(file=path) == expected
     path = tmp_path / "broken.yaml"
     path.write_text("training: [1, 2\n", encoding="utf-8")

@@ -20,7 +20,9 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         if problem["type"] == "extra_forbidden":
             known = _known_keys(root, problem["loc"][:-1])
             name = str(problem["loc"][-1])
-            lines.append(f"{key}: unknown key.{suggest(name, known)} Known keys here: {', '.join(known)}.")
+            elsewhere = " or ".join(repr(each) for each in _sections_with(root, name))
+            hint = f" Did you mean {elsewhere}?" if elsewhere else suggest(name, known)
+            lines.append(f"{key}: unknown key.{hint} Known keys here: {', '.join(known)}.")
         else:
             found = problem["input"]
             hint = suggest(found, _choices(problem)) if isinstance(found, str) else ""
@@ -36,6 +38,16 @@ def _known_keys(root: type[BaseModel], location: tuple[int | str, ...]) -> list[
             held = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
             section = held[0] if held else annotation  # type: ignore[assignment]  # of a list, what it holds
     return list(section.model_fields)
+
+
+def _sections_with(root: type[BaseModel], name: str) -> list[str]:
+    """The dotted keys of sections that have a setting of that name, which was given in another place."""
+    sections = {key: field.annotation for key, field in root.model_fields.items()}
+    return [
+        f"{key}.{name}"
+        for key, section in sections.items()
+        if isinstance(section, type) and issubclass(section, BaseModel) and name in section.model_fields
+    ]
 
 
 def _choices(problem: Any) -> list[str]:

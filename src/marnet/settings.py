@@ -20,7 +20,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"Configuration file {path} does not exist. Check the path given to --config.") from None
+        raise ConfigError(f"Configuration file {path} does not exist. Check the path.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"Configuration file {path} is not readable YAML: {error}") from None
     if content is None:
