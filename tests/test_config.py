@@ -141,14 +141,17 @@ def test_a_misspelt_key_is_refused_by_name() -> None:
     )
 
 
+def test_a_key_in_the_wrong_section_is_refused_with_the_right_one() -> None:
+    assert "lr: unknown key. Did you mean 'training.lr'?" in refusal(sets=("lr=0.1",))
+    sentence = refusal(sets=("reconstruction.dimensions=8",))
+    assert "unknown key. Did you mean 'text.dimensions' or 'semantics.dimensions'? Known keys here: enabled" in sentence
+
+
 def test_every_problem_is_named_at_once() -> None:
     sentence = refusal({"training": {"epochs": 0, "lr": -1, "speed": 3}, "fusion": {"kind": "concatt"}})
     assert "training.epochs: found 0; input should be greater than or equal to 1." in sentence
     assert "training.lr: found -1; input should be greater than 0." in sentence
     assert "training.speed: unknown key." in sentence
-    assert "lr: unknown key. Did you mean 'training.lr'?" in refusal(sets=("lr=0.1",))
-    sentence = refusal(sets=("reconstruction.dimensions=8",))
-    assert "unknown key. Did you mean 'text.dimensions' or 'semantics.dimensions'? Known keys here: enabled" in sentence
     assert "Did you mean 'concat'?" in sentence
 
 
