@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from marnet import build_model, make_config
-from marnet.checkpoint import describe_environment
 from marnet.data.images import fit_square, read_image
 from marnet.data.sources import load_source
 from marnet.data.transforms import ImageSpec, normalise
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from marnet.runs.directory import describe_environment
 
 
 def read_images(source: str, split: str, size: int) -> torch.Tensor:

@@ -24,12 +24,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from marnet.checkpoint import describe_environment
 from marnet.data.dataset import EpochSampler, open_splits
+from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest
 from marnet.data.sources import load_source
 from marnet.data.transforms import ImageSpec, model_input, train_transform
-from marnet.inference import make_loader
+from marnet.runs.directory import describe_environment
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

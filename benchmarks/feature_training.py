@@ -18,10 +18,10 @@ import torch
 
 from marnet import fit, make_config
 from marnet.building import build_model
-from marnet.checkpoint import describe_environment
 from marnet.config import Config
 from marnet.data.dataset import Draw, EpochSampler
 from marnet.losses import training_loss
+from marnet.runs.directory import describe_environment
 from marnet.training import embed
 from marnet.training.features import open_features
 

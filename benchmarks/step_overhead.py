@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from marnet import build_model, make_config, training_loss
-from marnet.checkpoint import describe_environment
+from marnet.runs.directory import describe_environment
 
 METHODS = ("image-only", "match", "reconstruct", "marnet")
 

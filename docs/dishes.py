@@ -13,7 +13,7 @@ from PIL import Image
 
 import marnet
 from marnet.data.sources import load_source
-from marnet.evaluation.demo import TEST_DATA, TRAINING_DATA
+from marnet.reports.demo import TEST_DATA, TRAINING_DATA
 
 run = Path(sys.argv[1] if len(sys.argv) > 1 else "marnet-demo") / "marnet"
 training, new = load_source(TRAINING_DATA), load_source(TEST_DATA)

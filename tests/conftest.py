@@ -1,15 +1,23 @@
-"""What several tests share: where caches and real data are, a small manifest, a small trained run."""
+"""What several tests share: data, small runs, simulated records of a comparison, a browser to look at a page with."""
 
 import csv
+import html
+import json
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    from marnet.comparison.records import RunRecord
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +82,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
     """Run the command `marnet` in this process: its exit code, stdout and stderr."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        from marnet.cli import main
+        from marnet.cli.app import main
 
         previous = sys.argv
         sys.argv = ["marnet", *map(str, arguments)]
@@ -87,3 +95,145 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return run
+
+
+CLASSES = ["apple", "lime", "eel", "plum", "leek"]
+CORRUPTIONS = ("gaussian_noise", "fog", "viewpoint")
+EFFECTS = {  # in points of top-1 over image-only
+    "image-only": 0.0,
+    "match": 1.0,
+    "reconstruct": 1.5,
+    "marnet": 4.0,
+    "marnet-shuffled": 3.0,
+    "marnet-random": 3.5,
+    "marnet-no-mse": 2.0,
+    "marnet-no-semantic": 1.0,
+}
+
+
+def simulate_record(
+    arm: str,
+    seed: int,
+    *,
+    effect: float,
+    robust: bool = True,
+    images: int = 400,
+    corruptions: Sequence[str] = CORRUPTIONS,
+) -> "RunRecord":
+    """A run whose top-1 is 60 % plus `effect` points plus what the seed does to it (standard deviation 1 point)."""
+    common = np.random.default_rng(seed)
+    labels = common.integers(0, len(CLASSES), images)
+    shared = common.normal(0, 0.7)
+    own = np.random.default_rng([seed, *arm.encode()])
+    accuracy = 0.60 + (effect + shared + own.normal(0, 0.7)) / 100
+    hard = common.permutation(images)  # the same images are hard for every arm
+    right = np.zeros(images, dtype=bool)
+    right[hard[: round(accuracy * images)]] = True
+    swapped = own.permutation(images)[:8]  # but not exactly the same ones
+    right[swapped] = right[np.roll(swapped, 1)]
+    predictions = np.where(right, labels, (labels + 1 + (labels > 2)) % len(CLASSES))
+    confidences = np.clip(np.where(right, 0.75, 0.55) + own.normal(0, 0.12, images), 0.21, 0.99)
+    top1 = float(right.mean())
+    robustness = {name: [top1 - 0.04 * (s + 1) - 0.02 * i for s in range(5)] for i, name in enumerate(corruptions)}
+    from marnet.comparison.arms import KNOWN_ARMS  # not above: see trained_run
+    from marnet.comparison.records import RunRecord
+
+    known = KNOWN_ARMS[arm]
+    settings = {"matching": 0.2} | known.settings.get("losses", {})
+    history = [
+        {
+            "epoch": float(epoch),
+            "train/loss": 3 / epoch,
+            "train/classification": 2 / epoch,
+            **({} if arm == "image-only" else {"train/matching": 2.5 / epoch, "train/reconstruction": 1 / epoch}),
+            "val/top1": top1 * (1 - 0.5 / epoch),
+        }
+        for epoch in range(1, 6)
+    ]
+    return RunRecord(
+        arm=arm,
+        seed=seed,
+        key=f"{arm}{seed}",
+        source="simulated",
+        split="test",
+        placebo=known.placebo,
+        classes=CLASSES,
+        metrics={"top1": top1, "nll": 1.2 - top1 / 2, "ece": 0.05, "n": float(images)},
+        labels=labels.tolist(),
+        predictions=predictions.tolist(),
+        confidences=confidences.tolist(),
+        robustness=robustness if robust else None,
+        history=history,
+        config={"method": known.method, "training": {"epochs": 5, "seed": seed}, "losses": settings},
+        environment={"python": "3.11", "packages": {"torch": "2"}},
+        seconds=10.0 + seed,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_records() -> Callable[..., list["RunRecord"]]:
+    """Records of several arms and seeds; `effects` in points, by arm."""
+
+    def make(
+        seeds: int = 6,
+        effects: dict[str, float] | None = None,
+        *,
+        robust: bool = True,
+        images: int = 400,
+        corruptions: Sequence[str] = CORRUPTIONS,
+    ) -> list["RunRecord"]:
+        return [
+            simulate_record(arm, seed, effect=effect, robust=robust, images=images, corruptions=corruptions)
+            for arm, effect in (EFFECTS if effects is None else effects).items()
+            for seed in range(seeds)
+        ]
+
+    return make
+
+
+class Look(NamedTuple):
+    """What a browser found of a page."""
+
+    log: str  # of the console among other things
+    too_wide: list[str]  # elements that reach beyond the page and are in no box that scrolls
+    widths: tuple[int, int]  # of the content and of the window
+
+
+@pytest.fixture(scope="session")
+def look(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], Look]:
+    """Open a page in Chromium in a window of so many pixels; skips where there is none."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here to open the report with (Debian: apt-get install chromium)")
+
+    def open_page(page: Path, width: int) -> Look:
+        folder = tmp_path_factory.mktemp("browser")
+        # A frame, because a window cannot be as narrow as a phone; the page itself may run no script.
+        (folder / "frame.html").write_text(_FRAME % (width, page.resolve().as_uri()), encoding="utf-8")
+        command = [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0", "--window-size=1400,2000",
+            "--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom",
+            (folder / "frame.html").as_uri(),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        found = json.loads(html.unescape(done.stdout.split("<pre>")[1].split("</pre>")[0]))
+        return Look(done.stderr, found["wide"], (found["content"], found["window"]))
+
+    return open_page
+
+
+_FRAME = """<!doctype html><link rel="icon" href="data:,">
+<iframe style="width:%dpx;height:1800px;border:0" src="%s"></iframe><pre></pre>
+<script>
+const frame = document.querySelector("iframe")
+frame.onload = () => {
+  const page = frame.contentDocument, root = page.documentElement
+  const wide = [...page.querySelectorAll("body *")].filter(element =>
+    !element.closest(".scroll, pre, svg, .unseen") &&
+    element.getBoundingClientRect().right > root.clientWidth + 0.5)
+  document.querySelector("pre").textContent = JSON.stringify({
+    wide: wide.map(element => element.outerHTML.slice(0, 80)), content: root.scrollWidth, window: root.clientWidth})
+}
+</script>"""

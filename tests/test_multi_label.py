@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 import marnet
-from marnet.checkpoint import read_history
-from marnet.cli import main
+from marnet.cli.app import main
 from marnet.data.manifest import Manifest, read_manifest, write_manifest
 from marnet.errors import DataError
+from marnet.runs.directory import read_history
 
 COLOURS = {"basil": (40, 160, 60), "blueberry": (50, 60, 200), "tomato": (200, 40, 40)}
 FLAGS = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "16", "--devices", "cpu"]

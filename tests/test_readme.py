@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from marnet.cli import main
+from marnet.cli.app import main
 from marnet.data.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import marnet
 from marnet.building import build_model
-from marnet.checkpoint import load_run
 from marnet.config import METHODS, LossConfig, make_config
 from marnet.losses import training_loss
 from marnet.model import MARNet
 from marnet.modules.regression import SemanticRegression, count_parameters
+from marnet.runs.weights import load_run
 
 CLASSES = 5
 TEXTS = ["red, round apple", "", "long blue eel", "green lime", "red, round apple", "  ", "green, sour lime", "eel"]

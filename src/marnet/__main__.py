@@ -1,5 +1,5 @@
 """`python -m marnet` is the command `marnet`."""
 
-from marnet.cli import main
+from marnet.cli.app import main
 
 main()

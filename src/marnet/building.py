@@ -6,7 +6,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from marnet.config import Config, ReconstructionConfig, cache_directory, make_config
+from marnet.cache import cache_directory
+from marnet.config import Config, ReconstructionConfig, make_config
 from marnet.encoders.text import TextOptions, build_text_encoder, has_text
 from marnet.encoders.visual import Backbone, adapt_backbone, feature_width, make_backbone
 from marnet.errors import ConfigError

@@ -3,21 +3,24 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from marnet.checkpoint import MANIFEST, load_run
-from marnet.config import Config, cache_directory
+from marnet.cache import cache_directory
+from marnet.config import Config
 from marnet.data.dataset import Batch, OpenedSplit, Sample, open_splits
 from marnet.data.images import fit_square, read_image, to_rgb
+from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record, read_manifest
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, model_input
 from marnet.errors import DataError
 from marnet.model import MARNet, PredictionOutput
+from marnet.runs.directory import MANIFEST
+from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
 
 
@@ -151,33 +154,6 @@ class Predictor:
 def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:
     """Load a run directory for prediction; see `Predictor`."""
     return Predictor(run, backbone=backbone, device=device)
-
-
-def make_loader(
-    dataset: Dataset[Sample],
-    *,
-    batch_size: int,
-    workers: int = 0,
-    sampler: Sampler[Any] | None = None,
-    drop_last: bool = False,
-) -> DataLoader[Any]:
-    """Batches of a dataset in the order of `sampler`, or in its own; loader processes live as long as the loader."""
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=_whole,
-        drop_last=drop_last,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
-        generator=torch.Generator(),  # of its own: a loader otherwise draws from the one that the noise comes from
-    )
-
-
-def _whole(batch: Any) -> Any:
-    """Our datasets give whole batches, with nothing left to collate."""
-    return batch
 
 
 @torch.inference_mode()

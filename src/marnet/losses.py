@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.config import LossConfig, Positives
+from marnet.choices import Positives
+from marnet.config import LossConfig
 from marnet.model import MARNetOutput
 
 # The term that judges each branch's own prediction; "semantic" is L_sem of equation 11.

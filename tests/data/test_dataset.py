@@ -12,10 +12,10 @@ from PIL import Image
 
 from marnet.data.dataset import Batch, Draw, EpochSampler, ImageTextDataset, OpenedSplit, nearby_order, open_splits
 from marnet.data.decoded import decode_images
+from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.errors import DataError, ImageError
-from marnet.inference import make_loader
 
 SPEC = ImageSpec(14, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 

@@ -11,11 +11,11 @@ from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from marnet.data import synthetic
-from marnet.data.dishes.brush import TURNS, VARIANTS, sprite
-from marnet.data.dishes.ingredients import PIECES
-from marnet.data.dishes.nuisances import PROPS, expose, light
-from marnet.data.dishes.recipes import (
+from marnet.data.synthetic import source as synthetic
+from marnet.data.synthetic.brush import TURNS, VARIANTS, sprite
+from marnet.data.synthetic.ingredients import PIECES
+from marnet.data.synthetic.nuisances import PROPS, expose, light
+from marnet.data.synthetic.recipes import (
     BASES,
     GARNISHES,
     HARD_TO_SEE,
@@ -27,8 +27,8 @@ from marnet.data.dishes.recipes import (
     dish_classes,
     draw_recipe,
 )
-from marnet.data.dishes.serving import lay_table, serve
-from marnet.data.synthetic import SyntheticOptions, draw_sample, generate, parse_options, synthetic_manifest
+from marnet.data.synthetic.serving import lay_table, serve
+from marnet.data.synthetic.source import SyntheticOptions, draw_sample, generate, parse_options, synthetic_manifest
 from marnet.errors import DataError
 
 SMALL = SyntheticOptions(classes=3, images=2, val_images=1, test_images=1, size=32)

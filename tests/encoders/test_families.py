@@ -14,7 +14,7 @@ from torchvision import models
 
 import marnet
 from marnet import Backbone, MARNet, fit, make_config
-from marnet.cli import main
+from marnet.cli.app import main
 from marnet.encoders.hf_backbones import HFBackbone
 from marnet.encoders.torchvision_backbones import _FAMILIES as TORCHVISION_FAMILIES
 from marnet.encoders.visual import adapt_backbone, feature_width, make_backbone

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from marnet import Config, fit, make_config
-from marnet.checkpoint import load_run
 from marnet.encoders import hf_text
 from marnet.encoders.hf_text import FrozenHFText, HFTextEncoder, load_hf_text
 from marnet.encoders.text import ImportedText, TextOptions, build_text_encoder
 from marnet.errors import EncoderError
+from marnet.runs.weights import load_run
 
 TEXTS = ["red, round", "", "a long yellow fruit that is peeled", "red, round"]
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
-from marnet.config import Parametrisation, Schedule
+from marnet.choices import Parametrisation, Schedule
 from marnet.modules import diffusion
 
 DIFFUSERS_PREDICTION = {"x0": "sample", "v": "v_prediction", "epsilon": "epsilon"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.config import Guide, Parametrisation, Sampler
+from marnet.choices import Guide, Parametrisation, Sampler
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction, Denoiser, time_embedding
 from marnet.modules.semantics import SemanticSpace
 

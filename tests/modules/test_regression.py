@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from marnet.config import Guide
+from marnet.choices import Guide
 from marnet.modules.reconstruction import CrossModalDiffusionReconstruction
 from marnet.modules.regression import SemanticRegression, count_parameters, hidden_as_large_as
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import marnet
 from marnet import fit, make_config
-from marnet.cli import main
+from marnet.cli.app import main
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.training import embed
 from marnet.training.features import open_features

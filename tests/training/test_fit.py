@@ -15,9 +15,10 @@ from torch import nn
 
 import marnet
 from marnet import Backbone, Config, fit, make_config
-from marnet.checkpoint import load_run, read_history
 from marnet.encoders.visual import make_backbone
 from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirectoryError
+from marnet.runs.directory import read_history
+from marnet.runs.weights import load_run
 from marnet.training import lightning_module
 from marnet.training.lightning_module import warmup_cosine
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from marnet import fit, make_config
-from marnet.checkpoint import read_history
 from marnet.data.manifest import read_manifest
 from marnet.errors import DataError
+from marnet.runs.directory import read_history
 
 
 def blank_out(manifest_file: Path, share: float, target: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from marnet.config import LabelForm
+from marnet.choices import LabelForm
 from marnet.errors import DataError
 
 LABEL_INDEX = "label_index"  # a manifest's column where the classes are not in natural order

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marnet.config import LabelForm
+from marnet.choices import LabelForm
 from marnet.data.labels import (
     LABEL_INDEX,
     canonical_label,

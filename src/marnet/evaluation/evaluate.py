@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from marnet.config import LabelForm
+from marnet.choices import LabelForm
 from marnet.data.manifest import Manifest
 from marnet.data.sources import open_source
 from marnet.errors import ConfigError

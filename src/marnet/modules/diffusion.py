@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from marnet.config import Parametrisation, Schedule
+from marnet.choices import Parametrisation, Schedule
 
 
 class Denoised(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from marnet.config import FusionKind
+from marnet.choices import FusionKind
 
 
 class Averaged(nn.Module):

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from marnet.config import Guide
+from marnet.choices import Guide
 
 
 class Guided(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marnet.config import Guide, Parametrisation, Sampler, Schedule
+from marnet.choices import Guide, Parametrisation, Sampler, Schedule
 from marnet.modules import diffusion
 from marnet.modules.guide import ImageGuide
 

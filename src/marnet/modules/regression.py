@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marnet.config import Guide
+from marnet.choices import Guide
 from marnet.modules.guide import ImageGuide
 from marnet.modules.reconstruction import ReconstructionOutput
 

@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 from torchmetrics import Metric
 
-from marnet.config import Balance, Config, LabelForm
+from marnet.choices import Balance, LabelForm
+from marnet.config import Config
 from marnet.losses import ClassificationLoss
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.tasks.multi import MultiLabel

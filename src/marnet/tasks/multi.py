@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from marnet.config import Balance
+from marnet.choices import Balance
 from marnet.errors import ConfigError
 from marnet.losses import ClassificationLoss
 from marnet.metrics import MultiLabelMetrics, mean_average_precision, multi_label_metrics

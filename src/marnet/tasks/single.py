@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from marnet.config import Balance
+from marnet.choices import Balance
 from marnet.losses import ClassificationLoss, classification_loss
 from marnet.metrics import Metrics, classification_metrics
 

@@ -21,15 +21,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from marnet.building import build_backbone, build_model
-from marnet.checkpoint import MANIFEST, load_run, save_weights, start_run_directory
-from marnet.config import Config, cache_directory
+from marnet.cache import cache_directory
+from marnet.config import Config
 from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
+from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import RunDirectoryError
-from marnet.inference import make_loader
+from marnet.runs.directory import MANIFEST, start_run_directory
+from marnet.runs.weights import load_run, save_weights
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
 _logger = logging.getLogger("marnet")

@@ -10,30 +10,26 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from marnet.building import build_backbone, build_model
-from marnet.checkpoint import (
-    MANIFEST,
-    METRICS,
-    OWN_BACKBONE,
-    check_run_directory,
-    load_run,
-    start_run_directory,
-    write_json,
-)
-from marnet.config import Config, cache_directory
+from marnet.cache import cache_directory
+from marnet.config import Config
 from marnet.data.balanced import ClassBalancedSampler
 from marnet.data.dataset import EpochSampler, ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.image_bytes import places_in_shards
 from marnet.data.images import BrokenImage
+from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
 from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError, DataError
-from marnet.inference import collect_outputs, make_loader
+from marnet.inference import collect_outputs
+from marnet.jsonfile import write_json
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
+from marnet.runs.directory import MANIFEST, METRICS, OWN_BACKBONE, check_run_directory, start_run_directory
+from marnet.runs.weights import load_run
 from marnet.tasks import TASKS, make_task
 from marnet.training.features import open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning

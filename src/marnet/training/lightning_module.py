@@ -24,14 +24,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from marnet.checkpoint import HISTORY, RESUME_POINT, read_history, save_weights
-from marnet.config import LossConfig, Positives, TrainingConfig
+from marnet.choices import Positives
+from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.data.transforms import ImageSpec, model_input
 from marnet.errors import ConfigError, NonFiniteLossError
 from marnet.losses import ClassificationLoss, training_loss
 from marnet.metrics import percent
 from marnet.model import MARNet
+from marnet.runs.directory import HISTORY, RESUME_POINT, read_history
+from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.parameter_groups import parameter_groups
 

@@ -16,16 +16,16 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from marnet import MARNet, evaluate, fit
-from marnet.cli import app
+from marnet.cli.app import app
 from marnet.config import make_config
-from marnet.data.audit.statistics import describe
-from marnet.data.convert import convert_manifest
 from marnet.data.decoded import decode_images
 from marnet.data.image_bytes import parse_piece, read_bytes
 from marnet.data.manifest import Manifest, Record, read_manifest
 from marnet.data.shards import INDEX, PLAN, read_index, read_shard_fields, read_shards, writing
 from marnet.data.shards.writing import write_shards
 from marnet.data.sources import load_source
+from marnet.data.tools.audit.statistics import describe
+from marnet.data.tools.convert import convert_manifest
 from marnet.errors import ConfigError, DataError
 
 TEXTS = ("red, round", "", "  spaces  and\nlines ", "null", "Crème brûlée, 甜", 'quotes "and", commas')

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.config import LabelForm
+from marnet.choices import LabelForm
 from marnet.data.image_bytes import Piece, name_piece
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError

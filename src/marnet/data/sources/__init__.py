@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from marnet.config import DataConfig, LabelForm, cache_directory
+from marnet.cache import cache_directory
+from marnet.choices import LabelForm
+from marnet.config import DataConfig
 from marnet.data.manifest import Manifest, read_manifest
 from marnet.data.sources.grocery_store import read_grocery_store
 from marnet.data.sources.hf_dataset import HFColumns, read_hf_dataset
@@ -172,7 +174,7 @@ def _shards(argument: str, options: _Options) -> Manifest:
 
 
 def _synthetic(argument: str, options: _Options) -> Manifest:
-    from marnet.data.synthetic import parse_options, synthetic_manifest
+    from marnet.data.synthetic.source import parse_options, synthetic_manifest
 
     return synthetic_manifest(parse_options(argument), options.cache)
 

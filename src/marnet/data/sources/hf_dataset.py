@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.config import LabelForm
+from marnet.choices import LabelForm
 from marnet.data.labels import canonical_label, list_classes
 from marnet.data.manifest import Manifest, Record, read_manifest, write_manifest
 from marnet.data.sources.holdout import hold_out_val

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from marnet.config import LabelForm
+from marnet.choices import LabelForm
 from marnet.data.labels import canonical_label, comma_notes, list_classes, natural_order
 from marnet.data.manifest import Manifest, Record
 from marnet.data.sources.holdout import hold_out_val, split_unsplit

@@ -1,0 +1,63 @@
+"""`marnet compare`: methods, placebos and ablations over several seeds, from one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from marnet.comparison.runner import ComparisonResult
+
+
+def compare(  # noqa: PLR0917 - typer calls it by keyword
+    config: Annotated[Path, typer.Argument(help="A YAML file; see docs/comparing.md.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for results", show_default="that of the file, else comparisons/NAME")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A source in place of that of the file; see docs/data.md.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0", show_default="that of the file")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only these arms of the file this time, such as image-only,marnet.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Judge on train, val or test", show_default="that of the file")
+    ] = None,
+    label_budget: Annotated[
+        float | None,
+        typer.Option(help="Share of training rows to train on, class by class", show_default="that of the file"),
+    ] = None,
+    text_budget: Annotated[
+        float | None, typer.Option(help="Share of training texts to keep", show_default="that of the file")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of every run, as section.key=value; may be repeated."),
+    ] = None,
+) -> None:
+    """Train every arm with every seed and compare them; may be stopped at any time and started again."""
+    from marnet.comparison.plan import read_comparison_config
+    from marnet.comparison.runner import run_comparison
+    from marnet.reports.comparison_report import write_comparison_report
+
+    given: dict[str, Any] = {
+        "seeds": seeds,
+        "split": split,
+        "label_budget": label_budget,
+        "text_budget": text_budget,
+        "base": None if data is None else {"data": {"source": data}},
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    comparison = read_comparison_config(config, values=values, sets=sets or [])
+    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    folder = out or comparison.out or Path("comparisons") / config.stem
+    result = run_comparison(comparison, folder, methods=names)
+    _print_result(result, write_comparison_report(folder) if result.records else None)
+
+
+def _print_result(result: "ComparisonResult", report: Path | None) -> None:
+    if result.elsewhere:
+        typer.echo(f"In the hands of another process: {result.elsewhere} runs; start again for what it leaves.")
+    typer.echo(f"Records: {result.out / 'runs'}, {len(result.records)} in all, {result.trained} new")
+    for name, path in (("Results", result.results), ("Report", report)):
+        if path is not None:
+            typer.echo(f"{name}: {path}")

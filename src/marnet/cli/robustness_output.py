@@ -1,0 +1,50 @@
+"""What `marnet evaluate --corruptions` prints: a table for people, JSON for programs."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marnet.evaluation.robustness import Robustness
+
+
+def robustness_json(found: "Robustness") -> dict[str, Any]:
+    """Return everything under flat names; `_held_out` and `_ours` end those of the other two groups of corruptions."""
+    from marnet.evaluation.corruption_metrics import corruption_figures, relative_errors
+
+    content: dict[str, Any] = {**found.metrics._asdict(), "corruptions": found.corruptions}
+    if found.baseline is not None:
+        content["baseline_corruptions"] = found.baseline
+        content["relative_errors"] = relative_errors(found.corruptions, found.baseline)
+    return content | corruption_figures(found.corruptions, found.baseline)
+
+
+def print_robustness(found: "Robustness", title: str) -> None:
+    """Print top-1 by corruption and severity, with the means of each group, in percent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
+
+    content = robustness_json(found)
+    table = Table(title=title)
+    table.add_column("corruption", no_wrap=True)
+    for heading in ("1", "2", "3", "4", "5", "mean"):
+        table.add_column(heading, justify="right")
+    if found.baseline is not None:
+        table.add_column("relative error", justify="right")
+    table.add_row("none", *[""] * 5, _number(100 * found.metrics.top1, 1), end_section=True)
+    for group in GROUPS:
+        for name in group.names:
+            values = found.corruptions[name]
+            cells = [_number(100 * value, 1) for value in (*values, sum(values) / len(values))]
+            if found.baseline is not None:
+                cells.append(_number(content["relative_errors"][name], 3))
+            table.add_row(name, *cells)
+        mean = [_number(100 * content[f"{MEAN_ACCURACY}{group.ending}"], 1)]
+        if found.baseline is not None:
+            mean.append(_number(content[f"{RELATIVE_ERROR}{group.ending}"], 3))
+        table.add_row(f"mean of {group.title}", *[""] * 5, *mean, style="bold", end_section=True)
+    Console().print(table)
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"

@@ -1,0 +1,1 @@
+"""The experiment: arms, runs, records, statistics and tables."""

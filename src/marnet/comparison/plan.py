@@ -1,0 +1,208 @@
+"""The plan of a comparison: its configuration file, and from it the runs, each with its own configuration and key."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError, model_validator
+
+from marnet.choices import Method
+from marnet.comparison.arms import KNOWN_ARMS, RANDOM_TEXT
+from marnet.comparison.flat_settings import learned_from
+from marnet.comparison.records import Placebo
+from marnet.config import MODULES, Config, Section, make_config
+from marnet.config.errors import explain
+from marnet.config.nested import expand_preset, merge_settings, parse_assignment, read_yaml
+from marnet.data.manifest import Manifest
+from marnet.encoders.text import check_text_encoder_name
+from marnet.errors import ConfigError, suggest
+
+
+class Arm(Section):
+    """One thing to compare. A name that marnet knows brings its method and placebo with it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also the name of a folder")
+    method: Method
+    placebo: Placebo | None = Field(None, description="shuffled: texts of other classes; random: random text vectors")
+    settings: dict[str, Any] = Field(default_factory=dict, description="nested settings over those of base")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        values = {"name": values} if isinstance(values, str) else values
+        if not isinstance(values, Mapping):
+            return values
+        known = KNOWN_ARMS.get(str(values.get("name")))
+        if known is None:
+            if "name" in values and "method" not in values:
+                raise ValueError(
+                    f"arm {values['name']!r} is not known and names no method; needed one of "
+                    f"{', '.join(KNOWN_ARMS)}, or a mapping with name, method and settings."
+                    f"{suggest(str(values['name']), KNOWN_ARMS)}"
+                )
+            return values
+        filled = {"method": known.method, "placebo": known.placebo, **values}
+        if isinstance(values.get("settings", {}), Mapping):
+            filled["settings"] = merge_settings(known.settings, values.get("settings", {}))
+        return filled
+
+
+class ComparisonConfig(Section):
+    """What `marnet compare` reads from its file."""
+
+    base: dict[str, Any] = Field(description="settings of every run, as in a file for --config; preset: NAME")
+    arms: list[Arm] = Field(min_length=1)
+    seeds: int = Field(6, ge=1, description="how many, from 0; fewer than 6 cannot reach p < 0.05")
+    split: Literal["train", "val", "test"] = Field("val", description="the split that the arms are judged on")
+    corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
+    label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")
+    text_budget: float = Field(1.0, gt=0, le=1, description="share of training texts to keep")
+    keep_runs: Literal["first-seed", "all"] = Field("first-seed", description="whose weights stay in OUT/work")
+    out: Path | None = Field(None, description="where the results go; --out wins")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "ComparisonConfig":
+        names = [arm.name for arm in self.arms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"arms {', '.join(twice)} occur more than once; needed a name of its own for each")
+        return self
+
+
+class ComparisonData(NamedTuple):
+    """The rows that all runs share."""
+
+    manifest: Manifest
+    fingerprint: str
+
+
+class PlannedRun(NamedTuple):
+    """One training that a comparison needs."""
+
+    arm: Arm
+    seed: int
+    config: Config
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The run's place in OUT/runs and OUT/work, without a suffix."""
+        return f"{self.arm.name}/seed-{self.seed}"
+
+
+def read_comparison_config(
+    file: Path, *, values: Mapping[str, Any] | None = None, sets: Sequence[str] = ()
+) -> ComparisonConfig:
+    """Read the configuration of a comparison.
+
+    Args:
+        file: YAML with the keys of `ComparisonConfig`.
+        values: settings over those of the file.
+        sets: settings of `base`, as "a.b=c".
+
+    Raises:
+        ConfigError: a key is unknown or a value does not fit; both for the comparison and for the runs of each arm.
+    """
+    merged = merge_settings(read_yaml(file), values or {})
+    for assignment in sets:
+        merged = merge_settings(merged, {"base": parse_assignment(assignment)})
+    try:
+        comparison = ComparisonConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(explain(error, ComparisonConfig)) from None
+    _check_base(comparison.base)
+    for arm in comparison.arms:
+        configure(comparison, arm, seed=0)
+    return comparison
+
+
+def base_config(comparison: ComparisonConfig) -> Config:
+    """The settings that all arms share."""
+    try:
+        return make_config(expand_preset(comparison.base))
+    except ConfigError as error:
+        raise ConfigError(f"In 'base' of the comparison: {error}") from None
+
+
+def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
+    """The configuration of one run.
+
+    Raises:
+        ConfigError: the arm's settings do not fit, or its placebo has no text to act on.
+    """
+    try:
+        values = merge_settings(expand_preset(comparison.base), expand_preset(arm.settings))
+        values = merge_settings(values, {"method": arm.method, "training": {"seed": seed}})
+        config = make_config(values)
+        if arm.placebo is not None and not config.needs_text:
+            raise ConfigError(f"method {arm.method!r} learns from no text, so that a placebo for texts says nothing.")
+        if arm.placebo == "random":
+            config = make_config(merge_settings(values, {"text": {"name": f"{RANDOM_TEXT}{config.text.name}"}}))
+    except ConfigError as error:
+        raise ConfigError(f"In arm {arm.name!r} of the comparison: {error}") from None
+    if config.needs_text:
+        check_text_encoder_name(config.text.name)
+    return config
+
+
+def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> PlannedRun:
+    """One run with its key, a hash of everything that determines it; `rows` is the fingerprint of the data."""
+    config = configure(comparison, arm, seed)
+    content = {
+        "config": learned_from(config.model_dump(mode="json")),
+        "placebo": arm.placebo,
+        "split": comparison.split,
+        "label_budget": comparison.label_budget,
+        "text_budget": comparison.text_budget,
+        "rows": rows,
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return PlannedRun(arm, seed, config, digest[:16])
+
+
+def plan_runs(comparison: ComparisonConfig, rows: str) -> list[PlannedRun]:
+    """Every run, seed by seed, so that a comparison that is cut off has about as many seeds of each arm."""
+    return [plan_run(comparison, arm, seed, rows) for seed in range(comparison.seeds) for arm in comparison.arms]
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """A hash of the rows and of the sizes of their image files; where the data lie makes no difference."""
+    root = os.path.commonpath([Path(record.image).parent for record in manifest.records])
+    digest = hashlib.sha256(json.dumps(manifest.classes).encode())
+    for record in manifest.records:
+        row = [Path(record.image).relative_to(root).as_posix(), _size(record.image), *record[1:]]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()[:16]
+
+
+def _size(image: str) -> int:
+    try:
+        return Path(image).stat().st_size
+    except OSError:
+        return -1  # training says what is wrong with it
+
+
+def _check_base(base: Mapping[str, Any]) -> None:
+    """What each run is given by its arm and seed must not stand in `base` as well."""
+    if isinstance(base.get("data"), Mapping) and base["data"].get("features") is not None:
+        raise ConfigError(
+            "base.data.features cannot be compared on: placebos and budgets change the rows. Needed base.data.source."
+        )
+    named = [name for name in ("method", "training.seed", *(f"{name}.enabled" for name in MODULES)) if _has(base, name)]
+    if named:
+        raise ConfigError(
+            f"base of the comparison sets {', '.join(named)}, which each arm and seed decide. Leave that out of base; "
+            f"an arm may have settings of its own."
+        )
+
+
+def _has(settings: Mapping[str, Any], dotted: str) -> bool:
+    value: Any = settings
+    for name in dotted.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return False
+        value = value[name]
+    return value is not None

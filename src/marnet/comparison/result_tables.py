@@ -1,0 +1,233 @@
+"""The tables of a comparison as its report, its Markdown and its LaTeX show them."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from marnet.comparison.arms import ABLATIONS, FULL
+from marnet.comparison.statistics import McNemar, PairedDifference, Spread
+from marnet.comparison.summary import END_TOP1, ArmResult, Contrast, Results
+from marnet.comparison.tables import CellValue, Column, Shown, Table
+from marnet.comparison.verdict import format_p, points
+from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
+
+
+class MetricFormat(NamedTuple):
+    """How a metric is shown."""
+
+    title: str
+    scale: float  # 100 for fractions shown in per cent
+    digits: int
+    best: Literal["max", "min"] | None
+
+    def show(self, value: float) -> str:
+        """The value in the unit of the title."""
+        return f"{self.scale * value:.{self.digits}f}"
+
+
+_UNDER_CORRUPTION = {
+    f"{figure}{group.ending}": shown._replace(title=f"{shown.title} ({group.title})")
+    for group in GROUPS
+    for figure, shown in (
+        (MEAN_ACCURACY, MetricFormat("corrupted top-1, %", 100, 1, "max")),
+        (RELATIVE_ERROR, MetricFormat("relative error", 1, 2, "min")),
+    )
+}
+METRICS = {
+    "top1": MetricFormat("top-1, %", 100, 1, "max"),
+    END_TOP1: MetricFormat("top-1 over the last quarter of epochs, %", 100, 1, "max"),
+    "top5": MetricFormat("top-5, %", 100, 1, "max"),
+    "macro_f1": MetricFormat("macro F1, %", 100, 1, "max"),
+    "macro_recall": MetricFormat("macro recall, %", 100, 1, "max"),
+    "nll": MetricFormat("NLL, nats", 1, 3, "min"),
+    "ece": MetricFormat("ECE, %", 100, 1, "min"),
+    "brier": MetricFormat("Brier", 1, 3, "min"),
+    "aurc": MetricFormat("AURC, %", 100, 1, "min"),
+    **_UNDER_CORRUPTION,
+}
+
+
+def metric_format(name: str) -> MetricFormat:
+    """How a metric is shown; one that is not in `METRICS` with three decimals, none of them the best."""
+    return METRICS.get(name, MetricFormat(name, 1, 3, None))
+
+
+def result_tables(results: Results) -> dict[str, Table]:
+    """The tables by name, those that have rows: main, text, rivals, ablation, robustness, corruptions, mcnemar."""
+    tables = {
+        "main": _main_table(results),
+        "text": _text_table(results),
+        "rivals": _rival_table(results),
+        "ablation": _ablation_table(results),
+        "robustness": _robustness_table(results),
+        "corruptions": _corruption_table(results),
+        "mcnemar": mcnemar_table(
+            [
+                (f"{each.arm} and {each.against}", each.seeds[0], each.mcnemar)
+                for each in results.contrasts
+                if each.mcnemar is not None and each.kind != "ablation"
+            ]
+        ),
+    }
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def show_spread(found: Spread, shown: MetricFormat) -> Shown:
+    """Mean and deviation, such as "63.4 ± 0.5"; a single run has no deviation."""
+    text = shown.show(found.mean)
+    return Shown(found.mean, text if found.n < 2 else f"{text} \N{PLUS-MINUS SIGN} {shown.show(found.sd)}")
+
+
+def show_difference(found: PairedDifference | None) -> Shown | None:
+    """A difference of fractions in points with its interval, such as "+2.1 [0.9, 3.2]"."""
+    if found is None:
+        return None
+    text = points(found.mean, sign=True)
+    return Shown(found.mean, text if found.n < 2 else f"{text} [{points(found.low)}, {points(found.high)}]")
+
+
+def _show_p(found: PairedDifference | None) -> CellValue:
+    """One pair has no p-value worth the name."""
+    return None if found is None or found.n < 2 else format_p(found.p)
+
+
+def _difference_columns(title: str) -> list[Column]:
+    return [Column(f"{title}, points [95 %]", points), Column("p", format_p)]
+
+
+def _main_table(results: Results) -> Table:
+    names = dict.fromkeys(metric for arm in results.arms for metric in arm.metrics)
+    return _metric_table(
+        results,
+        results.arms,
+        [name for name in dict.fromkeys((*METRICS, *names)) if name in names and name not in _UNDER_CORRUPTION],
+        title=f"Figures on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
+        note="The best mean of a column is marked, whether or not its lead is more than chance. Differences are paired "
+        "by seed; the interval is a bootstrap over seeds, p the exact permutation test.",
+    )
+
+
+def _robustness_table(results: Results) -> Table:
+    measured = [arm for arm in results.arms if any(name in arm.metrics for name in _UNDER_CORRUPTION)]
+    return _metric_table(
+        results,
+        measured,
+        [name for name in _UNDER_CORRUPTION if any(name in arm.metrics for arm in measured)],
+        title=f"Under corruption on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
+        note=f"Of each group of corruptions that every severity was measured of: top-1, the mean over its corruptions "
+        f"and severities; and the errors over those of {results.baseline}, mean over corruptions, where less than 1 is "
+        f"better.",
+    )
+
+
+def _metric_table(results: Results, arms: Sequence[ArmResult], names: Sequence[str], *, title: str, note: str) -> Table:
+    """One row an arm: the metrics `names`, of the first one also the difference to the baseline."""
+    columns = [Column(shown.title, shown.show, shown.best) for shown in map(metric_format, names)]
+    columns[1:1] = _difference_columns(f"difference to {results.baseline}")
+    columns = [Column("method"), Column("seeds", "{:.0f}".format), *columns]
+    rows: list[list[CellValue]] = []
+    for arm in arms:
+        contrast = results.contrast(arm.arm, results.baseline)
+        difference = contrast.metrics.get(names[0]) if contrast is not None else None
+        cells = [_metric_cell(arm, name) for name in names]
+        rows.append([arm.arm, len(arm.seeds), cells[0], show_difference(difference), _show_p(difference), *cells[1:]])
+    return Table(title=title, columns=columns, rows=rows, note=note)
+
+
+def _metric_cell(arm: ArmResult, name: str) -> CellValue:
+    return show_spread(arm.metrics[name], metric_format(name)) if name in arm.metrics else None
+
+
+def _text_table(results: Results) -> Table:
+    found = [contrast for contrast in results.contrasts if contrast.kind == "placebo"]
+    return _contrast_table(
+        found,
+        title="What the text contributed: a method less its placebo",
+        names=[f"{each.arm} less {results.standings[each.against].text}" for each in found],
+        note="A placebo is the same method with text that says nothing of the image. What it gains as well is "
+        "regularisation, and not the text's doing.",
+    )
+
+
+def _rival_table(results: Results) -> Table:
+    found = [contrast for contrast in results.contrasts if contrast.kind == "rival"]
+    return _contrast_table(
+        found,
+        title=f"{FULL} less its rivals, which learn from the same text",
+        names=[f"{each.arm} less {each.against}" for each in found],
+        note="A difference below 0 speaks for the rival.",
+    )
+
+
+def _contrast_table(contrasts: Sequence[Contrast], *, title: str, names: Sequence[str], note: str) -> Table:
+    corrupted = any(MEAN_ACCURACY in each.metrics for each in contrasts)
+    columns = [Column("difference"), Column("pairs", "{:.0f}".format), *_difference_columns("top-1")]
+    columns += _difference_columns("corrupted top-1") if corrupted else []
+    rows: list[list[CellValue]] = []
+    for name, contrast in zip(names, contrasts, strict=True):
+        top1, under = contrast.metrics.get("top1"), contrast.metrics.get(MEAN_ACCURACY)
+        row: list[CellValue] = [name, len(contrast.seeds), show_difference(top1), _show_p(top1)]
+        rows.append([*row, show_difference(under), _show_p(under)] if corrupted else row)
+    return Table(title=title, columns=columns, rows=rows, note=note)
+
+
+def _ablation_table(results: Results) -> Table:
+    """Table 2 of the paper; empty where no ablation beside the full method and the baseline was run."""
+    present = [arm for name in ABLATIONS if (arm := results.arm(name)) is not None]
+    top1 = METRICS["top1"]
+    rows: list[list[CellValue]] = []
+    for arm in present if len(present) > 2 and results.arm(FULL) is not None else ():
+        contrast = results.contrast(arm.arm, FULL)
+        difference = contrast.metrics.get("top1") if contrast is not None else None
+        row: list[CellValue] = [ABLATIONS[arm.arm], arm.arm, len(arm.seeds), _metric_cell(arm, "top1")]
+        rows.append([*row, show_difference(difference), _show_p(difference)])
+    columns = [
+        Column("left out"),
+        Column("arm"),
+        Column("seeds", "{:.0f}".format),
+        Column(top1.title, top1.show, "max"),
+    ]
+    return Table(
+        title="What each part contributes (Table 2 of the paper)",
+        columns=[*columns, *_difference_columns(f"difference to {FULL}")],
+        rows=rows,
+        note="A part that is worth having shows a negative difference where it is left out.",
+    )
+
+
+def _corruption_table(results: Results) -> Table:
+    measured = [arm for arm in results.arms if arm.corruptions]
+    names = dict.fromkeys(name for arm in measured for name in arm.corruptions)
+    top1 = METRICS["top1"]
+    rows: list[list[CellValue]] = []
+    for name in names:
+        means: list[CellValue] = []
+        for arm in measured:
+            severities = arm.corruptions.get(name, ())
+            means.append(sum(each.mean for each in severities) / len(severities) if severities else None)
+        rows.append([name, *means])
+    return Table(
+        title="Top-1 by corruption, %, mean over severities and seeds",
+        columns=[Column("corruption"), *(Column(arm.arm, top1.show) for arm in measured)],
+        rows=rows,
+    )
+
+
+def mcnemar_table(tests: Sequence[tuple[str, int, McNemar]]) -> Table:
+    """McNemar's tests, each with the names of the two and the seed of the first."""
+    rows: list[list[CellValue]] = [
+        [names, seed, test.only_first, test.only_second, format_p(test.p)] for names, seed, test in tests
+    ]
+    count = "{:.0f}".format
+    return Table(
+        title="Two methods on the same images: McNemar's exact test",
+        columns=[
+            Column("first and second"),
+            Column("seed", count),
+            Column("only the first right", count),
+            Column("only the second right", count),
+            Column("p", format_p),
+        ],
+        rows=rows,
+        note="Of one seed's runs: whether they differ by more than the choice of the images. It says nothing about "
+        "other seeds.",
+    )

@@ -1,0 +1,111 @@
+"""The results of a comparison as files, which follow from its records alone.
+
+```
+OUT/results.json          everything, accuracies as fractions
+OUT/results.md            the verdict and the tables
+OUT/tables/NAME.tex       the tables of results.md for a paper
+OUT/tables/runs.csv       one row a run
+OUT/tables/metrics.csv    one row an arm and metric: n, mean, sd
+OUT/tables/differences.csv   one row two arms and a metric: n, mean, sd, interval, p
+OUT/tables/corruptions.csv   one row an arm, corruption and severity
+```
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from marnet.comparison.records import RunRecord
+from marnet.comparison.result_tables import result_tables
+from marnet.comparison.statistics import PairedDifference, Spread
+from marnet.comparison.summary import BASELINE, Results, summarise
+from marnet.comparison.table_formats import latex, markdown
+from marnet.jsonfile import write_json
+
+__all__ = ["Results", "record_paths", "summarise", "write_results"]
+
+RESULTS, MARKDOWN, TABLES = "results.json", "results.md", "tables"
+
+
+def record_paths(out: Path) -> list[Path]:
+    """The files of the records of a comparison, OUT/runs/ARM/seed-N.json."""
+    return sorted(out.glob("runs/*/seed-*.json"))
+
+
+def write_results(records: Sequence[RunRecord], out: Path, baseline: str = BASELINE) -> Path:
+    """Write the results into `out` and return the path of results.md; the same records give the same bytes.
+
+    Raises:
+        RunDirectoryError: the records cannot be compared; see `summarise`.
+    """
+    results = summarise(records, baseline)
+    tables = result_tables(results)
+    (out / TABLES).mkdir(parents=True, exist_ok=True)
+    write_json(out / RESULTS, _plain(results))
+    for name, table in tables.items():
+        (out / TABLES / f"{name}.tex").write_text(latex(table), encoding="utf-8")
+    _write_csv(out / TABLES / "runs.csv", *_run_rows(records))
+    _write_csv(out / TABLES / "metrics.csv", ("arm", "metric", *Spread._fields), _metric_rows(results))
+    _write_csv(
+        out / TABLES / "differences.csv",
+        ("arm", "against", "kind", "metric", *PairedDifference._fields),
+        _difference_rows(results),
+    )
+    _write_csv(
+        out / TABLES / "corruptions.csv", ("arm", "corruption", "severity", *Spread._fields), _corruption_rows(results)
+    )
+    target = out / MARKDOWN
+    parts = ["# Results", results.verdict, *map(markdown, tables.values()), *results.notes]
+    target.write_text("\n\n".join(part.rstrip("\n") for part in parts) + "\n", encoding="utf-8")
+    return target
+
+
+def _run_rows(records: Sequence[RunRecord]) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    names = list(dict.fromkeys(name for record in records for name in record.metrics))
+    ordered = sorted(records, key=lambda record: (record.arm, record.seed))
+    rows = [
+        [each.arm, each.seed, *(each.metrics.get(name, math.nan) for name in names), each.seconds] for each in ordered
+    ]
+    return ["arm", "seed", *names, "seconds"], rows
+
+
+def _metric_rows(results: Results) -> Iterable[Sequence[Any]]:
+    return [(arm.arm, name, *found) for arm in results.arms for name, found in arm.metrics.items()]
+
+
+def _difference_rows(results: Results) -> Iterable[Sequence[Any]]:
+    return [
+        (each.arm, each.against, each.kind, name, *found)
+        for each in results.contrasts
+        for name, found in each.metrics.items()
+    ]
+
+
+def _corruption_rows(results: Results) -> Iterable[Sequence[Any]]:
+    return [
+        (arm.arm, name, severity, *found)
+        for arm in results.arms
+        for name, severities in arm.corruptions.items()
+        for severity, found in enumerate(severities, start=1)
+    ]
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow(["" if isinstance(value, float) and math.isnan(value) else value for value in row])
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples as dictionaries and NaN as null, as JSON has neither."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,1 @@
+"""Drawn dishes: data that every machine can make."""

@@ -1,0 +1,1 @@
+"""Looking at a source, converting it, downloading it."""

@@ -1,0 +1,137 @@
+"""What a report is made of: sections of blocks, that is tables, drawings, case studies and what is missing.
+
+A new kind of block is a dataclass with a `kind` and a macro of that name in `page.html.j2`.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+from matplotlib.figure import Figure
+
+from marnet.comparison.tables import Table
+from marnet.evaluation.analysis import CASE_RULE, CaseKind
+from marnet.reports.plots.style import Mark
+from marnet.reports.plots.svg import svg
+
+_MIME_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+
+
+class KeyFigure(NamedTuple):
+    """A figure to see first."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+class Panel(NamedTuple):
+    """One drawing."""
+
+    figure: Figure
+    alt: str  # what it shows, for those who cannot see it
+    name: str  # of its files, such as "training-loss"
+
+    @property
+    def svg(self) -> str:
+        """The drawing as an element of the page."""
+        return svg(self.figure)
+
+
+class NamedGuess(NamedTuple):
+    """A class as a case study lists it."""
+
+    label: str
+    confidence: float  # between 0 and 1
+    rank: int  # 1 for the most probable class
+    is_true: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseStudy:
+    """One image, the basic prediction and CDR's (Figure 4 of the paper). `image` holds a JPEG or PNG file."""
+
+    kind: CaseKind
+    image: bytes
+    true_label: str
+    basic: tuple[NamedGuess, ...]
+    cdr: tuple[NamedGuess, ...]
+    name: str = ""  # such as the file's
+    text: str = ""  # what the data says of the image; no prediction saw it
+
+    @property
+    def source(self) -> str:
+        """The image as a data URI.
+
+        Raises:
+            ValueError: the image is neither a JPEG nor a PNG.
+        """
+        for beginning, mime_type in _MIME_TYPES.items():
+            if self.image.startswith(beginning):
+                return f"data:{mime_type};base64,{base64.b64encode(self.image).decode('ascii')}"
+        raise ValueError(f"The image of case {self.name!r} begins with {self.image[:8]!r}; needed a JPEG or PNG file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plots:
+    """Panels side by side under one legend and one caption.
+
+    `layout` says how much room a panel gets: "normal" two in a row, "small" four, "wide" a row of its own, which
+    scrolls where the screen is narrow.
+    """
+
+    kind: ClassVar[str] = "plots"
+    panels: Sequence[Panel]
+    caption: str
+    legend: Sequence[Mark] = ()
+    layout: Literal["normal", "small", "wide"] = "normal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseStudies:
+    """Cards of case studies and the rule that chose them."""
+
+    kind: ClassVar[str] = "cases"
+    cases: Sequence[CaseStudy]
+    note: str = CASE_RULE
+
+
+class Gap(NamedTuple):
+    """A section that could not be made."""
+
+    title: str
+    reason: str  # a sentence that says what is missing
+    command: str = ""  # that makes it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaps:
+    """What the report does not show, and how to come by it."""
+
+    kind: ClassVar[str] = "gaps"
+    gaps: Sequence[Gap]
+
+
+Block = Table | Plots | CaseStudies | Gaps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading, a few sentences and what they speak of."""
+
+    title: str
+    blocks: Sequence[Block]
+    text: Sequence[str] = ()  # paragraphs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that the page shows, in its order."""
+
+    title: str
+    summary: Sequence[str] = ()  # sentences
+    key_figures: Sequence[KeyFigure] = ()
+    sections: Sequence[Section] = ()
+    configuration: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)

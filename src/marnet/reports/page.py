@@ -1,0 +1,136 @@
+"""The report: one HTML file that needs nothing else, from the blocks of `blocks.py`.
+
+Everything but a panel's SVG is text and is escaped; it may come from anybody's files.
+"""
+
+import io
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+from PIL import Image
+from torch import Tensor
+
+from marnet.errors import RunDirectoryError
+from marnet.evaluation.analysis import Case, top_guesses
+from marnet.reports.blocks import CaseStudy, NamedGuess, Plots, Report
+from marnet.reports.plots.svg import save_figure
+
+_GENERATOR = b'<meta name="generator" content="marnet">'
+
+
+def write_report(report: Report, path: Path | str) -> Path:
+    """Write one self-contained HTML file, UTF-8, and return its path; missing folders are made.
+
+    Raises:
+        ValueError: an image is neither a JPEG nor a PNG, or a row of a table has too few or too many cells.
+        OSError: the file cannot be written.
+    """
+    target = Path(path)
+    html = render_report(report)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # File names that are not UTF-8 reach Python as lone surrogates, which UTF-8 cannot hold.
+    target.write_text(html, encoding="utf-8", errors="backslashreplace")
+    return target
+
+
+def render_report(report: Report) -> str:
+    """The report as HTML; see `write_report`."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["confidence"] = format_confidence
+    source = files("marnet.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(report=report)
+
+
+def check_report_target(path: Path) -> None:
+    """See that a report may be written to `path`: a report can be made again, other files cannot.
+
+    Raises:
+        RunDirectoryError: there is a folder, or a file that is not a report of marnet.
+    """
+    if path.is_dir():
+        raise RunDirectoryError(f"{path} is a folder; needed the name of an HTML file, such as {path / 'report.html'}.")
+    if path.exists() and _GENERATOR not in path.read_bytes()[:2000]:
+        raise RunDirectoryError(f"{path} is not a report of marnet; nothing was changed. Choose another --out.")
+
+
+def write_figures(report: Report, folder: Path) -> list[str]:
+    """Write every drawing of a report as NAME.svg and NAME.png, with its legend, and return the names.
+
+    Raises:
+        ValueError: two drawings have the same name.
+        OSError: a file cannot be written.
+    """
+    plots = [block for section in report.sections for block in section.blocks if isinstance(block, Plots)]
+    names = [panel.name for block in plots for panel in block.panels]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Several drawings are called {', '.join(repeated)}; needed a name of its own for each.")
+    for block in plots:
+        for panel in block.panels:
+            save_figure(panel.figure, folder, panel.name, block.legend)
+    return names
+
+
+def make_case_study(
+    case: Case,
+    *,
+    basic: Tensor,
+    cdr: Tensor,
+    classes: Sequence[str],
+    image: bytes,
+    name: str = "",
+    text: str = "",
+    top: int = 3,
+) -> CaseStudy:
+    """Put the names to a case: the `top` classes of each prediction, and the true class where it is not among them.
+
+    Args:
+        case: of `analysis.choose_cases`.
+        basic, cdr: the probabilities `(N, C)` that it was chosen from.
+        classes: names of the C classes.
+        image: a JPEG or PNG file; `encode_jpeg` makes one.
+        name: of the image, such as its file's.
+        text: what the data says of the image.
+        top: classes to list.
+    """
+
+    def name_guesses(probabilities: Tensor) -> tuple[NamedGuess, ...]:
+        return tuple(
+            NamedGuess(classes[guess.label], guess.confidence, guess.rank, guess.label == case.true_label)
+            for guess in top_guesses(probabilities[case.row], case.true_label, top)
+        )
+
+    return CaseStudy(
+        kind=case.kind,
+        image=image,
+        true_label=classes[case.true_label],
+        basic=name_guesses(basic),
+        cdr=name_guesses(cdr),
+        name=name,
+        text=text,
+    )
+
+
+def encode_jpeg(picture: Image.Image, *, side: int = 320) -> bytes:
+    """A picture as a JPEG file of at most `side` pixels in width and height, without the metadata of its file."""
+    small = picture.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    bare = Image.new("RGB", small.size)
+    bare.paste(small)
+    buffer = io.BytesIO()
+    bare.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def format_confidence(confidence: float) -> str:
+    """A probability as the paper's Figure 4 writes it: "0.64", and small ones "6.4e-3"; "> 0.99" is not yet 1."""
+    if 0.995 <= confidence < 1:
+        return "> 0.99"
+    if confidence == 0 or confidence >= 0.01:
+        return f"{confidence:.2f}"
+    mantissa, exponent = f"{confidence:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

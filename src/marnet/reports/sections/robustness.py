@@ -1,0 +1,110 @@
+"""Accuracy under corruption: by severity, and corruption by method."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from marnet.comparison.summary import ArmResult, Results
+from marnet.comparison.tables import Table
+from marnet.evaluation.corruption_metrics import GROUPS, is_measured
+from marnet.reports.blocks import Block, Gap, Panel, Plots, Section
+from marnet.reports.plots.robustness import corruption_map, severity_curves
+from marnet.reports.plots.style import Mark
+
+TITLE = "Robustness"
+
+
+def robustness_section(
+    results: Results, marks: Mapping[str, Mark], tables: Mapping[str, Table], *, command: str
+) -> Section | Gap:
+    """The table of means, curves by severity, a map of corruption by method, and the table of each corruption.
+
+    Args:
+        results: of the comparison.
+        marks: the arms whose curves are drawn, and how; the map and the tables show all.
+        tables: of the results; "robustness" and "corruptions" are shown, where they are there.
+        command: that measures robustness, for where nobody has.
+    """
+    measured = [arm for arm in results.arms if arm.corruptions]
+    if not measured:
+        reason = "No run was judged under corruption. Write 'corruptions: true' into the file of the comparison, and:"
+        return Gap(TITLE, reason, command)
+    names = list(dict.fromkeys(name for arm in measured for name in arm.corruptions))
+    blocks: list[Block] = [_map_block(measured, names, results.baseline)]
+    drawn = [arm for arm in measured if arm.arm in marks]
+    if drawn:
+        shown = {arm.arm: marks[arm.arm] for arm in drawn}
+        blocks = [*_mean_blocks(drawn, shown), *blocks, _each_block(drawn, names, shown)]
+    means, each = ([tables[name]] if name in tables else [] for name in ("robustness", "corruptions"))
+    return Section(title=TITLE, blocks=[*means, *blocks, *each])
+
+
+def _mean_blocks(arms: Sequence[ArmResult], marks: Mapping[str, Mark]) -> list[Block]:
+    """The mean of each group of corruptions that some arm was measured under in whole; none where there is none."""
+    panels = []
+    for group in GROUPS:
+        mean = {arm.arm: _curve(arm, group.names) for arm in arms if is_measured(arm.corruptions, group.names)}
+        if mean:
+            figure = severity_curves(mean, marks, f"Top-1, mean of {group.title}")
+            words = f"Mean accuracy by severity of the corruption, {group.title}: {', '.join(mean)}."
+            panels.append(Panel(figure, words, f"robustness{group.ending.replace('_', '-')}"))
+    caption = (
+        "Mean over corruptions and all seeds: those of ImageNet-C that are standard, its four held out, and ours "
+        "(viewpoint, lighting, occlusion), as far as they were measured. Every method sees the same corrupted pixels."
+    )
+    return [Plots(panels=panels, caption=caption, legend=tuple(marks.values()))] if panels else []
+
+
+def _each_block(arms: Sequence[ArmResult], names: Sequence[str], marks: Mapping[str, Mark]) -> Plots:
+    each = {name: {arm.arm: _curve(arm, [name]) for arm in arms if name in arm.corruptions} for name in names}
+    every = [value for curves in each.values() for curve in curves.values() for value in curve if not np.isnan(value)]
+    limits = (min(every) - 0.02, max(every) + 0.02)
+    return Plots(
+        panels=[
+            Panel(
+                severity_curves(curves, marks, name, small=True, limits=limits),
+                f"Accuracy by severity of {name}.",
+                f"robustness-{name}",
+            )
+            for name, curves in each.items()
+            if curves
+        ],
+        caption="Top-1 by severity, from 0 (uncorrupted) to the worst, for each corruption on the same scale.",
+        legend=tuple(marks.values()),
+        layout="small",
+    )
+
+
+def _curve(arm: ArmResult, names: Sequence[str]) -> list[float]:
+    """Mean top-1 over corruptions by severity, the uncorrupted one first."""
+    clean = arm.metrics["top1"].mean if "top1" in arm.metrics else float("nan")
+    severities = min(len(arm.corruptions[name]) for name in names)
+    means = [np.mean([arm.corruptions[name][level].mean for name in names]) for level in range(severities)]
+    return [clean, *map(float, means)]
+
+
+def _map_block(measured: Sequence[ArmResult], names: Sequence[str], baseline: str) -> Plots:
+    columns = [arm.arm for arm in measured]
+    accuracies = np.array(
+        [
+            [
+                np.mean([each.mean for each in arm.corruptions[name]]) if name in arm.corruptions else np.nan
+                for arm in measured
+            ]
+            for name in names
+        ]
+    )
+    reference = baseline if baseline in columns else columns[0]
+    figure = corruption_map(
+        accuracies,
+        rows=names,
+        columns=columns,
+        reference=columns.index(reference),
+        title="Top-1 by corruption, %, mean over severities and seeds",
+    )
+    return Plots(
+        panels=[Panel(figure, "Map of accuracy: corruptions by methods.", "robustness-map")],
+        caption=f"The colour says how far a method is above {reference} (blue) or below it (orange) under a "
+        f"corruption; the strongest colour is the largest difference of the map.",
+        layout="wide",
+    )

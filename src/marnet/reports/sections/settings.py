@@ -1,0 +1,52 @@
+"""The configuration of the runs and what they differ in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from marnet.comparison.flat_settings import flatten
+from marnet.comparison.tables import CellValue, Column, Table
+from marnet.reports.blocks import Section
+
+
+def settings_section(configs: Mapping[str, Mapping[str, Any]]) -> Section | None:
+    """The settings that differ between runs, None where there is nothing to tell; the seed is no difference.
+
+    Args:
+        configs: by name of the run, its configuration as nested mappings.
+    """
+    flat = {name: flatten(config) for name, config in configs.items()}
+    keys = list(dict.fromkeys(key for found in flat.values() for key in found if key != "training.seed"))
+    rows: list[list[CellValue]] = []
+    for key in keys:
+        values = [_word(found.get(key)) for found in flat.values()]
+        if len(set(values)) > 1:
+            rows.append([key, *values])
+    if not rows:
+        return None
+    table = Table(
+        title="Settings that differ",
+        columns=[Column("setting"), *(Column(name) for name in flat)],
+        rows=rows,
+        note="All others are the same in every run.",
+    )
+    return Section(title="What the runs differ in", blocks=[table])
+
+
+def configuration_text(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML, "" for none."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else ""
+
+
+def environment_lines(environment: Mapping[str, Any]) -> dict[str, str]:
+    """An environment of `checkpoint.describe_environment` for a report, the packages among the rest."""
+    packages = environment.get("packages")
+    rest = {name: value for name, value in environment.items() if name != "packages"}
+    return {name: str(value) for name, value in (rest | (packages if isinstance(packages, dict) else {})).items()}
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,154 @@
+"""Weights of a run directory: those that predict, and apart from them those that only training uses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from marnet.building import build_model
+from marnet.cache import cache_directory
+from marnet.config import Config
+from marnet.data.transforms import ImageSpec
+from marnet.encoders.hf_backbones import HFBackbone, rebuild_hf_backbone
+from marnet.encoders.text import describe_text_encoder, restore_text_encoder
+from marnet.errors import RunDirectoryError
+from marnet.jsonfile import read_json, write_json
+from marnet.model import TRAINING_ONLY, MARNet
+from marnet.modules.late_fusion import LateFusion
+from marnet.runs.directory import (
+    BACKBONE,
+    CONFIG,
+    OWN_BACKBONE,
+    TEXT_FILES,
+    TEXT_SETTINGS,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    package_version,
+    read_classes,
+    read_image_spec,
+    read_run_config,
+)
+
+
+class LoadedRun(NamedTuple):
+    """A trained model with what its predictions mean."""
+
+    model: MARNet
+    config: Config
+    classes: tuple[str, ...]
+    spec: ImageSpec
+
+
+def save_weights(run: Path, model: MARNet) -> None:
+    """Write the model's weights, those of prediction and those of training apart; a crash leaves the old ones whole."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    training_only = {name: tensor for name, tensor in state.items() if name.startswith(TRAINING_ONLY)}
+    prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
+    metadata = {"format": "marnet", "version": package_version("marnet")}
+    if isinstance(model.backbone, HFBackbone):
+        model.backbone.save_settings(run / BACKBONE)
+    if training_only or model.text is not None:
+        metadata["semantic_width"] = str(_semantic_width(model))
+        _save_tensors(run / TEXT_WEIGHTS, training_only, metadata)
+        settings = None if model.text is None else describe_text_encoder(model.text, run / TEXT_FILES)
+        if settings is not None:
+            write_json(run / TEXT_SETTINGS, settings)
+    _save_tensors(run / WEIGHTS, prediction, metadata)
+
+
+def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: bool = False) -> LoadedRun:
+    """Rebuild a trained model in evaluation mode, on the CPU.
+
+    Args:
+        run: the run directory.
+        backbone: the module that the run was trained with, where it was handed over in Python.
+        with_text: restore the text encoder too, to train on; prediction needs none.
+
+    Raises:
+        RunDirectoryError: a file is missing, damaged, or does not fit the others.
+    """
+    run = Path(run)
+    config, classes, spec = read_run_config(run), read_classes(run), read_image_spec(run)
+    if config.backbone.name == OWN_BACKBONE and backbone is None:
+        raise RunDirectoryError(
+            f"{run} was trained with a backbone handed over in Python; needed that module to load it: "
+            f"marnet.load({str(run)!r}, backbone=...)."
+        )
+    state, metadata = _load_tensors(run / WEIGHTS)
+    width = int(metadata["semantic_width"]) if "semantic_width" in metadata else None
+    untrained = config.model_copy(
+        update={"backbone": config.backbone.model_copy(update={"pretrained": False, "weights": None})}
+    )
+    if backbone is None and (run / BACKBONE).is_dir():
+        backbone = rebuild_hf_backbone(run / BACKBONE, image_size=spec.size)
+    model = build_model(untrained, num_classes=len(classes), semantic_width=width, backbone=backbone)
+    if with_text and config.needs_text:
+        training_state, _ = _load_tensors(run / TEXT_WEIGHTS)
+        model.text = _restore_text_encoder(run, training_state)
+        state |= training_state
+    _load_state(model, state, run, with_text=with_text)
+    return LoadedRun(model.eval(), config, classes, spec)
+
+
+def _semantic_width(model: MARNet) -> int:
+    if model.semantics is not None:
+        return model.semantics.semantic_width
+    if model.alignment is not None:  # with the text itself
+        return model.alignment.project_semantic.in_features
+    if model.words is not None:
+        return model.words.width
+    if isinstance(model.fusion, LateFusion):
+        return model.fusion.semantic_width
+    raise ValueError("The model learns nothing from text; it has no semantic width.")
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    save_file(dict(tensors), partial, dict(metadata))
+    partial.replace(path)
+
+
+def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise RunDirectoryError(
+            f"{path} is missing from the run directory. Restore it, or train again; if the training was cut off before "
+            f"its first epoch ended, nothing was saved yet."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except (SafetensorError, OSError) as error:
+        raise RunDirectoryError(
+            f"{path} is damaged ({error}); its {path.stat().st_size:,} bytes are not a whole safetensors file. "
+            f"Restore it, or train again."
+        ) from None
+
+
+def _restore_text_encoder(run: Path, state: Mapping[str, Tensor]) -> nn.Module:
+    settings = read_json(run / TEXT_SETTINGS)
+    own = {name.removeprefix("text."): tensor for name, tensor in state.items() if name.startswith("text.")}
+    try:
+        return restore_text_encoder(settings, own, run / TEXT_FILES, cache=cache_directory())
+    except (KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"{run / TEXT_SETTINGS} is damaged; it does not say {error}. Restore it, or train again."
+        ) from None
+
+
+def _load_state(model: MARNet, state: dict[str, Tensor], run: Path, *, with_text: bool) -> None:
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise RunDirectoryError(
+            f"{run / WEIGHTS} does not fit {run / CONFIG}; both must come from the same run. {error}"
+        ) from None
+    wanted = [name for name in missing if with_text or not name.startswith(TRAINING_ONLY)]
+    if wanted or unexpected:
+        raise RunDirectoryError(
+            f"{run / WEIGHTS} does not fit {run / CONFIG}: missing {wanted[:3] or 'nothing'}, unexpected "
+            f"{list(unexpected)[:3] or 'nothing'}. Both must come from the same run."
+        )

@@ -1,0 +1,297 @@
+"""Where a setting's value comes from, what is written out, and how mistakes are answered."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from marnet.cache import cache_directory
+from marnet.config import METHODS, Config, make_config, read_config, write_config
+from marnet.config.nested import expand_preset
+from marnet.config.presets import preset_file, preset_names
+from marnet.errors import ConfigError
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text("method: match\ntraining: {epochs: 7, lr: 0.5}\ndata: {columns: {label: dish}}\n", encoding="utf-8")
+    return path
+
+
+def refusal(
+    values: dict[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    sets: tuple[str, ...] = (),
+) -> str:
+    with pytest.raises(ConfigError) as refused:
+        make_config(values, preset=preset, file=file, sets=sets)
+    return str(refused.value)
+
+
+def test_later_sources_win_and_untouched_values_stay(config_file: Path) -> None:
+    values = {"training": {"epochs": 8, "batch_size": 16}}
+    config = make_config(values, file=config_file, sets=["training.batch_size=32", "data.columns.text=words"])
+    assert config.training.epochs == 8  # values over file
+    assert config.training.lr == 0.5  # file over default
+    assert config.training.batch_size == 32  # sets over values
+    assert config.data.columns.label == "dish"
+    assert config.data.columns.text == "words"
+    assert config.data.columns.image == "image"  # default
+    assert make_config().training.epochs == 60
+
+
+def test_the_preset_of_the_paper_is_its_literal_reading() -> None:
+    config = make_config(preset="paper")
+    assert config.losses.model_dump() == {
+        "classification": 1, "matching": 1, "reconstruction": 1, "semantic": 1, "text": 1, "visual": 0, "alignment": 0,
+        "guess": 0, "words": Config().losses.words, "label_smoothing": 0,
+    }  # fmt: skip
+    assert (config.text.trainable, config.fusion.kind, config.alignment.positives) == (True, "concat", "text")
+    section = config.reconstruction
+    assert (section.guide, section.condition_noise, section.condition_dropout) == ("features", 0, 0)
+    assert config.semantics.dimensions is None
+    assert config.method == "marnet"
+    assert config.training == Config().training
+
+
+def test_every_setting_of_a_preset_says_whose_it_is() -> None:
+    for name in preset_names():
+        for line in preset_file(name).read_text(encoding="utf-8").splitlines():
+            assert not line.startswith("  ") or "# [P]" in line or "# [O]" in line, line
+
+
+def test_everything_wins_over_a_preset_and_the_preset_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("losses: {matching: 2, semantic: 2, text: 2}\n", encoding="utf-8")
+    values = {"losses": {"semantic": 3, "text": 3}}
+    losses = make_config(values, preset="paper", file=path, sets=["losses.text=4"]).losses
+    assert (losses.reconstruction, losses.matching, losses.semantic, losses.text) == (1, 2, 3, 4)
+    matching = make_config({"method": "match"}, preset="paper")
+    assert (matching.reconstruction.enabled, matching.fusion.kind) == (False, "concat")
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    assert refusal(preset="papr") == "Preset 'papr' is not known; needed one of paper. Did you mean 'paper'?"
+    assert refusal(preset="../config") == "Preset '../config' is not known; needed one of paper."
+
+
+def test_settings_may_name_a_preset() -> None:
+    expanded = expand_preset({"preset": "paper", "losses": {"text": 5}})
+    assert "preset" not in expanded
+    assert make_config(expanded) == make_config({"losses": {"text": 5}}, preset="paper")
+    assert expand_preset({"losses": {"text": 5}}) == {"losses": {"text": 5}}
+
+
+def test_of_two_sets_the_later_wins() -> None:
+    assert make_config(sets=["training.epochs=3", "training.epochs=4"]).training.epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("training.lr=1e-3", 0.001),  # which YAML reads as a string
+        ("training.gradient_clip=null", None),
+        ("data.cache=false", False),
+        ("data.max_pixels=1e8", 100_000_000),
+        ("training.devices=2", "2"),
+        ("training.devices=cpu:2", "cpu:2"),
+        ("training.precision=32", "32"),
+        ("training.precision=16-mixed", "16-mixed"),
+        ("data.source=synthetic:classes=12,viewpoint=2", "synthetic:classes=12,viewpoint=2"),
+        ("data.columns.label=2020", "2020"),
+        ("data.columns.label=nan", "nan"),
+        ("data.source=Früchte/名.csv", "Früchte/名.csv"),
+    ],
+)
+def test_set_reads_values_as_people_write_them(assignment: str, value: object) -> None:
+    config: Any = make_config(sets=[assignment])
+    for key in assignment.partition("=")[0].split("."):
+        config = getattr(config, key)
+    assert config == value
+    assert type(config) is type(value)
+
+
+def test_numbers_in_a_file_may_stand_for_words(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("training: {precision: 32, devices: 1}\n", encoding="utf-8")
+    training = read_config(path).training
+    assert (training.precision, training.devices) == ("32", "1")
+
+
+@pytest.mark.parametrize("assignment", ["training.epochs", "=3", "training.=3", ".epochs=3", ""])
+def test_a_set_without_key_or_value_is_refused(assignment: str) -> None:
+    expected = f"--set {assignment!r} is not of the form section.key=value, such as training.epochs=40."
+    assert refusal(sets=(assignment,)) == expected
+
+
+def test_a_misspelt_key_is_refused_by_name() -> None:
+    sentence = refusal(sets=("training.epocs=3",))
+    assert sentence.startswith(
+        "The configuration cannot be used:\n  training.epocs: unknown key. Did you mean 'epochs'"
+    )
+    assert "Known keys here: epochs, batch_size, lr," in sentence
+    sentence = refusal({"trainin": {"epochs": 3}})
+    assert "trainin: unknown key. Did you mean 'training'" in sentence
+    sentence = refusal({"data": {"columns": {"lable": "x"}}})
+    assert (
+        "data.columns.lable: unknown key. Did you mean 'label'? Known keys here: image, text, label, split." in sentence
+    )
+
+
+def test_a_key_in_the_wrong_section_is_refused_with_the_right_one() -> None:
+    assert "lr: unknown key. Did you mean 'training.lr'?" in refusal(sets=("lr=0.1",))
+    sentence = refusal(sets=("reconstruction.dimensions=8",))
+    assert "unknown key. Did you mean 'text.dimensions' or 'semantics.dimensions'? Known keys here: enabled" in sentence
+
+
+def test_every_problem_is_named_at_once() -> None:
+    sentence = refusal({"training": {"epochs": 0, "lr": -1, "speed": 3}, "fusion": {"kind": "concatt"}})
+    assert "training.epochs: found 0; input should be greater than or equal to 1." in sentence
+    assert "training.lr: found -1; input should be greater than 0." in sentence
+    assert "training.speed: unknown key." in sentence
+    assert "Did you mean 'concat'?" in sentence
+
+
+def test_a_wrong_type_or_word_is_refused() -> None:
+    assert "training.epochs: found 'many'; input should be a valid integer" in refusal({"training": {"epochs": "many"}})
+    assert "data.cache: found 'perhaps'; input should be a valid boolean" in refusal(sets=("data.cache=perhaps",))
+    sentence = refusal({"method": "marnett"})
+    known = "'image-only', 'match', 'reconstruct', 'marnet', 'regress', 'multitask' or 'late-fusion'"
+    assert f"method: found 'marnett'; input should be {known}." in sentence
+    assert "Did you mean 'marnet'" in sentence
+    assert "training: found 5; input should be a valid dictionary" in refusal(sets=("training=5",))
+    assert "reconstruction: found" in refusal(sets=("reconstruction.steps=2000",))
+    assert "steps (2000) must not exceed timesteps (1000)" in refusal(sets=("reconstruction.steps=2000",))
+    sentence = refusal(sets=("backbone.freeze=true", "training.probe_epochs=3"))
+    assert "so that training.probe_epochs (3) has nothing to end; leave one of them out" in sentence
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), ".inf", "nan"])
+def test_a_weight_that_is_no_number_is_refused(value: object) -> None:
+    sentence = (
+        refusal(sets=(f"losses.matching={value}",))
+        if isinstance(value, str)
+        else refusal({"losses": {"matching": value}})
+    )
+    assert "losses.matching: found" in sentence
+    assert "should be a finite number." in sentence
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_method_resolves_the_switches(method: str) -> None:
+    config = make_config({"method": method})
+    assert config.alignment.enabled is (method in {"match", "marnet"})
+    assert config.reconstruction.enabled is (method in {"reconstruct", "regress", "marnet"})
+    assert config.needs_text is (method != "image-only")
+
+
+def test_an_explicit_switch_survives_the_method() -> None:
+    config = make_config({"method": "marnet", "reconstruction": {"enabled": False, "steps": 2}})
+    assert (config.alignment.enabled, config.reconstruction.enabled) == (True, False)
+    assert config.reconstruction.steps == 2
+    config = make_config({"method": "image-only"}, sets=["alignment.enabled=true"])
+    assert (config.alignment.enabled, config.reconstruction.enabled) == (True, False)
+    assert config.needs_text
+
+
+def test_another_method_over_a_resolved_file_is_that_method(tmp_path: Path) -> None:
+    """A resolved file has `enabled: true` written out; it must not turn image-only into marnet."""
+    path = tmp_path / "config.yaml"
+    write_config(make_config({"method": "marnet", "reconstruction": {"steps": 2}}), path)
+    config = make_config({"method": "image-only"}, file=path)
+    assert (config.alignment.enabled, config.reconstruction.enabled) == (False, False)
+    assert config.reconstruction.steps == 2
+    config = make_config(file=path, sets=["method=match", "reconstruction.enabled=true"])
+    assert (config.alignment.enabled, config.reconstruction.enabled) == (True, True)
+
+
+def test_the_same_method_over_a_file_keeps_its_switches(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_config(make_config({"method": "marnet", "alignment": {"enabled": False}}), path)
+    for values in ({}, {"method": "marnet"}):
+        config = make_config(values, file=path)
+        assert (config.alignment.enabled, config.reconstruction.enabled) == (False, True)
+
+
+def test_yaml_round_trip_keeps_every_value(tmp_path: Path) -> None:
+    config = make_config(
+        {
+            "method": "reconstruct",
+            "data": {"source": "Früchte.csv", "columns": {"label": "名"}},
+            "backbone": {"weights": tmp_path / "weights.safetensors"},
+            "text": {"dimensions": None},
+            "training": {"patience": 3, "precision": "64"},
+        }
+    )
+    path = tmp_path / "config.yaml"
+    write_config(config, path)
+    assert read_config(path) == config
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert written["reconstruction"]["enabled"] is True
+    assert written["alignment"]["enabled"] is False
+    assert set(written["losses"]) == set(Config().losses.weights) | {"label_smoothing"}  # defaults are written out
+    assert path.read_text(encoding="utf-8").rstrip().endswith("...")
+
+
+def test_weights_of_the_losses_have_one_entry_a_term() -> None:
+    weights = make_config({"losses": {"matching": 0.7}}).losses.weights
+    assert weights["matching"] == 0.7
+    of_predictions = {"classification", "semantic", "visual", "alignment", "text", "words"}
+    assert set(weights) == of_predictions | {"matching", "reconstruction", "guess"}
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing yet\n", encoding="utf-8")
+    assert read_config(path) == make_config()
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    expected = f"Configuration file {path} does not exist. Check the path."
+    assert refusal(file=path) == expected
+    path = tmp_path / "broken.yaml"
+    path.write_text("training: [1, 2\n", encoding="utf-8")
+    assert refusal(file=path).startswith(f"Configuration file {path} is not readable YAML: ")
+    path.write_bytes(b"method: \xff\xfe")
+    assert refusal(file=path).startswith(f"Configuration file {path} is not readable YAML: ")
+    path.write_text("- training\n", encoding="utf-8")
+    assert refusal(file=path) == (
+        f"Configuration file {path} holds a list; needed a mapping of sections such as 'training: {{epochs: 40}}'."
+    )
+    assert "is not readable YAML" in refusal(file=tmp_path)
+    path.write_text("1: 2\n", encoding="utf-8")
+    assert "keys should be strings" in refusal(file=path)
+
+
+def test_a_configuration_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_config().training.epochs = 3  # type: ignore[misc]
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MARNET_CACHE", str(tmp_path / "here"))
+    assert cache_directory() == tmp_path / "here"
+    monkeypatch.setenv("MARNET_CACHE", "")
+    assert "marnet" in cache_directory().parts
+
+
+@pytest.mark.parametrize(
+    ("values", "weight"),
+    [
+        ({}, 0.2),
+        ({"method": "image-only"}, 0.2),
+        ({"fusion": {"kind": "concat"}}, 1.0),
+        ({"fusion": {"kind": "gated-logits"}}, 1.0),
+        ({"method": "late-fusion"}, 1.0),
+        ({"fusion": {"kind": "concat"}, "losses": {"classification": 0.5}}, 0.5),
+        ({"losses": {"classification": 0}}, 0.0),
+    ],
+)
+def test_a_fusion_that_learns_has_the_whole_weight_unless_told_otherwise(values: dict[str, Any], weight: float) -> None:
+    config = make_config(values)
+    assert config.losses.classification == config.losses.weights["classification"] == weight

@@ -1,0 +1,61 @@
+"""The demo, small; whole behind `-m slow`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marnet.errors import RunDirectoryError
+from marnet.reports import demo
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "TRAINING_DATA", "synthetic:classes=3,images=8,val_images=4,test_images=0,size=48")
+    monkeypatch.setattr(demo, "TEST_DATA", "synthetic:classes=3,images=0,val_images=0,test_images=4,size=48")
+
+
+@pytest.mark.usefixtures("small")
+def test_the_demo_trains_compares_and_writes_a_report_that_a_browser_opens(
+    tmp_path: Path, look: Callable[[Path, int], Any]
+) -> None:
+    result = demo.run_demo(tmp_path / "demo", epochs=2)
+    assert result.conditions == ("as trained", "viewpoint", "lighting", "clutter", "noise")
+    assert {method: len(values) for method, values in result.top1.items()} == {"image-only": 5, "marnet": 5}
+    html = result.report.read_text(encoding="utf-8")
+    for found in ("Case studies", "x_CDR", "image-only", "averaged", result.verdict.split(";")[0]):
+        assert found in html
+    for width in (375, 1280):
+        found = look(result.report, width)
+        assert "CONSOLE" not in found.log, found.log
+        assert found.too_wide == []
+        assert found.widths[0] == found.widths[1] <= width
+
+
+@pytest.mark.usefixtures("small")
+def test_a_second_demo_replaces_the_first_and_nothing_else(tmp_path: Path) -> None:
+    demo.run_demo(tmp_path, epochs=1, seed=0)
+    demo.run_demo(tmp_path, epochs=1, seed=1)
+    assert json.loads((tmp_path / "marnet" / "environment.json").read_text())["seed"] == 1
+    config = tmp_path / "marnet" / "config.yaml"
+    config.write_text(config.read_text().replace("source: synthetic:", "source: thesis-"))
+    with pytest.raises(RunDirectoryError, match="holds something that is not a demo of marnet; nothing was changed"):
+        demo.run_demo(tmp_path, epochs=1)
+    assert (tmp_path / "marnet" / "model.safetensors").exists()
+
+
+def test_the_verdict_says_who_leads_and_who_trails() -> None:
+    top1 = {"image-only": (0.5, 0.4, 0.4, 0.4, 0.4), "marnet": (0.52, 0.3, 0.3, 0.3, 0.4)}
+    verdict = demo._describe_outcome(top1)
+    assert "marnet leads image-only by 2.0 points as trained" in verdict
+    assert "marnet trails image-only by 7.5 points with one nuisance turned up" in verdict
+    assert "tie" in demo._describe_outcome(dict.fromkeys(top1, (0.5, 0.5)))
+
+
+@pytest.mark.slow
+def test_the_whole_demo_learns(tmp_path: Path, look: Callable[[Path, int], Any]) -> None:
+    result = demo.run_demo(tmp_path)
+    assert min(values[0] for values in result.top1.values()) > 0.25  # chance is 1 in 24
+    assert "CONSOLE" not in look(result.report, 1280).log
