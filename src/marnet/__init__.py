@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from marnet.errors import MarnetError
     from marnet.evaluation.evaluate import evaluate
     from marnet.inference import Prediction, Predictor, load
-    from marnet.losses import LossTerms, training_loss
+    from marnet.losses import LossTerms, Objective
     from marnet.metrics import Metrics, MultiLabelMetrics, classification_metrics, multi_label_metrics
-    from marnet.model import MARNet, MARNetOutput, PredictionOutput
+    from marnet.model import MARNet
+    from marnet.outputs import MARNetOutput, PredictionOutput
     from marnet.training.fit import FitResult, fit
 
 __version__ = "0.1.0"
@@ -31,9 +32,12 @@ _HOMES = {
     "marnet.errors": ("MarnetError",),
     "marnet.evaluation.evaluate": ("evaluate",),
     "marnet.inference": ("Prediction", "Predictor", "load"),
-    "marnet.losses": ("LossTerms", "training_loss"),
+    "marnet.losses": ("LossTerms", "Objective"),
     "marnet.metrics": ("Metrics", "MultiLabelMetrics", "classification_metrics", "multi_label_metrics"),
-    "marnet.model": ("MARNet", "MARNetOutput", "PredictionOutput"),
+    "marnet.methods": ("Method", "list_methods"),
+    "marnet.model": ("MARNet",),
+    "marnet.outputs": ("MARNetOutput", "PredictionOutput"),
+    "marnet.runs.models": ("load_model", "save"),
     "marnet.training.fit": ("FitResult", "fit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -48,8 +52,10 @@ __all__ = [
     "MARNetOutput",
     "Manifest",
     "MarnetError",
+    "Method",
     "Metrics",
     "MultiLabelMetrics",
+    "Objective",
     "Prediction",
     "PredictionOutput",
     "Predictor",
@@ -59,11 +65,13 @@ __all__ = [
     "classification_metrics",
     "evaluate",
     "fit",
+    "list_methods",
     "load",
+    "load_model",
     "make_config",
     "multi_label_metrics",
     "read_manifest",
-    "training_loss",
+    "save",
     "wrap",
 ]
 

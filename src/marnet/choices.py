@@ -4,10 +4,8 @@ from typing import Literal
 
 Augmentation = Literal["none", "light", "strong"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
-FusionKind = Literal["averaged", "gated-logits", "gated-features", "concat"]
-Guide = Literal["guess", "features"]
+Guide = Literal["linear", "features"]
 LabelForm = Literal["single", "multi"]
-Method = Literal["image-only", "match", "reconstruct", "marnet", "regress", "multitask", "late-fusion"]
 Parametrisation = Literal["x0", "v", "epsilon"]
 Positives = Literal["text", "identity"]
 Sampler = Literal["ddim", "ddpm"]

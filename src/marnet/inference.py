@@ -18,7 +18,8 @@ from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record, read_manifest
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, model_input
 from marnet.errors import DataError
-from marnet.model import MARNet, PredictionOutput
+from marnet.model import MARNet
+from marnet.outputs import PredictionOutput
 from marnet.runs.directory import MANIFEST
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
@@ -178,15 +179,8 @@ def collect_outputs(
     return PredictionOutput(
         torch.cat([each.logits for each in batches]).cpu(),
         {name: torch.cat([each.branch_logits[name] for each in batches]).cpu() for name in first.branch_logits},
-        torch.cat([each.x_v for each in batches]).cpu(),
-        _concatenate([each.x_ema for each in batches]),
-        _concatenate([each.x_cdr for each in batches]),
+        {name: torch.cat([each.features[name] for each in batches]).cpu() for name in first.features},
     )
-
-
-def _concatenate(parts: Sequence[Tensor | None]) -> Tensor | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present).cpu() if present else None
 
 
 def _check_labels_known(manifest: Manifest, split: str, classes: Sequence[str]) -> None:

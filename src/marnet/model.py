@@ -1,75 +1,59 @@
 """MARNet: a backbone, its branches and their fusion. Prediction takes images alone; training takes texts as well."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from marnet.encoders.text import has_text
-from marnet.modules.alignment import AlignedPair, EmbeddingMatchingAlignment
-from marnet.modules.late_fusion import LateFusion
-from marnet.modules.reconstruction import CrossModalDiffusionReconstruction, ReconstructionOutput
-from marnet.modules.regression import SemanticRegression
+from marnet.losses import Objective
 from marnet.modules.semantics import SemanticSpace
-from marnet.modules.word_prediction import WordPrediction, WordsOutput
+from marnet.outputs import VISUAL, MARNetOutput, PredictionOutput
+from marnet.part import BuiltPart, Part, TrainingStep
 
-# Parts that only training uses; a run directory keeps them apart from the weights that predict.
-TRAINING_ONLY = (
-    "text.",
-    "text_head.",
-    "semantics.",
-    "alignment.project_semantic.",
-    "alignment.log_scale",
-    "words.",
-    "fusion.text.",  # of late fusion
-    "fusion.text_head.",
-)
-
-Reconstruction = CrossModalDiffusionReconstruction | SemanticRegression
+TRAINING_ONLY = "training_only."  # begins the names of all weights that prediction does not use
 
 
-class PredictionOutput(NamedTuple):
-    """Everything that an image alone gives."""
+class TrainingOnly(nn.Module):
+    """Everything that only training uses: the text encoder, the space of its semantics, and a module per part.
 
-    logits: Tensor  # (B, C), the fused prediction
-    branch_logits: dict[str, Tensor]  # (B, C) each; of "visual", "alignment", "reconstruction" those that exist
-    x_v: Tensor  # (B, D_v)
-    x_ema: Tensor | None  # (B, d)
-    x_cdr: Tensor | None  # (B, d_0)
+    Args:
+        text: maps a list of B texts to `(B, D_s)`; None in a model for prediction.
+        semantics: maps x_s to the semantics x_0 `(B, d_0)`; None if no part needs them.
+        parts: modules by name of the part.
+    """
 
-
-class MARNetOutput(NamedTuple):
-    """Everything that the losses judge. M of the B rows have a text."""
-
-    prediction: PredictionOutput
-    text_rows: Tensor  # (M,) int64, the rows that have a text
-    x_s: Tensor | None  # (M, D_s)
-    aligned: AlignedPair | None  # z_v, z_s (M, d)
-    reconstruction: ReconstructionOutput | None  # (M, d_0) each
-    text_logits: Tensor | None  # (M, C), where the text encoder learns, and of late fusion
-    words: WordsOutput | None = None  # (M, V) each, of multitask
-    late_logits: Tensor | None = None  # (B, C), of late fusion: image and text together, judged for the prediction
+    def __init__(self, text: nn.Module | None, semantics: SemanticSpace | None, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.text = text
+        self.semantics = semantics
+        self.parts = nn.ModuleDict(parts)
 
 
 class MARNet(nn.Module):
-    """An image classifier that learns from text.
+    """An image classifier that learns from text. `marnet.wrap` puts one together.
 
     Args:
         backbone: maps images `(B, 3, H, W)` to features `(B, D_v)`.
         num_classes: C.
         visual_width: D_v.
-        text: maps a list of B texts to `(B, D_s)`; None where there is nothing to learn from text, or at prediction.
-        semantics: maps x_s to the clean semantics x_0 `(B, d_0)`, which CDR reconstructs and EMA aligns with.
-        alignment: EMA, or None to leave it out.
-        align_text: EMA aligns with x_s itself and needs no `semantics`; a text encoder that learns then learns from it.
-        reconstruction: CDR or its rival, or None to leave it out.
-        fusion: maps the branches' features and logits to logits `(B, C)`; needed where there is more than one branch.
-        text_head: maps x_s `(B, D_s)` to logits `(B, C)`; trains a trainable text encoder.
-        words: a second task that predicts the words of the text, or None.
+        parts: the parts of the method, in their order, with their modules.
+        text: maps a list of B texts to `(B, D_s)`; None if there is nothing to learn from text, or for prediction.
+        semantics: maps x_s to the semantics x_0 `(B, d_0)`; required by parts that read them.
+        objective: scores the outputs; None builds one with default weights.
+        classes: names of the classes in the order of the logits, if they have any.
 
     Raises:
-        ValueError: there are several branches and no `fusion`, or nothing gives EMA or CDR their semantics.
+        ValueError: there are several branches but no fusion.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> MARNet(backbone, 10, visual_width=8)(torch.randn(4, 3, 32, 32)).shape
+        torch.Size([4, 10])
     """
 
     def __init__(
@@ -78,48 +62,66 @@ class MARNet(nn.Module):
         num_classes: int,
         *,
         visual_width: int,
+        parts: Sequence[BuiltPart] = (),
         text: nn.Module | None = None,
         semantics: SemanticSpace | None = None,
-        alignment: EmbeddingMatchingAlignment | None = None,
-        align_text: bool = False,
-        reconstruction: Reconstruction | None = None,
-        fusion: nn.Module | None = None,
-        text_head: nn.Module | None = None,
-        words: WordPrediction | None = None,
+        objective: Objective | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.classes = None if classes is None else tuple(classes)
+        self.settings: dict[str, Any] | None = None  # those that it was built from, for `marnet.save`
+        self.text_width = 0  # D_s; 0 for a method that needs no text
         self.backbone = backbone
-        self._frozen: list[nn.Parameter] | None = None  # what `freeze_backbone` stopped; None: it is free
-        self.text = text
-        self.semantics = semantics
-        self.alignment = alignment
-        self.align_text = align_text
-        self.reconstruction = reconstruction
-        self.fusion = fusion
-        self.text_head = text_head
-        self.words = words
-        widths = branch_widths(visual_width, alignment, reconstruction)
+        self._frozen: list[nn.Parameter] | None = None  # stopped by `freeze_backbone`; None: nothing is frozen
+        self.parts: dict[str, Part] = {built.part.name: built.part for built in parts}
+        trained = {built.part.name: built.training for built in parts if built.training is not None}
+        self.training_only: TrainingOnly | None = TrainingOnly(text, semantics, trained)
+        self.branches = nn.ModuleDict({built.part.name: built.branch for built in parts if built.branch is not None})
+        fusions = [built.fusion for built in parts if built.fusion is not None]
+        self.fusion = fusions[0] if fusions else None
+        if self.branches and self.fusion is None:
+            names = ", ".join([VISUAL, *self.branches])
+            raise ValueError(f"The branches {names} have no fusion. Add one to the parts; see marnet.modules.fusion.")
+        widths = {VISUAL: visual_width} | {name: int(branch.width) for name, branch in self.branches.items()}  # type: ignore[arg-type]
         self.heads = nn.ModuleDict({name: nn.Linear(width, num_classes) for name, width in widths.items()})
-        if len(widths) > 1 and fusion is None:
-            raise ValueError(f"A fusion is needed for the branches {', '.join(widths)}; see marnet.modules.fusion.")
-        if semantics is None and (reconstruction is not None or (alignment is not None and not align_text)):
-            raise ValueError("EMA and CDR learn from the semantics of the text; needed semantics=SemanticSpace(...).")
+        self.objective = objective or Objective(list(self.parts.values()))
+
+    @property
+    def text(self) -> nn.Module | None:
+        """The text encoder; None in a model for prediction."""
+        return None if self.training_only is None else self.training_only.text
+
+    @property
+    def semantics(self) -> SemanticSpace | None:
+        """The space of the semantics x_0; None if the method does not use them."""
+        return None if self.training_only is None else self.training_only.semantics
+
+    def training_part(self, name: str) -> nn.Module | None:
+        """Return the module of a part that only training uses; None if it has none."""
+        return self.training_only.parts[name] if self.training_only and name in self.training_only.parts else None
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Logits `(B, C)` of normalised images `(B, 3, H, W)`; the whole of prediction.
+        """Return logits `(B, C)` of normalised images `(B, 3, H, W)`; this is all of prediction.
 
-        In place of images, here and in the two methods below, features `(B, D_v)` may stand that the backbone gave
-        before.
+        Instead of images, here and in the methods below, the features `(B, D_v)` of the backbone may be given.
 
         `noise` replaces the stored start vector of CDR's reverse process, `(B, d_0)`; see
-        `CrossModalDiffusionReconstruction.sample`. Without it the answer is a function of the image.
+        `CrossModalDiffusionReconstruction.sample`. Without it the result is a function of the image.
         """
         return self.prediction_outputs(images, noise).logits
 
     def prediction_outputs(self, images: Tensor, noise: Tensor | None = None) -> PredictionOutput:
-        """The prediction with its branches and features."""
-        return self._predict(self._features(images), noise)
+        """Return the prediction with its branches and features."""
+        x_v: Tensor = images if images.ndim == 2 else self.backbone(images)
+        features = {VISUAL: x_v}
+        for name, branch in self.branches.items():
+            features[name] = branch.features(x_v, noise)  # type: ignore[operator]
+        branches = {name: self.heads[name](x) for name, x in features.items()}
+        if self.fusion is None:
+            return PredictionOutput(branches[VISUAL], branches, features)
+        return PredictionOutput(self.fusion(list(features.values()), list(branches.values())), branches, features)
 
     def training_outputs(
         self,
@@ -130,7 +132,7 @@ class MARNet(nn.Module):
         diffusion_times: Tensor | None = None,
         diffusion_noise: Tensor | None = None,
     ) -> MARNetOutput:
-        """What the losses need of images `(B, 3, H, W)` and their B texts; the only place where text enters.
+        """Return the input of the losses for images `(B, 3, H, W)` and their B texts; text enters nowhere else.
 
         Rows with a blank text take part in everything that needs no text and are left out of the rest.
         `diffusion_times` `(M,)` and `diffusion_noise` `(M, d_0)` fix CDR's training task, which is otherwise drawn; its
@@ -141,36 +143,72 @@ class MARNet(nn.Module):
         """
         if len(texts) != len(images):
             raise ValueError(
-                f"{len(texts)} texts came with {len(images)} images; needed one text an image ('' is none)."
+                f"{len(images)} images came with {len(texts)} texts. Give one text per image; '' stands for none."
             )
-        x_v = self._features(images)
-        prediction = self._predict(x_v, noise)
-        rows = torch.tensor([i for i, text in enumerate(texts) if has_text(text)], dtype=torch.long, device=x_v.device)
-        if self.text is None:
-            return MARNetOutput(prediction, rows, None, None, None, None)
-        x_s = self.text([text for text in texts if has_text(text)])  # (M, D_s)
-        x0 = self.semantics(x_s) if self.semantics is not None else None  # (M, d_0)
-        late = None
-        if isinstance(self.fusion, LateFusion):
-            features = _present(prediction.x_v, prediction.x_ema, prediction.x_cdr)
-            late = self.fusion.with_text(list(features.values()), x_s, rows)
-        return MARNetOutput(
-            prediction,
-            rows,
-            x_s,
-            self.alignment(x_v[rows], x_s if self.align_text else x0) if self.alignment is not None else None,
-            self.reconstruction(x_v[rows], x0, t=diffusion_times, noise=diffusion_noise)
-            if self.reconstruction is not None
-            else None,
-            late.text_logits if late is not None else self.text_head(x_s) if self.text_head is not None else None,
-            self.words(x_v[rows], x_s) if self.words is not None else None,
-            late.logits if late is not None else None,
-        )
+        prediction = self.prediction_outputs(images, noise)
+        given = [i for i, text in enumerate(texts) if has_text(text)]
+        kept = tuple(texts[i] for i in given)
+        rows = torch.tensor(given, dtype=torch.long, device=prediction.x_v.device)
+        if self.training_only is None or self.training_only.text is None:
+            return MARNetOutput(prediction, rows, kept, None, prediction.logits, {})
+        x_s = self.training_only.text(list(kept))  # (M, D_s)
+        space = self.training_only.semantics
+        x_0 = None if space is None else space(x_s)  # (M, d_0)
+        step = TrainingStep(prediction, rows, x_s, x_0, diffusion_times, diffusion_noise)
+        learned = {name: part.learn(self, step) for name, part in self.parts.items()}
+        logits = prediction.logits
+        for name, part in self.parts.items():
+            own = part.logits(learned[name])
+            logits = logits if own is None else own
+        return MARNetOutput(prediction, rows, kept, x_s, logits, {n: x for n, x in learned.items() if x is not None})
+
+    def loss(self, images: Tensor, texts: Sequence[str], labels: Any) -> Tensor:
+        """Return the loss `()` to minimise, for images `(B, 3, H, W)`, their B texts and their B labels.
+
+        Args:
+            images: normalised images, or the features `(B, D_v)` of the backbone.
+            texts: one text per image; "" for none.
+            labels: class numbers `(B,)` or names; for several classes per image 0 and 1 `(B, C)`.
+
+        Raises:
+            ValueError: the number of texts is not B, or a label is not known.
+
+        Example:
+            See `marnet.wrap`.
+        """
+        outputs = self.training_outputs(images, texts)
+        targets = self.label_tensor(labels).to(outputs.logits.device)
+        loss: Tensor = self.objective(outputs, targets).total
+        return loss
+
+    def label_tensor(self, labels: Any) -> Tensor:
+        """Return labels as the losses take them: `(B,)` int64, or `(B, C)` of 0 and 1.
+
+        Raises:
+            ValueError: a label is not known.
+        """
+        found = labels if isinstance(labels, Tensor) else np.asarray(labels)
+        if isinstance(found, np.ndarray) and found.dtype.kind in "OUST":
+            positions = {name: number for number, name in enumerate(self.classes or ())}
+            unknown = sorted({str(label) for label in found.tolist()} - set(positions))
+            if unknown:
+                raise ValueError(
+                    f"The labels {', '.join(map(repr, unknown[:5]))} are not known. Known classes: "
+                    f"{', '.join(map(repr, self.classes or ('none',)))}."
+                )
+            found = np.array([positions[str(label)] for label in found.tolist()], np.int64)
+        tensor = torch.as_tensor(found)
+        if tensor.ndim == 1 and len(tensor) and not 0 <= int(tensor.min()) <= int(tensor.max()) < self.num_classes:
+            raise ValueError(
+                f"The labels lie between {int(tensor.min())} and {int(tensor.max())}, but the model has "
+                f"{self.num_classes} classes, numbered from 0."
+            )
+        return tensor.long() if tensor.ndim == 1 else tensor
 
     def freeze_backbone(self, frozen: bool = True) -> None:
-        """Let the backbone learn nothing and stay in evaluation mode, also while the model is in training mode.
+        """Let the backbone learn nothing and stay in evaluation mode, even while the model is in training mode.
 
-        `frozen=False` takes it back; weights that did not learn before still do not.
+        `frozen=False` reverts this; weights that did not learn before still do not.
         """
         if frozen == (self._frozen is not None):
             return
@@ -183,47 +221,28 @@ class MARNet(nn.Module):
         self.backbone.train(self.training and not frozen)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, of a frozen backbone evaluation mode."""
+        """Set training mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self._frozen is not None:
             self.backbone.eval()
         return self
 
-    def _features(self, images: Tensor) -> Tensor:
-        return images if images.ndim == 2 else self.backbone(images)
+    def ordered_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield all parameters, part by part: a part's branch before its half that only training uses.
 
-    def _predict(self, x_v: Tensor, noise: Tensor | None) -> PredictionOutput:
-        x_ema = self.alignment.features(x_v) if self.alignment is not None else None
-        x_cdr = self.reconstruction.sample(x_v, noise) if self.reconstruction is not None else None
-        features = _present(x_v, x_ema, x_cdr)
-        branches = {name: self.heads[name](x) for name, x in features.items()}
-        if self.fusion is None:
-            logits = branches["visual"]
-        else:
-            logits = self.fusion(list(features.values()), list(branches.values()))
-        return PredictionOutput(logits, branches, x_v, x_ema, x_cdr)
-
-
-def _present(x_v: Tensor, x_ema: Tensor | None, x_cdr: Tensor | None) -> dict[str, Tensor]:
-    """The features of the branches that exist, in the order that fusion takes them."""
-    features = {"visual": x_v, "alignment": x_ema, "reconstruction": x_cdr}
-    return {name: x for name, x in features.items() if x is not None}
+        Clipping adds up gradient norms in this order, so the last bit of trained weights depends on it.
+        """
+        only = self.training_only
+        trained = {} if only is None else dict(only.parts.items())
+        modules: list[nn.Module | None] = [self.backbone, None if only is None else only.text]
+        for name, branch in self.branches.items():
+            modules += [branch, trained.pop(name, None)]
+        modules += [self.fusion, *trained.values(), self.heads]
+        for module in modules:
+            if module is not None:
+                yield from module.parameters()
 
 
 def _learn(parameters: Sequence[nn.Parameter], learns: bool) -> None:
     for parameter in parameters:
         parameter.requires_grad_(learns)
-
-
-def branch_widths(
-    visual_width: int,
-    alignment: EmbeddingMatchingAlignment | None,
-    reconstruction: Reconstruction | None,
-) -> dict[str, int]:
-    """The branches that exist, in the order that fusion takes them, and the widths of their features."""
-    widths = {"visual": visual_width}
-    if alignment is not None:
-        widths["alignment"] = alignment.width
-    if reconstruction is not None:
-        widths["reconstruction"] = reconstruction.width
-    return widths

@@ -1,4 +1,4 @@
-"""The arms of a comparison: those that marnet knows by name, and what each is to the others.
+"""The arms of a comparison: those that marnet knows by name, and their roles.
 
 An arm is a placebo because its record says so; it is the placebo of the arm that is set up the same but for its text.
 """
@@ -6,54 +6,49 @@ An arm is a placebo because its record says so; it is the placebo of the arm tha
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from marnet.choices import Method
-from marnet.comparison.flat_settings import learned_from
+from marnet.comparison.keys import learned_settings
 from marnet.comparison.records import Placebo, RunRecord
-from marnet.config import METHODS, make_config
+from marnet.methods import FULL, built_in_methods
 
-# The order of tables and legends; arms that are not named here follow in the order of the alphabet.
-ORDER = ("image-only", "match", "regress", "reconstruct", "marnet", "multitask", "late-fusion")
+# The order of tables and legends; other arms follow in alphabetical order.
+ORDER = tuple(built_in_methods())
 PLACEBOS: Mapping[Placebo, str] = {"shuffled": "shuffled text", "random": "random text"}
 
 RANDOM_TEXT = "random:"  # before the name of a text encoder: see `marnet.encoders.random_text`
-FULL = "marnet"
-
-# Table 2 of the paper: what each row leaves out of the full method.
-ABLATIONS = {
-    "marnet": "nothing (EMA + CDR)",
-    "reconstruct": "EMA",
-    "match": "CDR",
-    "marnet-no-mse": "MSE in CDR",
-    "marnet-no-semantic": "cross-entropy in CDR",
-    "image-only": "EMA and CDR (the backbone)",
-}
-
-RIVALS = tuple(name for name in METHODS if name not in ABLATIONS)  # other methods that learn from text
 
 
 class KnownArm(NamedTuple):
-    """A method with what sets the arm apart from it."""
+    """A method, and the difference of the arm from it."""
 
-    method: Method
+    method: str
     placebo: Placebo | None = None
     settings: Mapping[str, Any] = {}  # nested settings of a configuration
+    leaves_out: str = ""  # of the full method, for an ablation
 
 
 def _known_arms() -> dict[str, KnownArm]:
     arms: dict[str, KnownArm] = {}
-    for name in METHODS:
-        config = make_config({"method": name})
-        arms[name] = KnownArm(config.method)
-        if config.needs_text:
-            arms[f"{name}-shuffled"] = KnownArm(config.method, "shuffled")
-            arms[f"{name}-random"] = KnownArm(config.method, "random")
+    for name, method in built_in_methods().items():
+        arms[name] = KnownArm(name, leaves_out=method.leaves_out)
+        if method.needs_text:
+            arms[f"{name}-shuffled"] = KnownArm(name, "shuffled")
+            arms[f"{name}-random"] = KnownArm(name, "random")
     # Table 2 of the paper; its rows without EMA and without CDR are the methods reconstruct and match.
-    arms["marnet-no-mse"] = KnownArm("marnet", settings={"losses": {"reconstruction": 0.0, "guess": 0.0}})
-    arms["marnet-no-semantic"] = KnownArm("marnet", settings={"losses": {"semantic": 0.0}})
+    no_mse = {"losses": {"reconstruction": 0.0, "linear_head": 0.0}}
+    arms["marnet-no-mse"] = KnownArm(FULL, settings=no_mse, leaves_out="MSE in CDR")
+    no_semantic = {"losses": {"semantic": 0.0}}
+    arms["marnet-no-semantic"] = KnownArm(FULL, settings=no_semantic, leaves_out="cross-entropy in CDR")
     return arms
 
 
 KNOWN_ARMS = _known_arms()
+
+# Table 2 of the paper: the thing that each row leaves out of the full method, the row that leaves out most last.
+_TABLE_2 = (FULL, "reconstruct", "match", "marnet-no-mse", "marnet-no-semantic", "image-only")
+ABLATIONS = {name: KNOWN_ARMS[name].leaves_out for name in _TABLE_2}
+
+# Other methods that learn from text, to compare the full method with.
+RIVALS = tuple(name for name, method in built_in_methods().items() if not method.leaves_out)
 
 
 class Standing(NamedTuple):
@@ -110,7 +105,7 @@ def main_arm(standings: Standings, *, baseline: str) -> str | None:
 
 def _setup(record: RunRecord) -> str:
     """All that the run learned from but for the seed and what a placebo does to the text."""
-    settings = learned_from(record.config)
+    settings = learned_settings(record.config)
     settings.pop("training.seed", None)
     settings["text.name"] = str(settings.get("text.name", "")).removeprefix(RANDOM_TEXT)
     return repr(sorted(settings.items()))

@@ -9,23 +9,23 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from marnet.choices import Method
 from marnet.comparison.arms import KNOWN_ARMS, RANDOM_TEXT
-from marnet.comparison.flat_settings import learned_from
+from marnet.comparison.keys import run_key
 from marnet.comparison.records import Placebo
-from marnet.config import MODULES, Config, Section, make_config
+from marnet.config import Config, Section, make_config
 from marnet.config.errors import explain
 from marnet.config.nested import expand_preset, merge_settings, parse_assignment, read_yaml
 from marnet.data.manifest import Manifest
 from marnet.encoders.text import check_text_encoder_name
 from marnet.errors import ConfigError, suggest
+from marnet.methods import find_method, resolve
 
 
 class Arm(Section):
     """One thing to compare. A name that marnet knows brings its method and placebo with it."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also the name of a folder")
-    method: Method
+    method: str
     placebo: Placebo | None = Field(None, description="shuffled: texts of other classes; random: random text vectors")
     settings: dict[str, Any] = Field(default_factory=dict, description="nested settings over those of base")
 
@@ -136,31 +136,33 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
     try:
         values = merge_settings(expand_preset(comparison.base), expand_preset(arm.settings))
         values = merge_settings(values, {"method": arm.method, "training": {"seed": seed}})
-        config = make_config(values)
-        if arm.placebo is not None and not config.needs_text:
-            raise ConfigError(f"method {arm.method!r} learns from no text, so that a placebo for texts says nothing.")
+        config = resolve(make_config(values))
+        method = find_method(config.method)
+        if arm.placebo is not None and not method.needs_text:
+            raise ConfigError(f"method {arm.method!r} learns from no text, so a placebo for texts says nothing.")
         if arm.placebo == "random":
-            config = make_config(merge_settings(values, {"text": {"name": f"{RANDOM_TEXT}{config.text.name}"}}))
+            config = resolve(
+                make_config(merge_settings(values, {"text": {"name": f"{RANDOM_TEXT}{config.text.name}"}}))
+            )
     except ConfigError as error:
         raise ConfigError(f"In arm {arm.name!r} of the comparison: {error}") from None
-    if config.needs_text:
-        check_text_encoder_name(config.text.name)
+    if method.needs_text:
+        check_text_encoder_name(method.text_encoder(config).name)
     return config
 
 
 def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> PlannedRun:
     """One run with its key, a hash of everything that determines it; `rows` is the fingerprint of the data."""
     config = configure(comparison, arm, seed)
-    content = {
-        "config": learned_from(config.model_dump(mode="json")),
-        "placebo": arm.placebo,
-        "split": comparison.split,
-        "label_budget": comparison.label_budget,
-        "text_budget": comparison.text_budget,
-        "rows": rows,
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return PlannedRun(arm, seed, config, digest[:16])
+    key = run_key(
+        config.model_dump(mode="json"),
+        placebo=arm.placebo,
+        split=comparison.split,
+        label_budget=comparison.label_budget,
+        text_budget=comparison.text_budget,
+        rows=rows,
+    )
+    return PlannedRun(arm, seed, config, key)
 
 
 def plan_runs(comparison: ComparisonConfig, rows: str) -> list[PlannedRun]:
@@ -191,7 +193,7 @@ def _check_base(base: Mapping[str, Any]) -> None:
         raise ConfigError(
             "base.data.features cannot be compared on: placebos and budgets change the rows. Needed base.data.source."
         )
-    named = [name for name in ("method", "training.seed", *(f"{name}.enabled" for name in MODULES)) if _has(base, name)]
+    named = [name for name in ("method", "training.seed") if _has(base, name)]
     if named:
         raise ConfigError(
             f"base of the comparison sets {', '.join(named)}, which each arm and seed decide. Leave that out of base; "

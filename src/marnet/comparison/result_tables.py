@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from marnet.comparison.arms import ABLATIONS, FULL
+from marnet.comparison.arms import ABLATIONS
 from marnet.comparison.statistics import McNemar, PairedDifference, Spread
 from marnet.comparison.summary import END_TOP1, ArmResult, Contrast, Results
 from marnet.comparison.tables import CellValue, Column, Shown, Table
 from marnet.comparison.verdict import format_p, points
 from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
+from marnet.methods import FULL
 
 
 class MetricFormat(NamedTuple):

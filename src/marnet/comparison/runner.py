@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import yaml
 
-from marnet.comparison.flat_settings import learned_from
+from marnet.comparison.keys import learned_settings, record_key
 from marnet.comparison.plan import (
     ComparisonConfig,
     ComparisonData,
@@ -129,7 +129,7 @@ def _read_own_records(comparison: ComparisonConfig, out: Path, rows: str) -> dic
         for path in sorted((out / "runs" / arm.name).glob("seed-*.json")):
             record = read_record(path)
             run = plan_run(comparison, arm, record.seed, rows)
-            if record.key != run.key:
+            if record_key(record) != run.key:
                 foreign.append((path, _differences(record, run, comparison, rows)))
             elif comparison.corruptions and record.robustness is None:
                 foreign.append((path, "it was not measured under corruptions, which the comparison now asks for"))
@@ -145,7 +145,7 @@ def _read_own_records(comparison: ComparisonConfig, out: Path, rows: str) -> dic
 
 
 def _differences(record: RunRecord, run: PlannedRun, comparison: ComparisonConfig, rows: str) -> str:
-    before, now = learned_from(record.config), learned_from(run.config.model_dump(mode="json"))
+    before, now = learned_settings(record.config), learned_settings(run.config.model_dump(mode="json"))
     for name, old, new in (
         ("placebo", record.placebo, run.arm.placebo),
         ("split", record.split, comparison.split),

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from marnet.comparison.arms import ABLATIONS, FULL, RIVALS, Standing, find_standings, in_order
+from marnet.comparison.arms import ABLATIONS, RIVALS, Standing, find_standings, in_order
 from marnet.comparison.records import RunRecord
 from marnet.comparison.statistics import (
     McNemar,
@@ -21,6 +21,7 @@ from marnet.comparison.statistics import (
 from marnet.comparison.verdict import describe_outcome
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.corruption_metrics import corruption_figures
+from marnet.methods import FULL
 
 BASELINE = "image-only"
 END_TOP1 = "top1_end"  # mean top-1 over the last quarter of the epochs

@@ -1,8 +1,6 @@
 """What can be set: the schema with its defaults, nested settings, presets, and what is wrong with a value."""
 
 from marnet.config.schema import (
-    METHODS,
-    MODULES,
     AlignmentConfig,
     BackboneConfig,
     ColumnNames,
@@ -22,8 +20,6 @@ from marnet.config.schema import (
 )
 
 __all__ = [
-    "METHODS",
-    "MODULES",
     "AlignmentConfig",
     "BackboneConfig",
     "ColumnNames",

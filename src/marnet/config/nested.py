@@ -77,3 +77,56 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
     for key in reversed(keys[:-1]):
         nested = {key: nested}
     return nested
+
+
+def unflatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested form of settings whose names may be dotted; nested settings come back equal.
+
+    Raises:
+        ConfigError: a name is empty, or is given both a value and settings below it.
+
+    Example:
+        >>> unflatten({"training.epochs": 5, "losses": {"matching": 0.2}})
+        {'training': {'epochs': 5}, 'losses': {'matching': 0.2}}
+    """
+    nested: dict[str, Any] = {}
+    for name, value in settings.items():
+        keys = str(name).split(".")
+        if not all(keys):
+            raise ConfigError(
+                f"{name!r} is no name of a setting. Write it as 'section.key', such as 'training.epochs'."
+            )
+        section = nested
+        for key in keys[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{name!r} is set, but so is {key!r} above it. Leave one of the two out.")
+        _put(section, keys[-1], unflatten(value) if isinstance(value, Mapping) else value, name)
+    return nested
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by their dotted names; empty sections are left out.
+
+    Example:
+        >>> flatten({"training": {"epochs": 5}, "method": "marnet"})
+        {'training.epochs': 5, 'method': 'marnet'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{below}": each for below, each in flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _put(section: dict[str, Any], key: str, value: Any, name: str) -> None:
+    """Put a value into a section, beside what dotted names have put there."""
+    before = section.get(key)
+    if key not in section:
+        section[key] = value
+    elif isinstance(before, dict) and isinstance(value, dict) and not set(flatten(before)) & set(flatten(value)):
+        section[key] = merge_settings(before, value)
+    else:
+        raise ConfigError(f"{name!r} is set twice. Leave one of the two out.")

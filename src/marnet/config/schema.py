@@ -1,7 +1,8 @@
-"""The configuration: what can be set, its defaults, and how it is read and written.
+"""The configuration: every setting with its default, and how it is read and written.
 
-Modules and encoders take plain arguments and know no more of it than the names of their options. A value comes from, in
-rising priority: the default here, a preset, the `--config` file, a flag or `--set a.b=c`.
+Modules and encoders take plain arguments and know nothing of it. A value comes from, in rising priority: the default
+here, a preset, a configuration file, an explicit setting. Settings that depend on the method are null here, and
+`marnet.methods.resolve` writes them out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from marnet.choices import (
     Augmentation,
     Balance,
-    FusionKind,
     Guide,
     LabelForm,
-    Method,
     Parametrisation,
     Positives,
     Sampler,
@@ -25,27 +24,10 @@ from marnet.choices import (
     TextPooling,
 )
 from marnet.config.errors import explain
+from marnet.config.legacy import upgrade_settings
 from marnet.config.nested import merge_settings, parse_assignment, read_yaml
 from marnet.config.presets import preset_file
 from marnet.errors import ConfigError
-
-# Which of the two modules each method uses; `alignment.enabled` and `reconstruction.enabled` override it.
-MODULES = ("alignment", "reconstruction")
-METHODS: dict[str, tuple[bool, bool]] = {
-    "image-only": (False, False),
-    "match": (True, False),
-    "reconstruct": (False, True),
-    "marnet": (True, True),
-    # Rivals, to compare with: CDR's place is taken by a plain regression; the text's words are a second task; image and
-    # text are fused late, with a stand-in for the text at prediction.
-    "regress": (False, True),
-    "multitask": (False, False),
-    "late-fusion": (False, False),
-}
-_TEXT_WITHOUT_MODULES = ("multitask", "late-fusion")
-
-# An average has no weights of its own, and its branches have losses of theirs; a fusion that learns has this one alone.
-_CLASSIFICATION = {"averaged": 0.2, "learned": 1.0}
 
 
 class Section(BaseModel):
@@ -58,43 +40,53 @@ class Section(BaseModel):
 
 
 class ColumnNames(Section):
-    """Names of a manifest's columns."""
+    """Names of a table's columns."""
 
-    image: str = "image"
-    text: str = "text"
-    label: str = "label"
-    split: str = "split"
+    image: str = Field("image", description="column of image files")
+    text: str = Field("text", description="column of texts; cells may be blank, and the column may be missing")
+    label: str = Field("label", description="column of class names")
+    split: str = Field("split", description="column of splits; a stratified split is made if it is missing")
 
 
 class DataConfig(Section):
-    """Where the images and texts come from and how they reach the model."""
+    """The images and texts, and how they reach the model."""
 
-    source: str = Field("", description="a manifest file, a folder of images or NAME:PATH; see docs/data.md")
+    source: str = Field("", description="a table file, a folder of images or NAME:PATH; see docs/data.md")
     features: Path | None = Field(None, description="train on these features of 'marnet embed' instead of images")
     columns: ColumnNames = ColumnNames()
-    labels: LabelForm = Field("single", description="one class an image, or multi: a comma list of classes, or none")
+    labels: LabelForm = Field(
+        "single", description="single: one class per image; multi: a comma-separated list of classes, or none"
+    )
     threshold: float = Field(
-        0.5, gt=0, lt=1, description="labels multi: an image has the classes with this probability or more"
+        0.5, gt=0, lt=1, description="for data.labels=multi: an image has the classes with at least this probability"
     )
     image_size: int | None = Field(
-        None, ge=8, description="side of the square the model sees, in pixels; null: the backbone's"
+        None, ge=8, description="side of the model's square input in pixels; null: the backbone's own"
     )
-    augmentation: Augmentation = "light"
-    val_share: float = Field(0.15, gt=0, lt=1, description="share of rows for val where the manifest has no split")
-    test_share: float = Field(0.15, ge=0, lt=1, description="share of rows for test where the manifest has no split")
-    split_seed: int = 0
-    on_bad_image: Literal["stop", "skip"] = "stop"
-    max_pixels: int = Field(100_000_000, gt=0, description="images with more pixels are refused before decoding")
-    cache: bool = Field(True, description="keep decoded, resized images in a memory-mapped file, not in memory")
-    stream: bool = Field(False, description="keep none: decode images whenever they are needed (docs/data.md)")
-    workers: int = Field(0, ge=0, description="processes that load batches; 0 loads in the training process")
+    augmentation: Augmentation = Field(
+        "light", description="random crops and flips of training images; strong also changes colours"
+    )
+    val_share: float = Field(0.15, gt=0, lt=1, description="share of rows for val if the data has no split")
+    test_share: float = Field(0.15, ge=0, lt=1, description="share of rows for test if the data has no split")
+    split_seed: int = Field(0, description="seed of a split that is made here")
+    on_bad_image: Literal["stop", "skip"] = Field(
+        "stop", description="stop before training if images cannot be read, or skip their rows"
+    )
+    max_pixels: int = Field(
+        100_000_000, gt=0, description="images with more pixels are refused before they are decoded"
+    )
+    cache: bool = Field(True, description="keep decoded, resized images in a memory-mapped file instead of in memory")
+    stream: bool = Field(
+        False, description="keep no decoded images: decode each one whenever it is needed (docs/data.md)"
+    )
+    workers: int = Field(0, ge=0, description="processes that load batches; 0: the training process itself")
 
     @model_validator(mode="after")
     def _streamed_images_are_not_skipped(self) -> Self:
         if self.stream and self.on_bad_image == "skip":
             raise ValueError(
-                "stream meets broken images only during training, so on_bad_image cannot be skip: find them with "
-                "'marnet data check' and leave them out"
+                "`data.stream` meets broken images only during training, so `data.on_bad_image` cannot be skip. "
+                "Find them with 'marnet data check' and leave them out"
             )
         return self
 
@@ -102,81 +94,93 @@ class DataConfig(Section):
 class BackboneConfig(Section):
     """The image backbone."""
 
-    name: str = "timm:resnet18"
-    pretrained: bool = False
+    name: str = Field("timm:resnet18", description="timm:NAME, torchvision:NAME, hf:NAME or module:PACKAGE.NAME")
+    pretrained: bool = Field(False, description="start from the backbone's published weights")
     weights: Path | None = Field(None, description="a local weights file to use instead of downloading")
-    freeze: bool = Field(False, description="learn nothing in the backbone; it stays in evaluation mode")
+    freeze: bool = Field(False, description="train nothing in the backbone; it stays in evaluation mode")
     freeze_batch_norm: bool = Field(False, description="keep statistics and weights of batch norms as they are")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
 
 
 class TextConfig(Section):
-    """The text encoder: what a text becomes, `(D_s,)`."""
+    """The text encoder, which turns a text into a vector `(D_s,)`."""
 
     name: str = Field(
         "bow", description="bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME (docs/encoders.md)"
     )
-    trainable: bool = Field(False, description="fine-tune it; of bow, tags and words, learn a projection")
+    trainable: bool = Field(False, description="fine-tune it; bow, tags and words learn a projection")
     dimensions: int | None = Field(
-        128, ge=1, description="bow: reduce to so many by SVD, null keeps all; width of a learned projection"
+        128,
+        ge=1,
+        description="bow: reduce to this many dimensions by SVD, null keeps all; width of a learned projection",
     )
-    max_vocabulary: int = Field(4096, ge=1, description="bow, tags, words: keep at most this many of the most frequent")
-    pooling: TextPooling = Field("mean", description="hf: the mean of the tokens, or the first token (cls)")
-    max_length: int = Field(256, ge=2, description="hf: tokens that are read of a text")
+    max_vocabulary: int = Field(
+        4096, ge=1, description="bow, tags, words: keep at most this many, the most frequent ones"
+    )
+    pooling: TextPooling = Field("mean", description="hf: mean of the tokens, or cls: the first token")
+    max_length: int = Field(256, ge=2, description="hf: largest number of tokens that are read from a text")
 
 
 class SemanticsConfig(Section):
     """The clean semantics of a text, x_0 `(d_0,)`, which EMA aligns with and CDR reconstructs (docs/method.md)."""
 
     dimensions: int | None = Field(
-        128, ge=1, description="d_0 at most: whitened directions of the text's features; null takes them as they are"
+        128,
+        ge=1,
+        description="largest d_0: whitened directions of the text features; null takes the features as they are",
     )
-    canonical: bool = Field(True, description="also weigh these directions by what the classes explain of them")
+    canonical: bool = Field(True, description="also weigh these directions by how far the classes explain them")
 
 
 class AlignmentConfig(Section):
     """EMA, the embedding matching alignment (docs/method.md)."""
 
-    enabled: bool | None = Field(None, description="null: as the method says")
     width: int = Field(128, ge=1, description="d, the width of the shared space")
-    temperature: float = Field(0.07, ge=0.01, description="tau at the start; it is learned and stays >= 0.01")
-    positives: Positives = Field("text", description="which pairs in a batch match: equal texts, or only a row itself")
+    temperature: float = Field(0.07, ge=0.01, description="tau at the start; it is learned and stays at 0.01 or more")
+    positives: Positives = Field(
+        "text", description="pairs of a batch that match: those with equal text, or identity: each row only with itself"
+    )
 
 
 class ReconstructionConfig(Section):
     """CDR, the cross-modal diffusion reconstruction (docs/method.md)."""
 
-    enabled: bool | None = Field(None, description="null: as the method says")
-    guide: Guide = Field("guess", description="what guides: a linear guess of the semantics, or the image's features")
+    guide: Guide = Field(
+        "linear", description="guide of the diffusion: a linear prediction of the semantics, or the image features"
+    )
     width: int = Field(256, ge=2, description="hidden width of the denoiser")
     depth: int = Field(2, ge=1, description="residual blocks of the denoiser")
     timesteps: int = Field(1000, ge=2, description="T, the steps of the forward process")
-    schedule: Schedule = "cosine"
-    prediction: Parametrisation = "x0"
-    sampler: Sampler = "ddim"
+    schedule: Schedule = Field("cosine", description="noise schedule of the forward process")
+    prediction: Parametrisation = Field("x0", description="output of the denoiser: the clean semantics, v or the noise")
+    sampler: Sampler = Field("ddim", description="sampler of the reverse process")
     steps: int = Field(4, ge=1, description="K, the steps of the reverse process")
-    guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 is none")
+    guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 switches it off")
     condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of training rows denoised without the image")
     condition_noise: float = Field(1.0, ge=0, description="standard deviation of noise on the condition in training")
-    correction: float = Field(0.25, ge=0, le=1, description="how far x_CDR moves from a guess to its denoised form")
+    correction: float = Field(
+        0.25, ge=0, le=1, description="how far x_CDR moves from the linear prediction to its denoised form"
+    )
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
         if self.steps > self.timesteps:
-            raise ValueError(f"steps ({self.steps}) must not exceed timesteps ({self.timesteps})")
+            raise ValueError(
+                f"`reconstruction.steps` ({self.steps}) must not exceed `reconstruction.timesteps` ({self.timesteps})"
+            )
         return self
 
 
 class FusionConfig(Section):
-    """How the branches become one prediction (docs/method.md)."""
+    """The fusion of the branches into one prediction (docs/method.md)."""
 
-    kind: FusionKind = "averaged"
+    kind: str = Field("averaged", description="averaged, concat, gated-features, gated-logits or module:PACKAGE.NAME")
 
 
 class LateFusionConfig(Section):
-    """The rival method `late-fusion`."""
+    """The method `late-fusion`, a baseline."""
 
-    width: int = Field(128, ge=1, description="of the projected text and of the hidden layer")
+    width: int = Field(128, ge=1, description="width of the projected text and of the hidden layer")
     text_dropout: float = Field(0.5, ge=0, lt=1, description="share of training rows that see no text")
 
 
@@ -186,45 +190,50 @@ class LossConfig(Section):
     classification: float | None = Field(
         None,
         ge=0,
-        description="cross-entropy of the fused prediction; null: 0.2 of an average, 1 if fusing is learned",
+        description="cross-entropy of the fused prediction; null: 0.2 for an average of branches, 1 if fusion learns",
     )
     matching: float = Field(0.1, ge=0, description="a: contrastive matching of image and text")
     reconstruction: float = Field(1.0, ge=0, description="b: mean squared error of the denoised semantics")
-    guess: float = Field(10.0, ge=0, description="mean squared error of the linear guess that guides CDR (ours)")
+    linear_head: float = Field(10.0, ge=0, description="mean squared error of the linear head that guides CDR (ours)")
     semantic: float = Field(0.25, ge=0, description="c: cross-entropy of the head on x_CDR")
     visual: float = Field(0.9, ge=0, description="cross-entropy of the head on x_v (ours)")
     alignment: float = Field(0.1, ge=0, description="cross-entropy of the head on x_EMA (ours)")
-    text: float = Field(0.3, ge=0, description="cross-entropy of a head on the text, where its encoder learns (ours)")
-    words: float = Field(10.0, ge=0, description="binary cross-entropy of the text's words, of multitask (a rival)")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    text: float = Field(0.3, ge=0, description="cross-entropy of a head on the text, if its encoder learns (ours)")
+    words: float = Field(10.0, ge=0, description="multitask: binary cross-entropy of the words of the text")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing of every cross-entropy")
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each term by name; where nothing says how branches are fused, of an average."""
-        given = {name: value for name, value in self if name != "label_smoothing"}
-        return {name: _CLASSIFICATION["averaged"] if value is None else value for name, value in given.items()}
+        """The weight of each term by name, those that are null left out."""
+        return {name: value for name, value in self if name != "label_smoothing" and value is not None}
 
 
 class TrainingConfig(Section):
     """The optimisation."""
 
-    epochs: int = Field(60, ge=1)
-    batch_size: int = Field(32, ge=2)
+    epochs: int = Field(60, ge=1, description="passes over the training rows")
+    batch_size: int = Field(32, ge=2, description="images per step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_epochs: float = Field(2.0, ge=0)
-    min_lr_share: float = Field(0.01, ge=0, le=1, description="final learning rate over the peak")
-    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a backbone's layer over the one after it")
-    probe_epochs: int = Field(0, ge=0, description="this many first epochs leave the backbone as it is")
-    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null does not clip")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay of AdamW; biases, norms and scales have none")
+    warmup_epochs: float = Field(2.0, ge=0, description="epochs over which the learning rate rises to its peak")
+    min_lr_share: float = Field(0.01, ge=0, le=1, description="final learning rate as a share of the peak")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a backbone layer as a share of the next layer's; 1: all equal"
+    )
+    probe_epochs: int = Field(0, ge=0, description="number of first epochs in which the backbone is frozen")
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
     patience: int | None = Field(
         None, ge=1, description="stop after this many epochs without a better val top-1 or mAP"
     )
-    balance: Balance = Field("none", description="what to do about rare classes (docs/data.md)")
-    logit_adjustment: float = Field(1.0, gt=0, description="balance logit-adjust: tau, the factor on the log priors")
-    precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = "32"
+    balance: Balance = Field("none", description="treatment of rare classes (docs/data.md)")
+    logit_adjustment: float = Field(
+        1.0, gt=0, description="for training.balance=logit-adjust: tau, the factor on the log priors"
+    )
+    precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = Field(
+        "32", description="bits of the arithmetic; mixed: weights stay in 32 bits"
+    )
     devices: str = Field("auto", description="auto, a count, or cpu, cpu:2, cuda:1, mps")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="fixes initial weights, order, augmentation and noise")
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -233,9 +242,13 @@ class TrainingConfig(Section):
 
 
 class Config(Section):
-    """Everything one training run needs, with every default written out."""
+    """Everything one training run needs."""
 
-    method: Method = "marnet"
+    method: str = Field(
+        "marnet",
+        description="image-only, match, reconstruct, marnet, regress, multitask, late-fusion or module:PACKAGE.NAME",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="settings of a method from outside the package")
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
     text: TextConfig = TextConfig()
@@ -249,48 +262,17 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _resolve_method(cls, values: Any) -> Any:
-        """Write out what depends on the method and its fusion, so that a resolved config reads without this file."""
-        if not isinstance(values, Mapping):
-            return values
-        resolved = dict(values)
-        switches = METHODS.get(str(resolved.get("method", "marnet")), (None, None))
-        for name, enabled in zip(MODULES, switches, strict=True):
-            section = _as_mapping(resolved.get(name, {}))
-            if section is not None and section.get("enabled") is None:
-                resolved[name] = {**section, "enabled": enabled}
-        losses, fusion = _as_mapping(resolved.get("losses", {})), _as_mapping(resolved.get("fusion", {}))
-        if losses is not None and fusion is not None and losses.get("classification") is None:
-            averages = fusion.get("kind", FusionConfig().kind) == "averaged" and resolved.get("method") != "late-fusion"
-            resolved["losses"] = {**losses, "classification": _CLASSIFICATION["averaged" if averages else "learned"]}
-        return resolved
+    def _read_old_names(cls, values: Any) -> Any:
+        return upgrade_settings(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _probing_needs_a_backbone_that_learns(self) -> Self:
         if self.backbone.freeze and self.training.probe_epochs:
             raise ValueError(
-                f"backbone.freeze keeps the backbone as it is throughout, so that training.probe_epochs "
-                f"({self.training.probe_epochs}) has nothing to end; leave one of them out"
+                f"`backbone.freeze` keeps the backbone frozen throughout, so `training.probe_epochs` "
+                f"({self.training.probe_epochs}) has no effect. Leave one of them out"
             )
         return self
-
-    @property
-    def needs_semantics(self) -> bool:
-        """Whether any module learns from the semantics x_0; EMA reads x_s where the text encoder learns."""
-        return bool(self.reconstruction.enabled or (self.alignment.enabled and not self.text.trainable))
-
-    @property
-    def needs_text(self) -> bool:
-        """Whether any module of this configuration learns from text."""
-        modules = self.alignment.enabled or self.reconstruction.enabled
-        return bool(modules) or self.method in _TEXT_WITHOUT_MODULES
-
-
-def _as_mapping(section: Any) -> Mapping[str, Any] | None:
-    """A section before it is validated; None of what is no section, which pydantic will refuse."""
-    if isinstance(section, BaseModel):
-        return section.model_dump()
-    return section if isinstance(section, Mapping) else None
 
 
 def make_config(
@@ -302,30 +284,26 @@ def make_config(
 ) -> Config:
     """Build a `Config` from a `preset`, a YAML `file`, nested `values` and `sets` ("a.b=c" each); later ones win.
 
-    Where `values` or `sets` name another method than the file, the file's module switches give way to that method's: a
-    resolved file has the switches of its own method written out.
-
     Raises:
         ConfigError: the preset or a key is unknown, a value does not fit, or the file cannot be read.
+
+    Example:
+        >>> import marnet
+        >>> marnet.make_config({"training": {"epochs": 5}}, sets=["training.lr=0.01"]).training.lr
+        0.01
     """
-    over = merge_settings({}, values or {})
-    for assignment in sets:
-        over = merge_settings(over, parse_assignment(assignment))
-    base: dict[str, Any] = {} if preset is None else read_yaml(preset_file(preset))
-    if file is not None:
-        base = merge_settings(base, read_yaml(Path(file)))
-    if "method" in over and over["method"] != base.get("method", Config.model_fields["method"].default):
-        base = merge_settings(
-            base, {name: {"enabled": None} for name in MODULES if isinstance(base.get(name), Mapping)}
-        )
+    merged: dict[str, Any] = {} if preset is None else read_yaml(preset_file(preset))
+    given = [] if file is None else [read_yaml(Path(file))]
+    for settings in (*given, values or {}, *map(parse_assignment, sets)):
+        merged = merge_settings(merged, upgrade_settings(settings, method=str(merged.get("method", "marnet"))))
     try:
-        return Config.model_validate(merge_settings(base, over))
+        return Config.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(explain(error, Config)) from None
 
 
 def read_config(path: Path | str) -> Config:
-    """Read a configuration file written by `write_config` or by hand."""
+    """Read a configuration file, written by `write_config` or by hand."""
     return make_config(file=path)
 
 

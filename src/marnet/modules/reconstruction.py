@@ -13,12 +13,12 @@ from marnet.modules.guide import ImageGuide
 
 
 class ReconstructionOutput(NamedTuple):
-    """What CDR learns from at one training step."""
+    """The learning task of CDR at one training step."""
 
     prediction: Tensor  # (B, d_0), the denoiser's output
     target: Tensor  # (B, d_0), what it should have been
     x0: Tensor  # (B, d_0), the clean semantics
-    guess: Tensor | None = None  # (B, d_0), the linear guess that guides, where the guide is one
+    linear_prediction: Tensor | None = None  # (B, d_0), of the linear head that guides, if one does
 
 
 class Denoiser(nn.Module):
@@ -68,14 +68,21 @@ class _Block(nn.Module):
 class CrossModalDiffusionReconstruction(nn.Module):
     """Diffuse the semantic embedding, denoise it under guidance of the image (equations 7 to 10, 13).
 
-    The diffused variable is x_0 of `SemanticSpace`. What guides is either the image's features, or (ours) a linear
-    guess of x_0 from them, which the denoiser corrects. The guess has a loss of its own, and the denoiser's gradient
-    stops at it: the backbone is asked to make the semantics linearly readable, and the diffusion to know which exist.
+    The diffused variable is x_0 of `SemanticSpace`. The guide is either the image's features, or (ours) a linear
+    prediction of x_0 from them, which the denoiser corrects. The linear head has a loss of its own, and the denoiser's
+    gradient stops at it: the backbone has to make the semantics linearly readable, and the diffusion to know which
+    semantics exist.
+
+    Example:
+        >>> import torch
+        >>> cdr = CrossModalDiffusionReconstruction(512, 64)
+        >>> cdr.sample(torch.randn(4, 512)).shape
+        torch.Size([4, 64])
 
     Args:
         visual_width: D_v, the width of the image features.
         width: d_0, the width of x_0.
-        guide: "guess" or "features".
+        guide: "linear" or "features".
         hidden, depth: size of the denoiser.
         timesteps: T of the forward process.
         schedule: "cosine" or "linear".
@@ -85,7 +92,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         guidance_scale: w of classifier-free guidance; 1 runs the denoiser once a step, any other value twice.
         condition_dropout: share of training rows whose condition is replaced by a learned "no image".
         condition_noise: standard deviation of the noise on the condition in training (ours).
-        correction: how far x_CDR moves from the guess to the end of the reverse process, 0 to 1 (ours).
+        correction: how far x_CDR moves from the linear prediction to the end of the reverse process, 0 to 1 (ours).
 
     Raises:
         ValueError: `guide`, `schedule`, `prediction` or `sampler` is unknown, or `steps` is not between 1 and T.
@@ -99,7 +106,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         visual_width: int,
         width: int,
         *,
-        guide: Guide = "features",
+        guide: Guide = "linear",
         hidden: int = 256,
         depth: int = 2,
         timesteps: int = 1000,
@@ -109,8 +116,8 @@ class CrossModalDiffusionReconstruction(nn.Module):
         steps: int = 4,
         guidance_scale: float = 1.0,
         condition_dropout: float = 0.1,
-        condition_noise: float = 0.1,
-        correction: float = 1.0,
+        condition_noise: float = 1.0,
+        correction: float = 0.25,
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -119,7 +126,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
             ("sampler", sampler, get_args(Sampler)),
         ):
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; needed one of {', '.join(known)}.")
+                raise ValueError(f"{name} is {value!r}, but it must be one of {', '.join(known)}.")
         diffusion.sampling_timesteps(timesteps, steps)  # refuses a wrong number of steps before any training
         self.width = width
         self.timesteps = timesteps
@@ -139,7 +146,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
     def forward(
         self, x_v: Tensor, x0: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
     ) -> ReconstructionOutput:
-        """One denoising task a row: image features `(B, D_v)`, clean semantics `(B, d_0)`.
+        """Return one denoising task per row: image features `(B, D_v)`, clean semantics `(B, d_0)`.
 
         `t` `(B,)` int64 and `noise` `(B, d_0)` are drawn from torch's generator unless given.
         """
@@ -148,20 +155,24 @@ class CrossModalDiffusionReconstruction(nn.Module):
         if noise is None:
             noise = torch.randn_like(x0)
         alpha_bar = self.alpha_bar[t, None]  # (B, 1)
-        condition, guess = self.guide.for_training(x_v)
+        condition, linear_prediction = self.guide.for_training(x_v)
         if self.training:
             dropped = torch.rand(len(condition), 1, device=condition.device) < self.condition_dropout
             condition = torch.where(dropped, self.no_image, condition)
         output = self._denoise(diffusion.add_noise(x0, noise, alpha_bar), t, condition)
         target = diffusion.training_target(self.prediction, x0, noise, alpha_bar)
-        return ReconstructionOutput(output, target, x0, guess)
+        return ReconstructionOutput(output, target, x0, linear_prediction)
+
+    def features(self, x_v: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return x_CDR `(B, d_0)`; see `sample`."""
+        return self.sample(x_v, noise)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
-        """x_CDR `(B, d_0)`: the reverse process guided by image features `(B, D_v)` (equation 10).
+        """Return x_CDR `(B, d_0)`: the reverse process guided by image features `(B, D_v)` (equation 10).
 
         Args:
             x_v: image features.
-            noise: x_T `(B, d_0)`; for DDPM optionally `(1 + K, B, d_0)`, x_T and one draw a step. None: the stored
+            noise: x_T `(B, d_0)`; for DDPM optionally `(1 + K, B, d_0)`, x_T and one draw per step. None: the stored
                 start vector, and for DDPM the mean of each step, so that the result is a function of the image.
             steps: K for this call; None: the module's own.
 
@@ -206,9 +217,9 @@ class CrossModalDiffusionReconstruction(nn.Module):
         return without + self.guidance_scale * (with_image - without)
 
     def _denoise(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """The output `(B, d_0)`; where x_0 is predicted under a guess of it, the denoiser corrects the guess."""
+        """Return the output `(B, d_0)`; if x_0 is predicted under a linear guide, the denoiser corrects that."""
         output: Tensor = self.denoiser(x, t, condition)
-        return condition + output if self.guide.guesses and self.prediction == "x0" else output
+        return condition + output if self.guide.is_linear and self.prediction == "x0" else output
 
 
 def time_embedding(t: Tensor, width: int, *, longest_period: float = 10_000.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""The plain rival of CDR: a network that maps the image to the text's semantics directly, without any diffusion."""
+"""The plain baseline of CDR: a network that maps the image to the text's semantics directly, without diffusion."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class SemanticRegression(nn.Module):
     Args:
         visual_width: D_v, the width of the image features.
         width: d_0, the width of x_0.
-        guide: as in CDR; the MLP corrects a guess, or maps the features.
+        guide: as in CDR; the MLP corrects the linear prediction, or maps the features.
         hidden, depth: size of the residual MLP; `hidden_as_large_as` finds the width for a number of parameters.
         condition_noise: standard deviation of the noise on the condition in training.
         correction: as in CDR.
@@ -35,11 +35,11 @@ class SemanticRegression(nn.Module):
         visual_width: int,
         width: int,
         *,
-        guide: Guide = "features",
+        guide: Guide = "linear",
         hidden: int = 256,
         depth: int = 2,
-        condition_noise: float = 0.1,
-        correction: float = 1.0,
+        condition_noise: float = 1.0,
+        correction: float = 0.25,
     ) -> None:
         super().__init__()
         self.width = width
@@ -53,15 +53,19 @@ class SemanticRegression(nn.Module):
     def forward(
         self, x_v: Tensor, x0: Tensor, *, t: Tensor | None = None, noise: Tensor | None = None
     ) -> ReconstructionOutput:
-        """Prediction and target for image features `(B, D_v)` and semantics `(B, d_0)`.
+        """Return prediction and target for image features `(B, D_v)` and semantics `(B, d_0)`.
 
         `t` and `noise` belong to diffusion and change nothing here.
         """
-        condition, guess = self.guide.for_training(x_v)
-        return ReconstructionOutput(self._regress(condition), x0, x0, guess)
+        condition, linear_prediction = self.guide.for_training(x_v)
+        return ReconstructionOutput(self._regress(condition), x0, x0, linear_prediction)
+
+    def features(self, x_v: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the predicted semantics `(B, d_0)`; see `sample`."""
+        return self.sample(x_v, noise)
 
     def sample(self, x_v: Tensor, noise: Tensor | None = None, *, steps: int | None = None) -> Tensor:
-        """The predicted semantics `(B, d_0)` of image features `(B, D_v)`; `noise` and `steps` change nothing here."""
+        """Return the predicted semantics `(B, d_0)` of image features `(B, D_v)`; the rest has no effect."""
         return self.guide.reconstruct(x_v, self._regress)
 
     def _regress(self, condition: Tensor) -> Tensor:
@@ -69,7 +73,7 @@ class SemanticRegression(nn.Module):
         for block in self.blocks:
             h = block(h)
         output: Tensor = self.outlet(functional.layer_norm(h, h.shape[-1:]))
-        return condition + output if self.guide.guesses else output
+        return condition + output if self.guide.is_linear else output
 
 
 class _Block(nn.Module):
@@ -82,12 +86,12 @@ class _Block(nn.Module):
 
 
 def count_parameters(module: nn.Module) -> int:
-    """The number of weights in a module."""
+    """Return the number of weights in a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def hidden_as_large_as(parameters: int, make: Callable[[int], nn.Module]) -> int:
-    """The hidden width with which `make`, a module by its hidden width, comes nearest to that many parameters."""
+    """Return the hidden width with which `make`, a module by its width, comes nearest to that many parameters."""
 
     def size(hidden: int) -> int:
         with torch.device("meta"):  # nothing is allocated and no random number is drawn

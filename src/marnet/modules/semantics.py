@@ -1,4 +1,4 @@
-"""What EMA and CDR take a text to mean: its features, centred, whitened and scaled (docs/method.md)."""
+"""The semantic space of EMA and CDR: text features, centred, whitened and scaled (docs/method.md)."""
 
 import math
 
@@ -20,7 +20,7 @@ class SemanticSpace(nn.Module):
     two words for the same thing does not. `fit` sets m, W and c; they are saved.
 
     Args:
-        semantic_width: D_s, the width of the text features.
+        text_width: D_s, the width of the text features.
         dimensions: d_0 at most; None leaves the features as they are: x_0 = sqrt(D_s) unit(x_s) - c.
     """
 
@@ -28,19 +28,19 @@ class SemanticSpace(nn.Module):
     whitening: Tensor
     centre: Tensor
 
-    def __init__(self, semantic_width: int, *, dimensions: int | None = None) -> None:
+    def __init__(self, text_width: int, *, dimensions: int | None = 128) -> None:
         super().__init__()
-        self.semantic_width = semantic_width
+        self.text_width = text_width
         self.whiten = dimensions is not None
-        self.width = semantic_width if dimensions is None else min(dimensions, semantic_width)
+        self.width = text_width if dimensions is None else min(dimensions, text_width)
         if self.whiten:
-            self.register_buffer("mean", torch.zeros(semantic_width))
-            self.register_buffer("whitening", torch.eye(semantic_width, self.width))
+            self.register_buffer("mean", torch.zeros(text_width))
+            self.register_buffer("whitening", torch.eye(text_width, self.width))
         self.register_buffer("centre", torch.zeros(self.width))
 
     @torch.no_grad()
     def fit(self, x_s: Tensor, labels: Tensor | None = None) -> None:
-        """Learn the space from the features `(N, D_s)` of all training texts, repeated as often as they occur.
+        """Fit the space from the features `(N, D_s)` of all training texts, repeated as often as they occur.
 
         `labels` are their classes, `(N,)` int64 or `(N, C)` of 0 and 1; None: whiten only.
         """
@@ -54,7 +54,7 @@ class SemanticSpace(nn.Module):
         self.centre.copy_(self._scale(x_s).mean(0))
 
     def forward(self, x_s: Tensor) -> Tensor:
-        """x_0 `(B, d_0)` of text features `(B, D_s)`; no gradient flows to the text encoder, which would collapse."""
+        """Return x_0 `(B, d_0)` of text features `(B, D_s)`; no gradient reaches the encoder, which would collapse."""
         return self._scale(x_s.detach()) - self.centre
 
     def _scale(self, x_s: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class SemanticSpace(nn.Module):
 
 
 def whitening_matrix(x_s: Tensor, width: int) -> Tensor:
-    """The matrix `(D_s, width)` that turns centred features `(N, D_s)` into uncorrelated ones of unit variance.
+    """Return the matrix `(D_s, width)` that turns centred features `(N, D_s)` into uncorrelated ones of unit variance.
 
     Its columns are the directions of largest variance first; where the features vary in fewer directions than `width`,
     the rest is zero.
@@ -79,7 +79,7 @@ def whitening_matrix(x_s: Tensor, width: int) -> Tensor:
 
 
 def shrunk_spread(x_s: Tensor, whitening: Tensor) -> Tensor:
-    """What standard deviation `(d,)` each whitened direction of features `(N, D_s)` should keep.
+    """Return the standard deviation `(d,)` that each whitened direction of features `(N, D_s)` should keep.
 
     A covariance that is estimated from few texts overstates what is large and understates what is small, and whitening
     by it blows the small up. Here the estimate is shrunk towards equal variances by the share s of Ledoit and Wolf
@@ -105,7 +105,7 @@ def shrunk_spread(x_s: Tensor, whitening: Tensor) -> Tensor:
 
 
 def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
-    """The symmetric matrix `(d, d)` that scales each canonical variate of white features `(N, d)` by its correlation.
+    """Return the symmetric `(d, d)` that scales each canonical variate of white features `(N, d)` by its correlation.
 
     This is a canonical correlation analysis of features and labels: a variate is a direction with the share rho^2 of
     its variance that the labels explain. Of few rows labels explain a share of anything by chance; rho^2 is adjusted
@@ -126,7 +126,7 @@ def canonical_matrix(white: Tensor, labels: Tensor) -> Tensor:
 
 
 def _explained_covariance(x: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-    """The covariance `(d, d)` of what a linear regression on the labels predicts, and its degrees of freedom."""
+    """Return the covariance `(d, d)` explained by a linear regression on the labels, and its degrees of freedom."""
     if labels.ndim == 1:  # the prediction is the mean of the class; no (N, C) matrix is needed
         _, labels, counts = torch.unique(labels, return_inverse=True, return_counts=True)
         means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, labels, x)

@@ -1,4 +1,4 @@
-"""Predicting the words of the text from the image, the second task of the rival method `multitask`."""
+"""Predicting the words of the text from the image, the second task of the baseline `multitask`."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class WordsOutput(NamedTuple):
-    """Which words a text has, and what the image says of it."""
+    """The words of each text, and the logits that the image gives them."""
 
     logits: Tensor  # (M, V)
     targets: Tensor  # (M, V), 1 where the text has the word, else 0
@@ -26,6 +26,6 @@ class WordPrediction(nn.Module):
         self.head = nn.Linear(visual_width, width)
 
     def forward(self, x_v: Tensor, x_s: Tensor) -> WordsOutput:
-        """Logits and targets for image features `(M, D_v)` and multi-hot texts `(M, V)`; a word is an entry above 0."""
+        """Return logits and targets of image features `(M, D_v)` and texts `(M, V)`; an entry above 0 is a word."""
         logits: Tensor = self.head(x_v)
         return WordsOutput(logits, (x_s > 0).to(logits.dtype))

@@ -39,7 +39,6 @@ WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", 
 BACKBONE, TEXT_FILES = "backbone", "text"
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
 RESUME_POINT = Path("checkpoints") / "last.ckpt"
-OWN_BACKBONE = "own"  # the name that stands in a configuration for a module handed over in Python
 
 
 def check_run_directory(run: Path, *, overwrite: bool = False, resume: bool = False) -> None:

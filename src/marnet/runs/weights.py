@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from marnet.building import build_model
+from marnet.building import OWN_BACKBONE, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
 from marnet.data.transforms import ImageSpec
@@ -16,12 +16,11 @@ from marnet.encoders.hf_backbones import HFBackbone, rebuild_hf_backbone
 from marnet.encoders.text import describe_text_encoder, restore_text_encoder
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
+from marnet.methods import find_method
 from marnet.model import TRAINING_ONLY, MARNet
-from marnet.modules.late_fusion import LateFusion
 from marnet.runs.directory import (
     BACKBONE,
     CONFIG,
-    OWN_BACKBONE,
     TEXT_FILES,
     TEXT_SETTINGS,
     TEXT_WEIGHTS,
@@ -31,10 +30,11 @@ from marnet.runs.directory import (
     read_image_spec,
     read_run_config,
 )
+from marnet.runs.legacy import upgrade_names
 
 
 class LoadedRun(NamedTuple):
-    """A trained model with what its predictions mean."""
+    """A trained model with the meaning of its predictions."""
 
     model: MARNet
     config: Config
@@ -43,15 +43,15 @@ class LoadedRun(NamedTuple):
 
 
 def save_weights(run: Path, model: MARNet) -> None:
-    """Write the model's weights, those of prediction and those of training apart; a crash leaves the old ones whole."""
+    """Write the weights that predict, and apart from them those that only training uses; a crash keeps the old ones."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     training_only = {name: tensor for name, tensor in state.items() if name.startswith(TRAINING_ONLY)}
     prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
     metadata = {"format": "marnet", "version": package_version("marnet")}
     if isinstance(model.backbone, HFBackbone):
         model.backbone.save_settings(run / BACKBONE)
-    if training_only or model.text is not None:
-        metadata["semantic_width"] = str(_semantic_width(model))
+    if model.text_width:
+        metadata["text_width"] = str(model.text_width)
         _save_tensors(run / TEXT_WEIGHTS, training_only, metadata)
         settings = None if model.text is None else describe_text_encoder(model.text, run / TEXT_FILES)
         if settings is not None:
@@ -64,7 +64,7 @@ def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: b
 
     Args:
         run: the run directory.
-        backbone: the module that the run was trained with, where it was handed over in Python.
+        backbone: the module that the run was trained with, if it was handed over in Python.
         with_text: restore the text encoder too, to train on; prediction needs none.
 
     Raises:
@@ -74,35 +74,24 @@ def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: b
     config, classes, spec = read_run_config(run), read_classes(run), read_image_spec(run)
     if config.backbone.name == OWN_BACKBONE and backbone is None:
         raise RunDirectoryError(
-            f"{run} was trained with a backbone handed over in Python; needed that module to load it: "
+            f"{run} was trained with a backbone that was handed over in Python, and does not hold it. Pass it: "
             f"marnet.load({str(run)!r}, backbone=...)."
         )
     state, metadata = _load_tensors(run / WEIGHTS)
-    width = int(metadata["semantic_width"]) if "semantic_width" in metadata else None
+    width = metadata.get("text_width", metadata.get("semantic_width", "0"))  # the second in runs of marnet 0.1
     untrained = config.model_copy(
         update={"backbone": config.backbone.model_copy(update={"pretrained": False, "weights": None})}
     )
     if backbone is None and (run / BACKBONE).is_dir():
         backbone = rebuild_hf_backbone(run / BACKBONE, image_size=spec.size)
-    model = build_model(untrained, num_classes=len(classes), semantic_width=width, backbone=backbone)
-    if with_text and config.needs_text:
-        training_state, _ = _load_tensors(run / TEXT_WEIGHTS)
-        model.text = _restore_text_encoder(run, training_state)
+    model = build_model(untrained, num_classes=len(classes), text_width=int(width), backbone=backbone)
+    model.classes = classes
+    if with_text and model.training_only is not None and find_method(config.method).needs_text:
+        training_state = upgrade_names(_load_tensors(run / TEXT_WEIGHTS)[0])
+        model.training_only.text = _restore_text_encoder(run, training_state)
         state |= training_state
-    _load_state(model, state, run, with_text=with_text)
+    _load_state(model, upgrade_names(state), run, with_text=with_text)
     return LoadedRun(model.eval(), config, classes, spec)
-
-
-def _semantic_width(model: MARNet) -> int:
-    if model.semantics is not None:
-        return model.semantics.semantic_width
-    if model.alignment is not None:  # with the text itself
-        return model.alignment.project_semantic.in_features
-    if model.words is not None:
-        return model.words.width
-    if isinstance(model.fusion, LateFusion):
-        return model.fusion.semantic_width
-    raise ValueError("The model learns nothing from text; it has no semantic width.")
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -130,7 +119,8 @@ def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _restore_text_encoder(run: Path, state: Mapping[str, Tensor]) -> nn.Module:
     settings = read_json(run / TEXT_SETTINGS)
-    own = {name.removeprefix("text."): tensor for name, tensor in state.items() if name.startswith("text.")}
+    prefix = f"{TRAINING_ONLY}text."
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     try:
         return restore_text_encoder(settings, own, run / TEXT_FILES, cache=cache_directory())
     except (KeyError, TypeError) as error:

@@ -81,7 +81,7 @@ def embed(config: Config, out: Path | str) -> Path:
     features = {name: _compute(backbone.module, each.dataset, spec, name) for name, each in opened.items()}
     kept = tuple(record for each in opened.values() for record in each.records)
     plain = Config.model_validate(
-        {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}}
+        {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}, "options": {}}
         | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.labels}}
     )
     model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)

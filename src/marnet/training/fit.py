@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from marnet.building import build_backbone, build_model
+from marnet.building import OWN_BACKBONE, build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
 from marnet.data.balanced import ClassBalancedSampler
@@ -26,9 +26,10 @@ from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError, DataError
 from marnet.inference import collect_outputs
 from marnet.jsonfile import write_json
+from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
-from marnet.runs.directory import MANIFEST, METRICS, OWN_BACKBONE, check_run_directory, start_run_directory
+from marnet.runs.directory import MANIFEST, METRICS, check_run_directory, start_run_directory
 from marnet.runs.weights import load_run
 from marnet.tasks import TASKS, make_task
 from marnet.training.features import open_features
@@ -93,6 +94,7 @@ def fit(
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
     """
     run = Path(out)
+    config = resolve(config)
     if is_first_process():
         check_run_directory(run, overwrite=overwrite, resume=resume)
     if backbone is not None:
@@ -116,6 +118,7 @@ def fit(
     model = model_factory(
         config, num_classes=len(data.manifest.classes), texts=texts, labels=labels, backbone=data.backbone
     )
+    model.objective.classify = classify
     model = model.to(memory_format=torch.channels_last)
     if is_first_process():
         start_run_directory(run, config, data.manifest.classes, data.spec, resume=resume)
@@ -127,10 +130,7 @@ def fit(
         spec=data.spec,
         run=run,
         task=task,
-        classify=classify,
         settings=config.training,
-        losses=config.losses,
-        positives=config.alignment.positives,
         resume=resume,
         on_epoch=on_epoch,
     )
@@ -144,13 +144,15 @@ def fit(
 
 
 def _check_texts(config: Config, manifest: Manifest) -> None:
-    if config.needs_text:
-        check_text_encoder_name(config.text.name)
+    method = find_method(config.method)
+    if not method.needs_text:
+        return
+    check_text_encoder_name(method.text_encoder(config).name)
     rows = manifest.split("train")
-    if config.needs_text and not any(has_text(record.text) for record in rows):
+    if not any(has_text(record.text) for record in rows):
         raise DataError(
             f"Method {config.method!r} learns from text, but all {len(rows)} training rows of {manifest.source} have a "
-            f"blank text; needed some with text. Fill the text column, or train with --method image-only."
+            f"blank text. Fill the text column, or train with `method=image-only`."
         )
 
 

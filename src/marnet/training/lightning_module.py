@@ -24,12 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from marnet.choices import Positives
-from marnet.config import LossConfig, TrainingConfig
+from marnet.config import TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.data.transforms import ImageSpec, model_input
 from marnet.errors import ConfigError, NonFiniteLossError
-from marnet.losses import ClassificationLoss, training_loss
+from marnet.losses import LossTerms
 from marnet.metrics import percent
 from marnet.model import MARNet
 from marnet.runs.directory import HISTORY, RESUME_POINT, read_history
@@ -53,10 +52,7 @@ def train_with_lightning(
     spec: ImageSpec,
     run: Path,
     task: Task,
-    classify: ClassificationLoss,
     settings: TrainingConfig,
-    losses: LossConfig,
-    positives: Positives,
     resume: bool,
     on_epoch: OnEpoch | None = None,
 ) -> int:
@@ -69,10 +65,7 @@ def train_with_lightning(
         spec: how images are normalised.
         run: the run directory.
         task: judges the epochs.
-        classify: the classification loss of every branch.
         settings: of the optimisation.
-        losses: weights of the terms.
-        positives: which pairs match.
         resume: go on from the resume point in `run`.
         on_epoch: told of every epoch, in place of a progress bar or a line in the log.
 
@@ -108,10 +101,7 @@ def train_with_lightning(
         val,
         spec=spec,
         task=task,
-        classify=classify,
         settings=settings,
-        losses=losses,
-        positives=positives,
     )
     checkpoint = run / RESUME_POINT if resume else None
     with _quiet():
@@ -139,11 +129,8 @@ class _TrainingModule(lightning.LightningModule):
         val: MakeLoader,
         *,
         task: Task,
-        classify: ClassificationLoss,
         spec: ImageSpec,
         settings: TrainingConfig,
-        losses: LossConfig,
-        positives: Positives,
     ) -> None:
         super().__init__()
         self.model = model
@@ -151,10 +138,7 @@ class _TrainingModule(lightning.LightningModule):
         self.make_val_loader = val
         self.spec = spec
         self.task = task
-        self.classify = classify
         self.settings = settings
-        self.losses = losses
-        self.positives = positives
         self.score = task.score_metric()
         self.nll = MeanMetric()
         self.sums: dict[str, Tensor | int] = {}
@@ -179,15 +163,7 @@ class _TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         outputs = self.model.training_outputs(batch.images, batch.texts)
-        loss = training_loss(
-            outputs,
-            batch.labels,
-            batch.texts,
-            positives=self.positives,
-            weights=self.losses.weights,
-            label_smoothing=self.losses.label_smoothing,
-            classify=self.classify,
-        )
+        loss: LossTerms = self.model.objective(outputs, batch.labels)
         if not bool(torch.isfinite(loss.total)):
             self._refuse(loss.terms, batch_idx)
         for name, term in {"loss": loss.total, **loss.terms}.items():

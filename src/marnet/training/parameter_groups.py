@@ -32,9 +32,9 @@ def parameter_groups(model: MARNet, *, lr: float, weight_decay: float, layer_dec
             al., 2022); 1 is none. timm's models know their layers; of others the order of their modules decides.
     """
     if layer_decay == 1.0:
-        return _decayed_and_not(list(model.parameters()), lr, weight_decay)
+        return _decayed_and_not(list(model.ordered_parameters()), lr, weight_decay)
     inside = {id(parameter) for parameter in model.backbone.parameters()}
-    groups = _decayed_and_not([p for p in model.parameters() if id(p) not in inside], lr, weight_decay)
+    groups = _decayed_and_not([p for p in model.ordered_parameters() if id(p) not in inside], lr, weight_decay)
     if isinstance(model.backbone, _KnowsItsLayers):
         for group in param_groups_layer_decay(model.backbone, weight_decay, layer_decay=layer_decay):
             groups.append(

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from marnet.comparison.arms import ABLATIONS, FULL
+from marnet.comparison.arms import ABLATIONS
 from marnet.comparison.summary import Results
 from marnet.comparison.tables import Table
+from marnet.methods import FULL
 from marnet.reports.blocks import Gap, Section
 
 

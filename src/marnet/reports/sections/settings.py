@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from marnet.comparison.flat_settings import flatten
 from marnet.comparison.tables import CellValue, Column, Table
+from marnet.config.nested import flatten
 from marnet.reports.blocks import Section
 
 

@@ -1,0 +1,72 @@
+"""The key of a run: a hash of everything that determines it, so that no run is trained twice and none is mistaken."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from marnet.comparison.records import Placebo, RunRecord
+from marnet.config import Config
+from marnet.config.legacy import upgrade_settings
+from marnet.config.nested import flatten
+from marnet.errors import MarnetError
+from marnet.methods import find_method
+
+# Settings that do not change what a run learns; and the source, for which the digest of its rows stands.
+_WITHOUT_EFFECT = ("data.source", "data.cache", "data.workers", "training.devices")
+
+
+def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a run learns from, by dotted name: those that its method reads.
+
+    If only CDR is set otherwise, the runs of `image-only` need not be repeated. All settings count if the method is
+    from outside the package and cannot be imported.
+
+    Args:
+        settings: nested settings of a run, of this version or an older one.
+    """
+    upgraded = upgrade_settings(settings)
+    flat = {name: value for name, value in flatten(upgraded).items() if name not in _WITHOUT_EFFECT}
+    try:
+        config = Config.model_validate(upgraded)
+        read = find_method(config.method).settings(config)
+    except (MarnetError, ValidationError):
+        return flat
+    names = {name for name in read if not name.endswith(".")}
+    sections = tuple(name for name in read if name.endswith("."))
+    return {name: value for name, value in flat.items() if name in names or name.startswith(sections)}
+
+
+def run_key(
+    settings: Mapping[str, Any],
+    *,
+    placebo: Placebo | None,
+    split: str,
+    label_budget: float,
+    text_budget: float,
+    rows: str,
+) -> str:
+    """Return the key of a run with these nested settings on the rows with this digest."""
+    content = {
+        "config": learned_settings(settings),
+        "placebo": placebo,
+        "split": split,
+        "label_budget": label_budget,
+        "text_budget": text_budget,
+        "rows": rows,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def record_key(record: RunRecord) -> str:
+    """Return the key of a recorded run as this version computes it, whichever version wrote the record."""
+    return run_key(
+        record.config,
+        placebo=record.placebo,
+        split=record.split,
+        label_budget=record.label_budget,
+        text_budget=record.text_budget,
+        rows=record.rows,
+    )
