@@ -9,16 +9,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from marnet.config import LossConfig
-from marnet.losses import classification_loss, matching_loss, positive_pairs, reconstruction_loss, training_loss
-from marnet.model import MARNetOutput, PredictionOutput
+from marnet.losses import (
+    DEFAULT_WEIGHTS,
+    ClassificationLoss,
+    LossTerms,
+    Objective,
+    classification_loss,
+    matching_loss,
+    positive_pairs,
+    reconstruction_loss,
+)
+from marnet.methods.parts.alignment import Alignment
+from marnet.methods.parts.reconstruction import Reconstruction
+from marnet.methods.parts.text_head import TextHead
 from marnet.modules.alignment import AlignedPair
 from marnet.modules.reconstruction import ReconstructionOutput
+from marnet.outputs import MARNetOutput, PredictionOutput
 
 WEIGHTS = {
     "classification": 1.0,
     "matching": 0.2,
     "reconstruction": 0.4,
-    "guess": 7.0,
+    "linear_head": 7.0,
     "semantic": 0.3,
     "visual": 0.5,
     "alignment": 0.6,
@@ -119,7 +131,7 @@ def test_equal_texts_are_positives() -> None:
     assert positive_pairs(texts).tolist() == [[True, False, True], [False, True, False], [True, False, True]]
     assert positive_pairs(texts, "identity").tolist() == torch.eye(3).bool().tolist()
     assert positive_pairs([]).shape == (0, 0)
-    with pytest.raises(ValueError, match=r"positives is 'idntity'; needed one of text, identity, or a mask\."):
+    with pytest.raises(ValueError, match=r"positives is 'idntity'; but it must be one of text, identity, or a mask\."):
         positive_pairs(texts, "idntity")
 
 
@@ -166,11 +178,13 @@ def test_a_batch_without_texts_has_no_matching_but_a_whole_graph() -> None:
 
 def test_masks_that_do_not_fit_are_refused() -> None:
     z, one = unit(3, 2), torch.tensor(1.0)
-    sentence = "positives has the shape (3, 2); needed (3, 3), a mask of pairs."
+    sentence = "positives has the shape (3, 2), but a mask of 3 pairs is (3, 3)."
     with pytest.raises(ValueError, match=re.escape(sentence)):
         matching_loss(z, z, one, torch.ones(3, 2))
     empty_row = torch.tensor([[1, 1, 1], [0, 0, 0], [0, 0, 1]])
-    sentence = "positives has a negative entry, or a row or a column without any positive; needed weights of 0 or more"
+    sentence = (
+        "positives has a negative entry, or a row or a column without any positive. Expected weights of 0 or more"
+    )
     negative = torch.tensor([[2, -1, 0], [-1, 2, 0], [0, 0, 1]])
     for mask in (empty_row, empty_row.T, negative):
         with pytest.raises(ValueError, match=re.escape(sentence)):
@@ -213,7 +227,7 @@ def test_classification_against_a_loop(smoothing: float) -> None:
 
 
 def outputs(
-    *, branches: tuple[str, ...] = ("visual", "alignment", "reconstruction"), text: bool = True, guess: bool = True
+    *, branches: tuple[str, ...] = ("visual", "alignment", "reconstruction"), text: bool = True, linear: bool = True
 ) -> MARNetOutput:
     """Outputs for four rows, of which 0, 2 and 3 have a text; every tensor is a leaf that may learn."""
 
@@ -225,46 +239,69 @@ def outputs(
         AlignedPair(unit(3, 5), unit(3, 5, seed=1), torch.tensor(8.0).double()) if "alignment" in branches else None
     )
     denoised = ReconstructionOutput(
-        leaf(3, 6, seed=2), normal(3, 6, seed=3), normal(3, 6, seed=7), leaf(3, 6, seed=8) if guess else None
+        leaf(3, 6, seed=2), normal(3, 6, seed=3), normal(3, 6, seed=7), leaf(3, 6, seed=8) if linear else None
     )
+    learned = {
+        "alignment": aligned,
+        "reconstruction": denoised if "reconstruction" in branches else None,
+        "text_head": leaf(3, 3, seed=6) if text else None,
+    }
+    fused = leaf(4, 3, seed=4) if len(branches) > 1 else logits["visual"]
     return MARNetOutput(
-        PredictionOutput(
-            leaf(4, 3, seed=4) if len(branches) > 1 else logits["visual"], logits, normal(4, 7), None, None
-        ),
+        PredictionOutput(fused, logits, {"visual": normal(4, 7)}),
         torch.tensor([0, 2, 3]),
+        ("red", "blue", "red"),
         normal(3, 6, seed=5),
-        aligned,
-        denoised if "reconstruction" in branches else None,
-        leaf(3, 3, seed=6) if text else None,
+        fused,
+        {name: found for name, found in learned.items() if found is not None},
     )
+
+
+def training_loss(
+    outputs: MARNetOutput,
+    labels: Tensor,
+    *,
+    positives: str | Tensor = "text",
+    weights: dict[str, float] | None = None,
+    label_smoothing: float = 0.1,
+    classify: ClassificationLoss = classification_loss,
+) -> LossTerms:
+    """The objective of a model with all parts of marnet."""
+    parts = (Alignment(), Reconstruction(), TextHead())
+    objective = Objective(parts, weights=weights, label_smoothing=label_smoothing, classify=classify)
+    return objective(outputs, labels, positives=positives)
 
 
 LABELS = torch.tensor([0, 1, 2, 0])
-TEXTS = ["red", " ", "blue", "red"]
 
 
 def expected_terms(found: MARNetOutput, smoothing: float) -> dict[str, Tensor]:
     def entropy(logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
-    branch = found.prediction.branch_logits
+    branch, aligned = found.prediction.branch_logits, found.learned["alignment"]
+    denoised = found.learned["reconstruction"]
     with_text = [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]  # rows 0, 2, 3: red, blue, red
     return {
         "classification": entropy(found.prediction.logits, LABELS),
         "visual": entropy(branch["visual"], LABELS),
         "alignment": entropy(branch["alignment"], LABELS),
         "semantic": entropy(branch["reconstruction"], LABELS),
-        "matching": matching_by_hand(found.aligned.z_v, found.aligned.z_s, 8.0, with_text),
-        "reconstruction": (found.reconstruction.prediction - found.reconstruction.target).square().mean(),
-        "guess": (found.reconstruction.guess - found.reconstruction.x0).square().mean(),
-        "text": entropy(found.text_logits, torch.tensor([0, 2, 0])),
+        "matching": matching_by_hand(aligned.z_v, aligned.z_s, 8.0, with_text),
+        "reconstruction": (found.learned["reconstruction"].prediction - found.learned["reconstruction"].target)
+        .square()
+        .mean(),
+        "linear_head": (found.learned["reconstruction"].linear_prediction - found.learned["reconstruction"].x0)
+        .square()
+        .mean(),
+        "text": entropy(found.learned["text_head"], torch.tensor([0, 2, 0])),
     }
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_objective_is_the_weighted_sum_of_its_terms(smoothing: float) -> None:
     found = outputs()
-    loss = training_loss(found, LABELS, TEXTS, weights=WEIGHTS, label_smoothing=smoothing)
+    loss = training_loss(found, LABELS, weights=WEIGHTS, label_smoothing=smoothing)
     expected = expected_terms(found, smoothing)
     assert set(loss.terms) == set(WEIGHTS)
     for name, term in loss.terms.items():
@@ -275,74 +312,75 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(smoothing: float) -> Non
 @pytest.mark.parametrize("removed", WEIGHTS)
 def test_a_weight_of_zero_removes_its_term(removed: str) -> None:
     found = outputs()
-    loss = training_loss(found, LABELS, TEXTS, weights={**WEIGHTS, removed: 0.0})
+    loss = training_loss(found, LABELS, weights={**WEIGHTS, removed: 0.0})
     assert set(loss.terms) == set(WEIGHTS) - {removed}
     expected = expected_terms(found, 0.1)
     torch.testing.assert_close(loss.total, sum(WEIGHTS[name] * expected[name] for name in WEIGHTS if name != removed))
 
 
 def test_a_missing_weight_is_that_of_the_configuration() -> None:
-    given = training_loss(outputs(), LABELS, TEXTS, weights=LossConfig().weights)
+    given = training_loss(outputs(), LABELS, weights=DEFAULT_WEIGHTS)
     total = float(given.total.detach())
-    assert set(given.terms) == {name for name in WEIGHTS if LossConfig().weights[name]}
+    assert set(given.terms) == {name for name in WEIGHTS if DEFAULT_WEIGHTS[name]}
     for weights in (None, {}, {"visual": LossConfig().visual}):
-        assert float(training_loss(outputs(), LABELS, TEXTS, weights=weights).total.detach()) == total
+        assert float(training_loss(outputs(), LABELS, weights=weights).total.detach()) == total
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_a_weight_scales_its_term_alone(name: str) -> None:
     found = outputs()
-    once = training_loss(found, LABELS, TEXTS, weights={name: 1.0})
-    thrice = training_loss(found, LABELS, TEXTS, weights={name: 3.0})
+    once = training_loss(found, LABELS, weights={name: 1.0})
+    thrice = training_loss(found, LABELS, weights={name: 3.0})
     torch.testing.assert_close(thrice.total - once.total, 2 * once.terms[name])
 
 
 def test_a_term_that_is_removed_sends_no_gradient() -> None:
     found = outputs()
-    training_loss(found, LABELS, TEXTS, weights={"reconstruction": 0.0, "semantic": 0.0, "guess": 0.0}).total.backward()
-    assert found.reconstruction.prediction.grad is None
-    assert found.reconstruction.guess.grad is None
+    training_loss(found, LABELS, weights={"reconstruction": 0.0, "semantic": 0.0, "linear_head": 0.0}).total.backward()
+    assert found.learned["reconstruction"].prediction.grad is None
+    assert found.learned["reconstruction"].linear_prediction.grad is None
     assert found.prediction.branch_logits["reconstruction"].grad is None
     assert found.prediction.branch_logits["visual"].grad is not None
 
 
 def test_a_branch_that_is_alone_has_the_weight_of_its_own_and_of_the_fused_prediction() -> None:
     found = outputs(branches=("visual",), text=False)
-    loss = training_loss(found, LABELS, TEXTS, weights={"classification": 0.5, "visual": 2.0})
+    loss = training_loss(found, LABELS, weights={"classification": 0.5, "visual": 2.0})
     torch.testing.assert_close(loss.total, 2.5 * loss.terms["classification"])
 
 
 def test_only_the_terms_of_existing_parts_appear() -> None:
-    assert set(training_loss(outputs(branches=("visual",), text=False), LABELS, TEXTS).terms) == {"classification"}
-    terms = training_loss(outputs(branches=("visual", "alignment"), text=False), LABELS, TEXTS).terms
+    assert set(training_loss(outputs(branches=("visual",), text=False), LABELS).terms) == {"classification"}
+    terms = training_loss(outputs(branches=("visual", "alignment"), text=False), LABELS).terms
     assert set(terms) == {"classification", "visual", "alignment", "matching"}
-    for guess in (True, False):
-        found = outputs(branches=("visual", "reconstruction"), text=False, guess=guess)
-        terms = set(training_loss(found, LABELS, TEXTS, weights=WEIGHTS).terms)
-        assert terms == {"classification", "visual", "semantic", "reconstruction", *(["guess"] if guess else [])}
+    for linear in (True, False):
+        found = outputs(branches=("visual", "reconstruction"), text=False, linear=linear)
+        terms = set(training_loss(found, LABELS, weights=WEIGHTS).terms)
+        assert terms == {"classification", "visual", "semantic", "reconstruction", *(["linear_head"] if linear else [])}
 
 
 def test_the_positives_are_an_argument() -> None:
     found = outputs()
+    aligned = found.learned["alignment"]
     identity = torch.eye(3).tolist()
-    by_name = training_loss(found, LABELS, TEXTS, positives="identity").terms["matching"]
-    torch.testing.assert_close(by_name, matching_by_hand(found.aligned.z_v, found.aligned.z_s, 8.0, identity))
+    by_name = training_loss(found, LABELS, positives="identity").terms["matching"]
+    torch.testing.assert_close(by_name, matching_by_hand(aligned.z_v, aligned.z_s, 8.0, identity))
     own = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    by_mask = training_loss(found, LABELS, TEXTS, positives=own).terms["matching"]
-    torch.testing.assert_close(by_mask, matching_by_hand(found.aligned.z_v, found.aligned.z_s, 8.0, own.tolist()))
-    with pytest.raises(ValueError, match=re.escape("positives has the shape (4, 4); needed (3, 3), a mask of pairs.")):
-        training_loss(found, LABELS, TEXTS, positives=torch.eye(4))
+    by_mask = training_loss(found, LABELS, positives=own).terms["matching"]
+    torch.testing.assert_close(by_mask, matching_by_hand(aligned.z_v, aligned.z_s, 8.0, own.tolist()))
+    with pytest.raises(ValueError, match=re.escape("positives has the shape (4, 4), but a mask of 3 pairs is (3, 3).")):
+        training_loss(found, LABELS, positives=torch.eye(4))
 
 
 def test_an_unknown_weight_is_refused() -> None:
-    known = "classification, matching, reconstruction, guess, semantic, visual, alignment, text, words"
-    with pytest.raises(ValueError, match=rf"Unknown loss terms contrast, mse; known: {known}\."):
-        training_loss(outputs(), LABELS, TEXTS, weights={"mse": 1.0, "contrast": 0.0, "text": 1.0})
+    known = "classification, matching, reconstruction, linear_head, semantic, visual, alignment, text, words"
+    with pytest.raises(ValueError, match=rf"The loss terms contrast, mse are not known\. Known terms: {known}\."):
+        training_loss(outputs(), LABELS, weights={"mse": 1.0, "contrast": 0.0, "text": 1.0})
 
 
 def test_every_classification_term_is_the_one_that_was_handed_in() -> None:
     """A loss that counts its rows instead: B for the branches, M for the text's own prediction."""
-    terms = training_loss(outputs(), LABELS, TEXTS, classify=count_rows).terms
+    terms = training_loss(outputs(), LABELS, classify=count_rows).terms
     rows = {name: float(term.detach()) for name, term in terms.items()}
     assert {name: rows[name] for name in ("classification", "visual", "alignment", "semantic", "text")} == {
         "classification": 4, "visual": 4, "alignment": 4, "semantic": 4, "text": 3,

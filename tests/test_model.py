@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marnet.building import build_model, wrap
-from marnet.config import METHODS, Config, LossConfig, make_config
+from marnet.config import Config, make_config
 from marnet.errors import ConfigError, EncoderError
-from marnet.losses import training_loss
+from marnet.losses import DEFAULT_WEIGHTS, LossTerms, Objective
+from marnet.methods import BuiltPart, list_methods
+from marnet.methods.parts.alignment import Alignment
 from marnet.model import MARNet
 from marnet.modules.alignment import EmbeddingMatchingAlignment
 from marnet.modules.fusion import FUSIONS
-from marnet.modules.regression import SemanticRegression
+from marnet.outputs import MARNetOutput
 
 CLASSES = 4
 TEXTS = [
@@ -51,6 +53,19 @@ class SmallBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
+
+
+def score(
+    model: MARNet,
+    outputs: MARNetOutput,
+    labels: Tensor,
+    *,
+    weights: dict[str, float] | None = None,
+    label_smoothing: float = 0.1,
+) -> LossTerms:
+    """The loss with the default weights, or those that are given."""
+    objective = Objective(list(model.parts.values()), weights=weights, label_smoothing=label_smoothing)
+    return objective(outputs, labels)
 
 
 def images(rows: int = len(TEXTS), *, seed: int = 0) -> Tensor:
@@ -96,37 +111,41 @@ def test_shapes(method: str, fusion: str, trainable: bool) -> None:
     assert (None if prediction.x_cdr is None else prediction.x_cdr.shape) == ((8, 5) if reconstructed else None)
     assert found.text_rows.tolist() == ROWS
     assert (None if found.x_s is None else found.x_s.shape) == ((6, 5) if method != "image-only" else None)
-    assert (found.aligned is not None) is aligned
-    assert (found.reconstruction is not None) is reconstructed
-    assert (found.text_logits is not None) is trainable
+    assert set(found.learned) == {
+        name
+        for name, there in {"alignment": aligned, "reconstruction": reconstructed, "text_head": trainable}.items()
+        if there
+    }
     if aligned:
-        assert found.aligned.z_v.shape == found.aligned.z_s.shape == (6, 7)
+        assert found.learned["alignment"].z_v.shape == found.learned["alignment"].z_s.shape == (6, 7)
     if reconstructed:
-        assert found.reconstruction.prediction.shape == found.reconstruction.target.shape == (6, 5)
+        assert (
+            found.learned["reconstruction"].prediction.shape == found.learned["reconstruction"].target.shape == (6, 5)
+        )
     if trainable:
-        assert found.text_logits.shape == (6, CLASSES)
+        assert found.learned["text_head"].shape == (6, CLASSES)
 
 
 @every_variant
 def test_gradient_reaches_every_parameter(method: str, fusion: str, trainable: bool) -> None:
     model = perturbed(build(method, fusion, trainable)).train()
-    training_loss(model.training_outputs(images(), TEXTS), LABELS, TEXTS).total.backward()
+    score(model, model.training_outputs(images(), TEXTS), LABELS).total.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     assert without == []
 
 
-@pytest.mark.parametrize("term", [name for name in LossConfig().weights if name != "words"])  # marnet predicts none
-@pytest.mark.parametrize("guide", ["guess", "features"])
+@pytest.mark.parametrize("term", [name for name in DEFAULT_WEIGHTS if name != "words"])  # marnet predicts none
+@pytest.mark.parametrize("guide", ["linear", "features"])
 def test_each_objective_teaches_the_parts_that_it_should(term: str, guide: str) -> None:
     """The text's own term does not reach the backbone, nor does denoising where a guess guides: the guess's term does.
 
     Reconstruction never reaches the text encoder.
     """
     model = perturbed(build("marnet", "gated-logits", trainable=True, reconstruction={"guide": guide})).train()
-    weights = {name: float(name == term) for name in LossConfig().weights}
+    weights = {name: float(name == term) for name in DEFAULT_WEIGHTS}
     outputs = model.training_outputs(images(), TEXTS)
-    loss = training_loss(outputs, LABELS, TEXTS, weights=weights)
-    if (term, guide) == ("guess", "features"):
+    loss = score(model, outputs, LABELS, weights=weights)
+    if (term, guide) == ("linear_head", "features"):
         assert loss.terms == {}
         return
     loss.total.backward()
@@ -135,14 +154,16 @@ def test_each_objective_teaches_the_parts_that_it_should(term: str, guide: str) 
         return any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
 
     denoising = term == "reconstruction"
-    assert taught(model.backbone) is (term != "text" and not (denoising and guide == "guess"))
+    assert taught(model.backbone) is (term != "text" and not (denoising and guide == "linear"))
     assert taught(model.text) is (term in {"matching", "text"})
-    assert taught(model.reconstruction) is (term in {"classification", "guess", "reconstruction", "semantic"})
-    assert taught(model.reconstruction.denoiser) is (
+    assert taught(model.branches["reconstruction"]) is (
+        term in {"classification", "linear_head", "reconstruction", "semantic"}
+    )
+    assert taught(model.branches["reconstruction"].denoiser) is (
         denoising or (guide == "features" and term in {"classification", "semantic"})
     )
-    if guide == "guess":
-        assert taught(model.reconstruction.guide) is (term in {"classification", "guess", "semantic"})
+    if guide == "linear":
+        assert taught(model.branches["reconstruction"].guide) is (term in {"classification", "linear_head", "semantic"})
     assert taught(model.fusion) is (term == "classification")
 
 
@@ -156,14 +177,12 @@ def test_state_dict_round_trip(method: str, fusion: str, trainable: bool) -> Non
     twin.load_state_dict(model.state_dict())
     assert torch.equal(twin(images()), model(images()))
     ours, theirs = (m.training_outputs(images(), TEXTS, **draws(m)) for m in (model, twin))
-    torch.testing.assert_close(
-        training_loss(theirs, LABELS, TEXTS).total, training_loss(ours, LABELS, TEXTS).total, rtol=0, atol=0
-    )
+    torch.testing.assert_close(score(twin, theirs, LABELS).total, score(model, ours, LABELS).total, rtol=0, atol=0)
 
 
 def draws(model: MARNet) -> dict[str, Tensor]:
     """What fixes CDR's training task in evaluation mode."""
-    if model.reconstruction is None:
+    if "reconstruction" not in model.branches:
         return {}
     noise = torch.randn(6, 5, generator=torch.Generator().manual_seed(4))
     return {"diffusion_times": torch.tensor([0, 10, 20, 30, 40, 49]), "diffusion_noise": noise}
@@ -199,10 +218,7 @@ def test_prediction_cannot_see_text(method: str, fusion: str, trainable: bool) -
     before = model(images())
     swapped = model.training_outputs(images(), TEXTS[::-1]).prediction.logits
     assert torch.equal(swapped, before)
-    model.text = None
-    model.text_head = None
-    if model.alignment is not None:
-        del model.alignment.project_semantic
+    model.training_only = None
     assert torch.equal(model(images()), before)
     assert list(inspect.signature(model.forward).parameters) == ["images", "noise"]
     assert list(inspect.signature(model.prediction_outputs).parameters) == ["images", "noise"]
@@ -222,16 +238,16 @@ def test_a_model_built_without_texts_predicts_the_same(method: str, fusion: str,
             "reconstruction": {"width": 16, "timesteps": 50},
         }
     )
-    bare = build_model(config, num_classes=CLASSES, backbone=SmallBackbone(), semantic_width=5).eval()
+    bare = build_model(config, num_classes=CLASSES, backbone=SmallBackbone(), text_width=5).eval()
     assert bare.text is None
     missing, unexpected = bare.load_state_dict(model.state_dict(), strict=False)
     assert missing == []
-    assert all(name.startswith("text.") for name in unexpected)
+    assert all(name.startswith("training_only.text.") for name in unexpected)
     assert torch.equal(bare(images()), model(images()))
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list_methods())
 def test_noise_replaces_the_stored_start(method: str, fusion: str) -> None:
     model = perturbed(build(method, fusion)).eval()
     x = images()
@@ -255,7 +271,7 @@ def test_one_seed_gives_every_method_the_same_backbone() -> None:
         return build_model(config, num_classes=CLASSES, texts=TEXTS).backbone.state_dict()
 
     reference = initial("image-only", 3)
-    for method in METHODS:
+    for method in list_methods():
         assert all(torch.equal(value, reference[name]) for name, value in initial(method, 3).items())
     other = initial("marnet", 4)
     assert any(not torch.equal(value, reference[name]) for name, value in other.items())
@@ -265,10 +281,10 @@ def test_rows_without_text_take_no_part_in_what_needs_text() -> None:
     """Blank rows are not matched, least of all to one another, and do not change the text terms of the others."""
     model = perturbed(build("marnet")).eval()
     x = images()
-    whole = training_loss(model.training_outputs(x, TEXTS, **draws(model)), LABELS, TEXTS).terms
+    whole = score(model, model.training_outputs(x, TEXTS, **draws(model)), LABELS).terms
     texts = [TEXTS[i] for i in ROWS]
-    alone = training_loss(model.training_outputs(x[ROWS], texts, **draws(model)), LABELS[ROWS], texts).terms
-    for name in ("matching", "reconstruction", "guess"):
+    alone = score(model, model.training_outputs(x[ROWS], texts, **draws(model)), LABELS[ROWS]).terms
+    for name in ("matching", "reconstruction", "linear_head"):
         torch.testing.assert_close(whole[name], alone[name])
     assert not torch.allclose(whole["classification"], alone["classification"])
 
@@ -278,8 +294,8 @@ def test_rows_without_text_take_no_part_in_what_needs_text() -> None:
 def test_a_batch_without_any_text_still_trains(method: str, trainable: bool) -> None:
     model = perturbed(build(method, trainable=trainable)).train()
     blank = [""] * 8
-    loss = training_loss(model.training_outputs(images(), blank), LABELS, blank)
-    for name in {"matching", "reconstruction", "guess", "text"} & set(loss.terms):
+    loss = score(model, model.training_outputs(images(), blank), LABELS)
+    for name in {"matching", "reconstruction", "linear_head", "text"} & set(loss.terms):
         assert float(loss.terms[name].detach()) == 0.0
     loss.total.backward()
     assert torch.isfinite(loss.total)
@@ -300,12 +316,14 @@ def test_the_semantics_are_centred_over_the_training_texts() -> None:
             assert model.prediction_outputs(images()).x_cdr.shape == (8, 3)
 
 
-def test_switches_of_the_configuration_override_the_method() -> None:
-    model = build("marnet", alignment={"enabled": False})
-    assert model.alignment is None
-    assert set(model.heads) == {"visual", "reconstruction"}
-    assert build("marnet", alignment={"enabled": False}, reconstruction={"enabled": False}).fusion is None
-    assert build("image-only").text is None
+def test_each_method_has_its_own_branches_and_parts() -> None:
+    assert set(build("reconstruct").heads) == {"visual", "reconstruction"}
+    assert set(build("match").training_only.parts) == {"alignment"}
+    assert set(build("match", trainable=True).training_only.parts) == {"alignment", "text_head"}
+    bare = build("image-only")
+    assert bare.text is None
+    assert bare.fusion is None
+    assert set(bare.heads) == {"visual"}
 
 
 def test_options_reach_the_modules() -> None:
@@ -318,28 +336,28 @@ def test_options_reach_the_modules() -> None:
         },
         semantics={"dimensions": 2},
     )  # fmt: skip
-    assert float(model.alignment.scale().detach()) == pytest.approx(5.0)
-    module = model.reconstruction
+    assert float(model.training_part("alignment").scale().detach()) == pytest.approx(5.0)
+    module = model.branches["reconstruction"]
     assert (module.prediction, module.sampler, module.steps, module.guidance_scale) == ("v", "ddpm", 3, 2.0)
-    assert (module.width, module.guide.guesses, module.guide.noise) == (2, False, 0.25)
+    assert (module.width, module.guide.is_linear, module.guide.noise) == (2, False, 0.25)
     assert float(module.alpha_bar[0]) == pytest.approx(1 - 1e-4 * 1000 / 50)
 
 
 def test_double_precision() -> None:
     model = perturbed(build("marnet")).double().train()
-    loss = training_loss(model.training_outputs(images().double(), TEXTS), LABELS, TEXTS)
+    loss = score(model, model.training_outputs(images().double(), TEXTS), LABELS)
     loss.total.backward()
     assert loss.total.dtype == torch.float64
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list_methods())
 def test_wrapping_an_own_module(method: str) -> None:
     backbone = SmallBackbone()
     model = wrap(backbone, texts=TEXTS, num_classes=CLASSES, image_size=12, method=method)
     assert model.backbone is backbone
     assert backbone.training
     assert model(images()).shape == (8, CLASSES)
-    loss = training_loss(model.training_outputs(images(), TEXTS), LABELS, TEXTS)
+    loss = score(model, model.training_outputs(images(), TEXTS), LABELS)
     loss.total.backward()
     assert torch.isfinite(loss.total)
 
@@ -373,13 +391,12 @@ def test_alignment_reads_the_semantics_unless_the_text_encoder_learns(method: st
     model = build(method, trainable=trainable).eval()
     assert (model.semantics is None) == (trainable and method == "match")  # there nothing else reads them
     outputs = model.training_outputs(images(), TEXTS)
-    assert outputs.aligned is not None
     assert outputs.x_s is not None
     read = outputs.x_s if trainable or model.semantics is None else model.semantics(outputs.x_s)
-    torch.testing.assert_close(outputs.aligned.z_s, model.alignment.embed_semantic(read))
-    if outputs.reconstruction is not None:
-        assert torch.equal(outputs.reconstruction.x0, model.semantics(outputs.x_s))
-    outputs.aligned.z_s[:, 0].sum().backward()
+    torch.testing.assert_close(outputs.learned["alignment"].z_s, model.training_part("alignment")(read))
+    if "reconstruction" in outputs.learned:
+        assert torch.equal(outputs.learned["reconstruction"].x0, model.semantics(outputs.x_s))
+    outputs.learned["alignment"].z_s[:, 0].sum().backward()
     learns = [parameter.grad is not None for parameter in model.text.parameters()]
     assert any(learns) == trainable
 
@@ -411,7 +428,7 @@ def test_training_lowers_the_loss() -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(60):
-        loss = training_loss(model.training_outputs(images(), TEXTS), LABELS, TEXTS, label_smoothing=0.0).total
+        loss = score(model, model.training_outputs(images(), TEXTS), LABELS, label_smoothing=0.0).total
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -440,23 +457,25 @@ def test_backbones_that_do_not_fit_are_refused() -> None:
 
 
 def test_what_cannot_be_built_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"method: found 'marnett'; .* Did you mean 'marnet'"):
+    with pytest.raises(ConfigError, match=r"`method`: found 'marnett', which is not a method.* Did you mean 'marnet'"):
         wrap(SmallBackbone(), texts=TEXTS, num_classes=CLASSES, image_size=12, method="marnett")
-    sentence = "Method 'marnet' learns from text; needed the training texts, found none."
+    sentence = "Method 'marnet' learns from text, but there are no training texts. Pass texts."
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         wrap(SmallBackbone(), texts=[], num_classes=CLASSES, image_size=12)
-    with pytest.raises(ValueError, match="3 labels came with 8 texts; needed one for each text"):
+    with pytest.raises(ValueError, match=r"3 labels came with 8 texts\. Give one label per text"):
         wrap(SmallBackbone(), texts=TEXTS, labels=[0, 1, 2], num_classes=CLASSES, image_size=12)
     with pytest.raises(EncoderError, match="found nothing to learn in 0 different training texts"):
         wrap(SmallBackbone(), texts=["", " "], num_classes=CLASSES, image_size=12)
-    with pytest.raises(ValueError, match="A fusion is needed for the branches visual, alignment"):
-        MARNet(SmallBackbone(), CLASSES, visual_width=6, alignment=EmbeddingMatchingAlignment(6, 5))
-    for part in ({"alignment": EmbeddingMatchingAlignment(6, 5)}, {"reconstruction": SemanticRegression(6, 5)}):
-        with pytest.raises(ValueError, match=r"learn from the semantics of the text; needed semantics=SemanticSpace"):
-            MARNet(SmallBackbone(), CLASSES, visual_width=6, fusion=nn.Identity(), **part)
+    with pytest.raises(ValueError, match=r"The branches visual, alignment have no fusion\."):
+        MARNet(
+            SmallBackbone(),
+            CLASSES,
+            visual_width=6,
+            parts=[BuiltPart(Alignment(), branch=EmbeddingMatchingAlignment(6, width=5))],
+        )
 
 
 def test_texts_must_come_one_an_image() -> None:
-    sentence = "7 texts came with 8 images; needed one text an image ('' is none)."
+    sentence = "8 images came with 7 texts. Give one text per image; '' stands for none."
     with pytest.raises(ValueError, match=re.escape(sentence)):
         build("marnet").training_outputs(images(), TEXTS[:-1])
