@@ -131,7 +131,7 @@ def test_equal_texts_are_positives() -> None:
     assert positive_pairs(texts).tolist() == [[True, False, True], [False, True, False], [True, False, True]]
     assert positive_pairs(texts, "identity").tolist() == torch.eye(3).bool().tolist()
     assert positive_pairs([]).shape == (0, 0)
-    with pytest.raises(ValueError, match=r"positives is 'idntity'; but it must be one of text, identity, or a mask\."):
+    with pytest.raises(ValueError, match=r"positives is 'idntity', but it must be one of text, identity, or a mask\."):
         positive_pairs(texts, "idntity")
 
 
@@ -280,7 +280,6 @@ def expected_terms(found: MARNetOutput, smoothing: float) -> dict[str, Tensor]:
         return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     branch, aligned = found.prediction.branch_logits, found.learned["alignment"]
-    denoised = found.learned["reconstruction"]
     with_text = [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]  # rows 0, 2, 3: red, blue, red
     return {
         "classification": entropy(found.prediction.logits, LABELS),

@@ -19,9 +19,10 @@ from marnet.comparison.plan import (
     plan_runs,
     read_comparison_config,
 )
-from marnet.config import METHODS, Config, make_config
+from marnet.config import Config, make_config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError, EncoderError
+from marnet.methods import list_methods
 
 BASE = {"data": {"source": "synthetic", "image_size": 32}, "training": {"epochs": 3}}
 
@@ -63,20 +64,20 @@ def test_base_and_arms_may_start_from_a_preset(tmp_path: Path) -> None:
 
 def test_every_method_its_placebos_and_the_ablations_have_a_name() -> None:
     assert set(KNOWN_ARMS) == {
-        *METHODS,
-        *(f"{name}-{kind}" for name in METHODS if name != "image-only" for kind in ("shuffled", "random")),
+        *list_methods(),
+        *(f"{name}-{kind}" for name in list_methods() if name != "image-only" for kind in ("shuffled", "random")),
         "marnet-no-mse",
         "marnet-no-semantic",
     }
     arms = comparison(*KNOWN_ARMS).arms
     assert [arm.name for arm in arms] == list(KNOWN_ARMS)
     found = {arm.name: configure(comparison(), arm, 0) for arm in arms}
-    assert all(found[name].method == name for name in METHODS)
+    assert all(found[name].method == name for name in list_methods())
     assert found["marnet-shuffled"] == found["marnet"]  # its rows differ
     assert found["match-random"].text.name == "random:bow"
     assert found["match-random"].method == "match"
     whole = found["marnet"].losses
-    assert found["marnet-no-mse"].losses == whole.model_copy(update={"reconstruction": 0.0, "guess": 0.0})
+    assert found["marnet-no-mse"].losses == whole.model_copy(update={"reconstruction": 0.0, "linear_head": 0.0})
     assert found["marnet-no-semantic"].losses == whole.model_copy(update={"semantic": 0.0})
     assert whole.reconstruction > 0
     assert whole.semantic > 0
@@ -186,8 +187,8 @@ def test_the_arm_image_only_is_not_changed_by_settings_of_other_methods() -> Non
          "Did you mean 'epochs'"),
         ({"arms": [{"name": "x", "method": "image-only", "placebo": "random"}]},
          "In arm 'x' of the comparison: method 'image-only' learns from no text"),
-        ({"base": {"method": "match", "training": {"seed": 3}, "alignment": {"enabled": True}}},
-         "base of the comparison sets method, training.seed, alignment.enabled, which each arm and seed decide"),
+        ({"base": {"method": "match", "training": {"seed": 3}}},
+         "base of the comparison sets method, training.seed, which each arm and seed decide"),
         ({"base": {"data": {"features": "folder"}}}, "base.data.features cannot be compared on"),
         ({"base": {"text": {"name": "bwo"}}, "arms": ["match"]}, "Text encoder 'bwo' is not known"),
         ({"label_budget": 0}, "label_budget: found 0; input should be greater than 0"),
@@ -203,7 +204,7 @@ def test_mistakes_are_named(content: dict[str, Any], sentence: str, tmp_path: Pa
 def test_the_shipped_comparisons_can_be_read(path: Path) -> None:
     found = read_comparison_config(path)
     names = [arm.name for arm in found.arms]
-    assert set(METHODS) < set(names)
+    assert set(list_methods()) < set(names)
     assert {"marnet-shuffled", "marnet-random", "marnet-no-mse", "marnet-no-semantic"} < set(names)
     assert found.seeds >= 5
     assert len(plan_runs(found, "rows")) == found.seeds * len(names)

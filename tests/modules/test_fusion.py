@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.modules.fusion import FUSIONS, Averaged, BranchGate, Concatenation, GatedFeatures, GatedLogits, make_fusion
+from marnet.modules.fusion import FUSIONS, make_fusion
+from marnet.modules.fusion.averaged import Averaged
+from marnet.modules.fusion.concatenation import Concatenation
+from marnet.modules.fusion.gated import BranchGate, GatedFeatures, GatedLogits
 
 WIDTHS = [6, 4, 5]
 

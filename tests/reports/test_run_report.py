@@ -68,7 +68,7 @@ def test_several_runs(trained_run: Path, plain_run: Path, tmp_path: Path, look: 
     assert "plain and run" in text  # McNemar's test
     assert "run less plain, by class" in text
     assert "training.epochs" in text
-    assert "alignment.enabled" in text
+    assert "losses.classification" in text or "method" in text
     found = look(page, 375)
     assert "CONSOLE" not in found.log, found.log
     assert found.too_wide == []

@@ -36,9 +36,7 @@ def upgrade_settings(settings: Mapping[str, Any], *, method: str = "marnet") -> 
     losses, reconstruction = upgraded.get("losses"), upgraded.get("reconstruction")
     if isinstance(losses, dict) and "guess" in losses:
         if "linear_head" in losses:
-            raise ConfigError(
-                "`losses.guess` is the old name of `losses.linear_head`, and both are set. Leave one out."
-            )
+            raise ConfigError("`losses.guess` is the old name of `losses.linear_head`; both are set. Leave one out.")
         losses["linear_head"] = losses.pop("guess")
     if isinstance(reconstruction, dict) and reconstruction.get("guide") == "guess":
         reconstruction["guide"] = "linear"

@@ -7,13 +7,13 @@ from marnet.reports.sections.training import training_section
 
 def test_only_differences_are_shown_and_the_seed_is_none() -> None:
     configs = {
-        "image-only": {"method": "image-only", "alignment": {"enabled": False}, "training": {"lr": 0.1, "seed": 0}},
-        "marnet": {"method": "marnet", "alignment": {"enabled": True}, "training": {"lr": 0.1, "seed": 1}, "new": 2},
+        "image-only": {"method": "image-only", "alignment": {"width": 7}, "training": {"lr": 0.1, "seed": 0}},
+        "marnet": {"method": "marnet", "alignment": {"width": 8}, "training": {"lr": 0.1, "seed": 1}, "new": 2},
     }
     section = settings_section(configs)
     assert section.blocks[0].rows == [
         ["method", "image-only", "marnet"],
-        ["alignment.enabled", "false", "true"],
+        ["alignment.width", "7", "8"],
         ["new", "null", "2"],
     ]
     assert settings_section({"a": {"x": 1}, "b": {"x": 1}}) is None
