@@ -136,7 +136,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     if not is_first_process():
         return
     _print_metrics(result.metrics._asdict(), f"{resolved.method} on val, best epoch")
-    typer.echo(f"Run directory: {result.run}")
+    typer.echo(f"Run directory: {result.path}")
 
 
 @app.command()
@@ -188,7 +188,7 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     else:
         from marnet.evaluation.evaluate import evaluate as judge
 
-        metrics = content = judge(run, split=split, source=data)._asdict()
+        metrics = content = judge(run, data, split=split)._asdict()
     if as_json:
         typer.echo(json.dumps(content, indent=2))
         return

@@ -109,8 +109,13 @@ def read_comparison_config(
     merged = merge_settings(read_yaml(file), values or {})
     for assignment in sets:
         merged = merge_settings(merged, {"base": parse_assignment(assignment)})
+    return make_comparison_config(merged)
+
+
+def make_comparison_config(values: Mapping[str, Any]) -> ComparisonConfig:
+    """Build the configuration of a comparison from nested settings; see `read_comparison_config`."""
     try:
-        comparison = ComparisonConfig.model_validate(merged)
+        comparison = ComparisonConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, ComparisonConfig)) from None
     _check_base(comparison.base)

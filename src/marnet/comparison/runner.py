@@ -30,6 +30,7 @@ from marnet.comparison.progress import ComparisonProgress, quiet_log
 from marnet.comparison.records import RunRecord, read_record, write_record
 from marnet.comparison.results import write_results
 from marnet.comparison.single_run import clear_work, locked, perform
+from marnet.data.manifest import Manifest
 from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, RunDirectoryError, suggest
 from marnet.evaluation.evaluate import require_one_class
@@ -45,7 +46,9 @@ class ComparisonResult(NamedTuple):
     results: Path | None  # results.md
 
 
-def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence[str] = ()) -> ComparisonResult:
+def run_comparison(
+    comparison: ComparisonConfig, out: Path, *, methods: Sequence[str] = (), manifest: Manifest | None = None
+) -> ComparisonResult:
     """Do what is left of a comparison: train, judge and record every run that has no record yet.
 
     It may be killed at any time and started again: a recorded run is not repeated, an unfinished one resumes after its
@@ -55,6 +58,7 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
         comparison: what to compare.
         out: the folder of the comparison.
         methods: names of the arms to run this time; none is all.
+        manifest: rows instead of those of `base.data.source`.
 
     Raises:
         RunDirectoryError: `out` holds a record that was made with other settings.
@@ -63,7 +67,7 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
     """
     wanted = _choose_arms(comparison, methods)
     section = base_config(comparison).data
-    manifest = open_data(section.source, section)
+    manifest = manifest or open_data(section.source, section)
     require_one_class(manifest.label_form, manifest.source, "A comparison")
     manifest.split(comparison.split)  # refuses one without rows before any training
     data = ComparisonData(manifest, fingerprint(manifest))

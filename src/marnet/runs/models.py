@@ -70,7 +70,14 @@ def load_model(folder: Path | str, *, backbone: nn.Module | None = None, with_te
         RunDirectoryError: a file is missing, damaged, or does not fit the others.
 
     Example:
-        See `marnet.save`.
+        >>> import marnet, torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = marnet.wrap(net, texts=["red", "green"], labels=[0, 1], image_size=32).eval()
+        >>> folder = marnet.save(model, "my-model")
+        >>> images = torch.randn(4, 3, 32, 32)
+        >>> torch.equal(marnet.load_model(folder, backbone=net)(images), model(images))
+        True
     """
     has_text = with_text and (Path(folder) / "text.json").is_file()
     return load_run(folder, backbone=backbone, with_text=has_text).model
