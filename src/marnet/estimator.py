@@ -165,7 +165,7 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         check_is_fitted(self)
         images, _ = _read_rows(X)
         found: np.ndarray = np.asarray(self.predictor_.predict_proba(images), dtype=np.float64)
-        found = found / found.sum(axis=1, keepdims=True)  # float32 sums to one less exactly
+        found /= found.sum(axis=1, keepdims=True)  # float32 sums to one less exactly
         return found
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -17,8 +17,16 @@ from marnet import Backbone, MARNet, fit, make_config
 from marnet.building import build_model
 from marnet.cli.app import main
 from marnet.encoders.hf_backbones import HFBackbone
-from marnet.encoders.torchvision_backbones import _FAMILIES as TORCHVISION_FAMILIES
-from marnet.encoders.visual import adapt_backbone, feature_width, make_backbone
+from marnet.encoders.torchvision_backbones import _ARCHITECTURES
+from marnet.encoders.visual import (
+    FAMILIES,
+    adapt_backbone,
+    feature_width,
+    list_backbones,
+    make_backbone,
+    rebuild_backbone,
+    save_architecture,
+)
 from marnet.errors import EncoderError
 
 ARCHITECTURES = {
@@ -180,6 +188,43 @@ def test_contract(name: str, size: int, request: pytest.FixtureRequest, tmp_path
         torch.testing.assert_close(exported.module()(images), before)
 
 
+def test_every_family_is_under_the_contract() -> None:
+    assert {name.partition(":")[0] for name in ARCHITECTURES} == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin", "resnet", "clip"])
+def test_a_backbone_is_rebuilt_from_the_architecture_it_wrote(kind: str, hf_models: Path, tmp_path: Path) -> None:
+    made = make_backbone(f"hf:{hf_models / kind}", image_size=64).module
+    save_architecture(made, tmp_path / "backbone")
+    images = torch.randn(2, 3, 64, 64)
+    # Runs of version 0.1 have no architecture.json; what they hold was always written by transformers.
+    for file in ("none", "architecture.json"):
+        (tmp_path / "backbone" / file).unlink(missing_ok=True)
+        again = rebuild_backbone(tmp_path / "backbone", image_size=64)
+        again.load_state_dict(made.state_dict())
+        with torch.no_grad():
+            assert torch.equal(again.eval()(images), made.eval()(images))
+
+
+def test_other_backbones_write_nothing_and_unknown_families_are_refused(tmp_path: Path) -> None:
+    save_architecture(make_backbone("timm:test_resnet").module, tmp_path / "backbone")
+    assert not (tmp_path / "backbone").exists()
+    for family in ("timm", "newer"):
+        (tmp_path / "architecture.json").write_text(f'{{"family": "{family}"}}')
+        with pytest.raises(EncoderError, match=f"names the backbone family '{family}', which this version of marnet"):
+            rebuild_backbone(tmp_path, image_size=32)
+
+
+def test_backbones_are_listed_by_pattern() -> None:
+    everything = list_backbones()
+    assert {name.partition(":")[0] for name in everything} == {"timm", "torchvision"}
+    assert len(everything) == len(set(everything)) > 1000
+    assert list_backbones("timm:*") == [name for name in everything if name.startswith("timm:")]
+    assert list_backbones("torchvision:resnet?8") == ["torchvision:resnet18"]
+    assert {"timm:resnet18", "timm:resnet50"} <= set(list_backbones("timm:resnet*"))
+    assert list_backbones("hf:*") == []
+
+
 def settings(name: str, manifest: Path, *, size: int | None = 32, **sections: Any) -> marnet.Config:
     training = {"epochs": 2, "batch_size": 16, "devices": "cpu", "warmup_epochs": 0, **sections.pop("training", {})}
     backbone = {"name": name, **sections.pop("backbone", {})}
@@ -229,7 +274,7 @@ def test_train_and_predict(name: str, request: pytest.FixtureRequest, manifest_f
 
 def test_torchvision_knows_all_its_families() -> None:
     homes = {models.get_model_builder(name).__module__.rpartition(".")[2] for name in models.list_models(module=models)}
-    assert homes == TORCHVISION_FAMILIES.keys()
+    assert homes == _ARCHITECTURES.keys()
 
 
 def test_the_input_comes_from_the_backbones_own_configuration(hf_models: Path) -> None:
@@ -274,7 +319,7 @@ def test_local_weights_fit_or_the_file_is_named(tmp_path: Path) -> None:
     assert refusal("torchvision:resnet18", weights=tmp_path / "whole.pth").startswith(
         f"The weights file {tmp_path / 'whole.pth'} does not fit torchvision:resnet18: it has no values for "
     )
-    assert "does not exist. Check backbone.weights." in refusal("torchvision:resnet18", weights=tmp_path / "none.pth")
+    assert "does not exist. Check `backbone.weights`." in refusal("torchvision:resnet18", weights=tmp_path / "none.pth")
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     assert "cannot be read (" in refusal("module:tiny_nets.make_net", weights=tmp_path / "bad.safetensors")
 
@@ -290,15 +335,20 @@ def test_a_vision_transformer_takes_weights_of_another_size(tmp_path: Path) -> N
 
 def test_what_is_wrong_with_a_name_is_said(hf_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "torchvision has no image classifier 'resnet81'. Did you mean 'resnet18'" in refusal("torchvision:resnet81")
-    assert refusal("module:tiny_nets").startswith("module:tiny_nets is not an import path; needed module:PACKAGE.NAME")
+    assert refusal("module:tiny_nets") == (
+        "The backbone module:tiny_nets is not an import path. Expected module:PACKAGE.NAME, such as module:nets.make."
+    )
     assert "PYTHONPATH=." in refusal("module:no_such_package.net")
-    assert "The module tiny_nets has no 'make_nte'. Did you mean 'make_net'" in refusal("module:tiny_nets.make_nte")
-    assert "failed when called without arguments: TypeError" in refusal("module:tiny_nets.needs_width")
-    assert "returned a list; needed a torch.nn.Module" in refusal("module:tiny_nets.make_list")
-    assert "is a int; needed a torch.nn.Module" in refusal("module:tiny_nets.number")
+    assert (
+        "module:tiny_nets.make_nte does not exist: the module tiny_nets has no 'make_nte'. Did you mean 'make_net'"
+        in refusal("module:tiny_nets.make_nte")
+    )
+    assert "failed when called without arguments (TypeError" in refusal("module:tiny_nets.needs_width")
+    assert "returned a list. Expected a torch.nn.Module" in refusal("module:tiny_nets.make_list")
+    assert "is a int. Expected a torch.nn.Module" in refusal("module:tiny_nets.number")
     assert "no published weights for module:tiny_nets.net" in refusal("module:tiny_nets.net", pretrained=True)
     (tmp_path / "empty").mkdir()
-    assert "holds no config.json; needed a model saved by save_pretrained" in refusal(f"hf:{tmp_path / 'empty'}")
+    assert "holds no config.json. Expected a model saved by save_pretrained" in refusal(f"hf:{tmp_path / 'empty'}")
 
 
 def test_offline_it_is_said_where_was_looked_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -306,9 +356,9 @@ def test_offline_it_is_said_where_was_looked_and_how_to_go_on(monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     message = refusal("hf:nobody/nothing")
     for part in (f"there is no folder {Path('nobody/nothing').absolute()}", huggingface_hub.constants.HF_HUB_CACHE,
-                 "run once with a network", "--backbone=hf:FOLDER"):  # fmt: skip
+                 "run once with a network", "`backbone.name=hf:FOLDER`"):  # fmt: skip
         assert part in message
-    assert "that is no repository name" in refusal("hf:/no/such/folder")
+    assert "the name is not a repository" in refusal("hf:/no/such/folder")
 
     def no_network(*_: Any, **__: Any) -> None:
         raise OSError("no network")
@@ -316,7 +366,7 @@ def test_offline_it_is_said_where_was_looked_and_how_to_go_on(monkeypatch: pytes
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     message = refusal("torchvision:squeezenet1_1", pretrained=True)
-    for part in (torch.hub.get_dir(), "squeezenet1_1-", "backbone.weights=FILE", "leave --pretrained out"):
+    for part in (torch.hub.get_dir(), "squeezenet1_1-", "`backbone.weights=FILE`", "`backbone.pretrained=false`"):
         assert part in message
 
 
@@ -402,7 +452,7 @@ def test_gradient_checkpointing_changes_no_gradient(name: str, request: pytest.F
 def test_a_backbone_without_gradient_checkpointing_is_refused() -> None:
     net = make_backbone("module:tiny_nets.make_net").module
     with pytest.raises(
-        EncoderError, match=r"Sequential knows no gradient checkpointing\. Needed .* Leave backbone\.grad"
+        EncoderError, match=r"Sequential has no gradient checkpointing\. It takes .* Set `backbone\.grad"
     ):
         adapt_backbone(net, checkpointing=True)
 

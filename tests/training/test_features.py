@@ -22,7 +22,7 @@ def features(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return embed(make_config(values), tmp_path_factory.mktemp("features") / "F")
 
 
-def train_on(features: Path, out: Path, method: str = "marnet") -> marnet.FitResult:
+def train_on(features: Path, out: Path, method: str = "marnet") -> marnet.TrainedRun:
     values = {"method": method, "data": {"features": str(features)}, "training": {"epochs": 3, "batch_size": 16}}
     return fit(make_config(values), out)
 
