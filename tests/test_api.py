@@ -64,7 +64,7 @@ run = marnet.train("products.csv", out="runs/p", backbone="timm:resnet18", pretr
 clf = marnet.load("runs/p", device="cuda")
 one = clf.predict("a.jpg")
 many = clf.predict([path, pil_image, ndarray, jpeg_bytes])
-probabilities = clf.predict_proba(x); encoded = clf.encode(x); transformed = clf.transform(x)
+probabilities = clf.predict_proba(x); encoded = clf.encode(x); transformed = clf.transform("a.jpg")
 metrics = clf.evaluate(data, split="test")
 model = marnet.wrap(net, texts=t, labels=y, num_classes=10, settings={"losses.guess": 5})
 loss = model.loss(images, texts, labels)
@@ -116,7 +116,8 @@ def test_the_block_of_calls_runs(products: Path, tmp_path: Path, monkeypatch: py
     assert {each.labels for each in names["many"]} == {names["one"].labels}
     assert {each.probabilities for each in names["many"]} == {names["one"].probabilities}
     assert np.shape(names["probabilities"]) == (2, 3)
-    assert len(names["encoded"]) == len(names["transformed"]) == 2
+    assert np.shape(names["encoded"])[0] == 2
+    assert tuple(names["transformed"].shape) == (3, 32, 32)
     assert names["metrics"].n == 9
     names["loss"].backward()
     names["model"].eval()
