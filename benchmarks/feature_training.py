@@ -21,7 +21,6 @@ from marnet.building import build_model
 from marnet.config import Config
 from marnet.data.dataset import SampleKey
 from marnet.data.sampling import EpochSampler
-from marnet.losses import training_loss
 from marnet.runs.directory import describe_environment
 from marnet.training import embed
 from marnet.training.features import open_features
@@ -46,8 +45,7 @@ def plain_step_seconds(config: Config, features: Path) -> float:
         first = number % (len(keys) // size) * size
         start = time.perf_counter()
         batch = train.__getitems__(keys[first : first + size])
-        outputs = model.training_outputs(batch.images, batch.texts)
-        loss = training_loss(outputs, batch.labels, batch.texts).total
+        loss = model.loss(batch.images, batch.texts, batch.labels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from marnet import make_config, training_loss
+from marnet import make_config
 from marnet.building import build_model
 from marnet.runs.directory import describe_environment
 
@@ -31,7 +31,7 @@ def make_step(method: str, backbone: str, size: int, batch: int, device: torch.d
     captions = [texts[i % 81] for i in range(batch)]
 
     def step() -> None:
-        loss = training_loss(model.training_outputs(images, captions), labels, captions).total
+        loss = model.loss(images, captions, labels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

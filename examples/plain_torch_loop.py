@@ -18,13 +18,12 @@ texts = [("ripe red tomato", "green lettuce leaf")[label] for label in labels]
 classifier = torchvision.models.resnet18(num_classes=1000)
 classifier.fc = torch.nn.Identity()  # your classifier without its last layer gives features (B, D)
 
-# Three lines make it a MARNet: this one, and the first two of the loop.
+# Two lines make it a MARNet: this one, and the first one of the loop.
 model = marnet.wrap(classifier, texts=texts, labels=labels, num_classes=2, image_size=32)
 
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for step in range(40):
-    outputs = model.training_outputs(images, texts)
-    loss = marnet.training_loss(outputs, labels, texts).total
+    loss = model.loss(images, texts, labels)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -22,7 +22,7 @@ from marnet.comparison.plan import (
 from marnet.config import Config, make_config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError, EncoderError
-from marnet.methods import list_methods
+from marnet.methods import list_methods, resolve
 
 BASE = {"data": {"source": "synthetic", "image_size": 32}, "training": {"epochs": 3}}
 
@@ -166,7 +166,7 @@ def test_values_and_sets_win_over_the_file(tmp_path: Path) -> None:
 
 def test_the_arm_image_only_is_not_changed_by_settings_of_other_methods() -> None:
     config = configure(comparison(), Arm.model_validate("image-only"), 0)
-    plain = make_config({**BASE, "method": "image-only"})
+    plain = resolve(make_config({**BASE, "method": "image-only"}))
     assert config == plain
 
 

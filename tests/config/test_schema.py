@@ -168,7 +168,7 @@ def test_a_wrong_type_or_word_is_refused() -> None:
         sets=("reconstruction.steps=2000",)
     )
     sentence = refusal(sets=("backbone.freeze=true", "training.probe_epochs=3"))
-    assert "so that training.probe_epochs (3) has nothing to end; leave one of them out" in sentence
+    assert "so `training.probe_epochs` (3) has no effect. Leave one of them out" in sentence
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), ".inf", "nan"])

@@ -163,7 +163,7 @@ def test_an_encoder_of_ones_own_trains_and_comes_back(trainable: bool, manifest_
 
 
 def test_a_run_that_only_reconstructs_tags_comes_back(manifest_file: Path, tmp_path: Path) -> None:
-    """Tags have no weights, and CDR keeps none for training alone: text.safetensors is empty."""
+    """Tags have no weights, and CDR keeps none for training alone."""
     config = settings(manifest_file, name="tags").model_dump()
     config.update(method="reconstruct", alignment={}, reconstruction={})
     run = fit(make_config(config), tmp_path / "run").path

@@ -75,7 +75,7 @@ def test_averaged_worked_by_hand() -> None:
     for features in ([torch.zeros(1, 6)] * 3, [normal(1, width) for width in WIDTHS]):
         torch.testing.assert_close(Averaged(WIDTHS, 3)(features, logits), torch.tensor([[1.0, 1.0, 1.0]]))
     assert list(Averaged(WIDTHS, 3).parameters()) == []
-    with pytest.raises(ValueError, match=r"Logits of 2 branches came to a fusion; needed those of 3\."):
+    with pytest.raises(ValueError, match=r"The fusion got the logits of 2 branches, but it was built for 3\."):
         Averaged(WIDTHS, 3)(logits[:2], logits[:2])
 
 

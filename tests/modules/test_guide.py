@@ -1,4 +1,4 @@
-"""What guides the reconstruction: the image's features, or a linear guess of the semantics."""
+"""What guides the reconstruction: the image's features, or a linear prediction of the semantics."""
 
 import pytest
 import torch
@@ -18,9 +18,9 @@ def trained(kind: str, *, noise: float) -> ImageGuide:
     return guide
 
 
-def test_a_guess_is_linear_and_starts_at_zero() -> None:
-    assert torch.equal(ImageGuide("guess", 6, 4, noise=0.5).eval()(X_V), torch.zeros(5, 4))
-    guide = trained("guess", noise=0.5)
+def test_a_linear_prediction_is_linear_and_starts_at_zero() -> None:
+    assert torch.equal(ImageGuide("linear", 6, 4, noise=0.5).eval()(X_V), torch.zeros(5, 4))
+    guide = trained("linear", noise=0.5)
     assert guide.width == 4
     by_hand = torch.tensor([[(w @ x + b).item() for w, b in zip(*guide.parameters(), strict=True)] for x in X_V])
     torch.testing.assert_close(guide(X_V), by_hand)
@@ -30,10 +30,10 @@ def test_features_are_their_layer_norm() -> None:
     guide = ImageGuide("features", 6, 4, noise=0.5)
     assert guide.width == 6
     torch.testing.assert_close(guide(X_V), functional.layer_norm(X_V, (6,)))
-    assert guide.for_training(X_V).guess is None
+    assert guide.for_training(X_V).linear_prediction is None
 
 
-@pytest.mark.parametrize("kind", ["guess", "features"])
+@pytest.mark.parametrize("kind", ["linear", "features"])
 def test_noise_has_the_given_spread_in_training_alone(kind: str) -> None:
     guide = trained(kind, noise=0.5).train()
     x_v = X_V[:1].expand(4000, 6)
@@ -44,16 +44,16 @@ def test_noise_has_the_given_spread_in_training_alone(kind: str) -> None:
     assert torch.equal(trained(kind, noise=0.0).train().for_training(X_V).condition, guide(X_V))
 
 
-def test_only_the_guess_itself_learns_in_training() -> None:
+def test_only_the_linear_prediction_itself_learns_in_training() -> None:
     def learns(tensor: Tensor) -> bool:
         return tensor.requires_grad
 
-    condition, guess = trained("guess", noise=0.5).for_training(X_V)
-    assert (learns(condition), learns(guess)) == (False, True)
+    condition, linear = trained("linear", noise=0.5).for_training(X_V)
+    assert (learns(condition), learns(linear)) == (False, True)
     assert learns(trained("features", noise=0.5).for_training(X_V).condition)
-    assert learns(trained("guess", noise=0.5)(X_V))  # at prediction, what is asked of x_CDR reaches it
+    assert learns(trained("linear", noise=0.5)(X_V))  # at prediction, what is asked of x_CDR reaches it
 
 
 def test_an_unknown_guide_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"guide is 'image'; needed one of guess, features\."):
+    with pytest.raises(ValueError, match=r"guide is 'image', but it must be one of linear, features\."):
         ImageGuide("image", 6, 4, noise=0.0)

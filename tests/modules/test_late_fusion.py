@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from marnet.modules.late_fusion import LateFusion
+from marnet.modules.late_fusion import LateFusion, LateFusionOutput, LateFusionText
 
 X_V = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 X_S = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
@@ -11,14 +12,29 @@ ROWS = torch.tensor([0, 2, 3, 5, 7])
 WITHOUT = [1, 4, 6]
 
 
-def make(text_dropout: float = 0.0) -> LateFusion:
+class Both(nn.Module):
+    """The fusion that predicts and the text network of training."""
+
+    def __init__(self, text_dropout: float) -> None:
+        super().__init__()
+        self.text = LateFusionText(4, 3, width=10, text_dropout=text_dropout)
+        self.fusion = LateFusion([6], 3, width=10)
+
+    def forward(self, features: list[Tensor], logits: list[Tensor]) -> Tensor:
+        return self.fusion(features, logits)
+
+    def with_text(self, features: list[Tensor], x_s: Tensor, rows: Tensor) -> LateFusionOutput:
+        return self.text(self.fusion, features, x_s, rows)
+
+
+def make(text_dropout: float = 0.0) -> Both:
     torch.manual_seed(2)
-    module = LateFusion([6], 4, 3, width=10, text_dropout=text_dropout)
-    torch.nn.init.normal_(module.no_text)
+    module = Both(text_dropout)
+    torch.nn.init.normal_(module.fusion.no_text)
     return module
 
 
-def test_rows_without_text_are_judged_as_at_prediction() -> None:
+def test_rows_without_text_are_scored_as_at_prediction() -> None:
     module = make().train()
     found, blank = module.with_text([X_V], X_S, ROWS), module([X_V], [])
     assert found.logits.shape == blank.shape == (8, 3)
@@ -54,6 +70,6 @@ def test_a_batch_without_text_teaches_what_it_can() -> None:
 
 
 def test_several_branches_are_read() -> None:
-    module = LateFusion([6, 2], 4, 3, width=10).eval()
+    module = LateFusion([6, 2], 3, width=10).eval()
     extra = torch.randn(8, 2)
     assert not torch.allclose(module([X_V, extra], []), module([X_V, extra + torch.tensor([1.0, -1.0])], []))

@@ -17,7 +17,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-both_guides = pytest.mark.parametrize("guide", ["features", "guess"])
+both_guides = pytest.mark.parametrize("guide", ["features", "linear"])
 
 
 def perturbed(
@@ -44,6 +44,7 @@ def perturbed(
         guidance_scale=guidance_scale,
         condition_dropout=condition_dropout,
         condition_noise=condition_noise,
+        correction=1.0,
     )
     with torch.no_grad():
         for parameter in module.parameters():
@@ -52,17 +53,17 @@ def perturbed(
 
 
 def condition_by_hand(module: CrossModalDiffusionReconstruction, row: Tensor) -> Tensor:
-    """The condition `(1, D_c)` of one image `(D_v,)`: its layer norm, or the linear guess."""
+    """The condition `(1, D_c)` of one image `(D_v,)`: its layer norm, or the linear prediction."""
     weight, bias = module.guide.map.weight, module.guide.map.bias
-    if module.guide.guesses:
+    if module.guide.is_linear:
         return (weight @ row + bias)[None]
     return ((row - row.mean()) / torch.sqrt(row.var(correction=0) + 1e-5) * weight + bias)[None]
 
 
 def output_by_hand(module: CrossModalDiffusionReconstruction, x_t: Tensor, t: Tensor, row: Tensor) -> Tensor:
-    """The output `(d_0,)` for one image: a guess of x_0 is corrected where x_0 is predicted."""
+    """The output `(d_0,)` for one image: a linear of x_0 is corrected where x_0 is predicted."""
     condition = condition_by_hand(module, row)
-    corrected = module.guide.guesses and module.prediction == "x0"
+    corrected = module.guide.is_linear and module.prediction == "x0"
     return module.denoiser(x_t[None], t, condition)[0] + (condition[0] if corrected else 0)
 
 
@@ -84,38 +85,44 @@ def test_the_denoiser_sees_state_time_and_image() -> None:
 
 @both_guides
 def test_zero_start_reconstructs_the_mean(guide: Guide) -> None:
-    """Before training x_CDR is 0, the mean of the centred semantics, whatever the image; so is the guess."""
+    """Before training x_CDR is 0, the mean of the centred semantics, whatever the image; so is the linear."""
     module = CrossModalDiffusionReconstruction(6, 4, guide=guide, hidden=16)
     assert torch.equal(module.sample(normal(5, 6)), torch.zeros(5, 4))
     found = module(normal(5, 6), normal(5, 4, seed=1))
-    assert found.guess is None if guide == "features" else torch.equal(found.guess, torch.zeros(5, 4))
+    assert (
+        found.linear_prediction is None
+        if guide == "features"
+        else torch.equal(found.linear_prediction, torch.zeros(5, 4))
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_an_untrained_denoiser_leaves_the_guess_as_it_is(sampler: Sampler, steps: int) -> None:
-    module = CrossModalDiffusionReconstruction(6, 4, guide="guess", hidden=16, sampler=sampler, steps=steps)
+def test_an_untrained_denoiser_leaves_the_linear_prediction_as_it_is(sampler: Sampler, steps: int) -> None:
+    module = CrossModalDiffusionReconstruction(
+        6, 4, guide="linear", hidden=16, sampler=sampler, steps=steps, correction=1.0
+    )
     torch.nn.init.normal_(module.guide.map.weight, std=0.3)
     torch.nn.init.normal_(module.guide.map.bias, std=0.3)
     x_v = normal(5, 6)
-    guess = x_v @ module.guide.map.weight.T + module.guide.map.bias
-    assert guess.abs().max() < module.bound
-    torch.testing.assert_close(module.sample(x_v, normal(5, 4, seed=3)), guess)
+    linear = x_v @ module.guide.map.weight.T + module.guide.map.bias
+    assert linear.abs().max() < module.bound
+    torch.testing.assert_close(module.sample(x_v, normal(5, 4, seed=3)), linear)
     found = module.eval()(x_v, normal(5, 4, seed=1))
-    torch.testing.assert_close(found.guess, guess)
-    torch.testing.assert_close(found.prediction, guess)
+    torch.testing.assert_close(found.linear_prediction, linear)
+    torch.testing.assert_close(found.prediction, linear)
 
 
-def test_the_guess_is_judged_without_noise_and_without_dropping() -> None:
-    module = perturbed(guide="guess", condition_noise=2.0, condition_dropout=0.9).train()
+def test_the_linear_prediction_is_judged_without_noise_and_without_dropping() -> None:
+    module = perturbed(guide="linear", condition_noise=2.0, condition_dropout=0.9).train()
     x_v = normal(5, 6)
-    torch.testing.assert_close(module(x_v, normal(5, 4, seed=1)).guess, module.guide(x_v))
+    torch.testing.assert_close(module(x_v, normal(5, 4, seed=1)).linear_prediction, module.guide(x_v))
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "epsilon"])
-def test_what_each_loss_teaches_under_a_guess(prediction: Parametrisation) -> None:
-    """Denoising teaches the denoiser alone; the guess's own loss, and what is asked of x_CDR, reach the image."""
-    module = perturbed(guide="guess", prediction=prediction, condition_dropout=0.5).train()
+def test_what_each_loss_teaches_under_a_linear_guide(prediction: Parametrisation) -> None:
+    """Denoising teaches the denoiser alone; the linear's own loss, and what is asked of x_CDR, reach the image."""
+    module = perturbed(guide="linear", prediction=prediction, condition_dropout=0.5).train()
     x_v, x0 = normal(64, 6).requires_grad_(), normal(64, 4, seed=1)
     found = module(x_v, x0)
     (found.prediction - found.target).square().mean().backward(retain_graph=True)
@@ -124,7 +131,7 @@ def test_what_each_loss_teaches_under_a_guess(prediction: Parametrisation) -> No
     assert module.no_image.grad.abs().sum() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.denoiser.parameters())
     module.zero_grad()
-    (found.guess - found.x0).square().mean().backward()
+    (found.linear_prediction - found.x0).square().mean().backward()
     assert (x_v.grad.abs().sum(1) > 0).all()
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.guide.parameters())
     assert all(parameter.grad is None for parameter in module.denoiser.parameters())
@@ -135,9 +142,9 @@ def test_what_each_loss_teaches_under_a_guess(prediction: Parametrisation) -> No
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.guide.parameters())
 
 
-def test_what_is_asked_of_x_cdr_reaches_a_guess_past_the_denoiser() -> None:
-    """In one step x_CDR is guess + denoiser(guess); its derivative by the guess is that of the first summand alone."""
-    module = perturbed(guide="guess", steps=1)
+def test_what_is_asked_of_x_cdr_reaches_a_linear_prediction_past_the_denoiser() -> None:
+    """In one step x_CDR is l + denoiser(l); its derivative by l is that of the first summand alone."""
+    module = perturbed(guide="linear", steps=1)
     x_v = normal(5, 6).requires_grad_()
     weights = normal(5, 4, seed=5)
     (found,) = torch.autograd.grad((weights * module.sample(x_v)).sum(), x_v)
@@ -145,11 +152,11 @@ def test_what_is_asked_of_x_cdr_reaches_a_guess_past_the_denoiser() -> None:
 
 
 def test_no_semantics_lie_beyond_the_bound() -> None:
-    space, module = SemanticSpace(5, dimensions=3), CrossModalDiffusionReconstruction(6, 3, guide="guess", hidden=8)
+    space, module = SemanticSpace(5, dimensions=3), CrossModalDiffusionReconstruction(6, 3, guide="linear", hidden=8)
     x_s = normal(9, 5)
     space.fit(x_s)
     found = module(normal(9, 6), space(x_s))
-    assert found.x0.shape == found.guess.shape == module.sample(normal(9, 6)).shape == (9, 3)
+    assert found.x0.shape == found.linear_prediction.shape == module.sample(normal(9, 6)).shape == (9, 3)
     assert found.x0.abs().max() <= module.bound == 2 * math.sqrt(3)
 
 
@@ -186,8 +193,8 @@ def test_gradient_flows_from_the_training_task_to_the_image(guide: Guide) -> Non
     x_v = normal(5, 6).requires_grad_()
     output = module(x_v, normal(5, 4, seed=1))
     loss = (output.prediction - output.target).pow(2).sum()
-    if output.guess is not None:
-        loss = loss + (output.guess - output.x0).pow(2).sum()
+    if output.linear_prediction is not None:
+        loss = loss + (output.linear_prediction - output.x0).pow(2).sum()
     (to_image,) = torch.autograd.grad(loss, x_v)
     assert to_image.abs().sum() > 0
 
@@ -196,7 +203,7 @@ def test_gradient_flows_from_the_training_task_to_the_image(guide: Guide) -> Non
 def test_a_batch_without_texts_gives_an_empty_task(guide: Guide) -> None:
     output = perturbed(guide=guide).train()(torch.zeros(0, 6), torch.zeros(0, 4))
     assert output.prediction.shape == output.target.shape == (0, 4)
-    assert output.guess is None if guide == "features" else output.guess.shape == (0, 4)
+    assert output.linear_prediction is None if guide == "features" else output.linear_prediction.shape == (0, 4)
 
 
 @both_guides
@@ -208,7 +215,7 @@ def test_the_share_of_dropped_conditions(dropout: float, guide: Guide) -> None:
     module.eval()
     with_image = module(x_v, x0, t=t, noise=noise).prediction
     x_t = math.sqrt(module.alpha_bar[20]) * x0 + math.sqrt(1 - module.alpha_bar[20]) * noise
-    without = module.denoiser(x_t, t, module.no_image.expand(n, -1)) + (module.no_image if guide == "guess" else 0)
+    without = module.denoiser(x_t, t, module.no_image.expand(n, -1)) + (module.no_image if guide == "linear" else 0)
     module.train()
     torch.manual_seed(0)
     found = module(x_v, x0, t=t, noise=noise).prediction
@@ -337,13 +344,13 @@ def test_the_number_of_steps_may_be_given_a_call(guide: Guide) -> None:
 
 def test_unknown_options_are_refused_before_training() -> None:
     known_options = {
-        "guide": "guess, features",
+        "guide": "linear, features",
         "schedule": "cosine, linear",
         "prediction": "x0, v, epsilon",
         "sampler": "ddim, ddpm",
     }
     for name, known in known_options.items():
-        with pytest.raises(ValueError, match=rf"{name} is 'other'; needed one of {known}\."):
+        with pytest.raises(ValueError, match=rf"{name} is 'other', but it must be one of {known}\."):
             CrossModalDiffusionReconstruction(6, 4, hidden=8, **{name: "other"})
     with pytest.raises(ValueError, match=r"steps is 4; needed 1 to timesteps = 3\."):
         CrossModalDiffusionReconstruction(6, 4, hidden=8, timesteps=3, steps=4)
@@ -359,7 +366,7 @@ def test_guidance_is_the_formula(scale: float, guide: Guide) -> None:
     t = torch.full((5,), 49)
     conditional = torch.stack([output_by_hand(module, noise[i], t[i : i + 1], x_v[i]) for i in range(5)])
     unconditional = module.denoiser(noise, t, module.no_image.expand(5, -1))
-    if guide == "guess":
+    if guide == "linear":
         unconditional = unconditional + module.no_image
     expected = unconditional + scale * (conditional - unconditional)
     torch.testing.assert_close(module.sample(x_v, noise), expected, rtol=1e-4, atol=1e-5)
@@ -374,21 +381,21 @@ def test_gradient_flows_from_the_reconstruction_to_the_image(guide: Guide) -> No
         x_v = normal(5, 6).requires_grad_()
         module.sample(x_v).square().sum().backward()
         assert x_v.grad.abs().sum() > 0
-        # Past a guess the reverse process is spared the backward pass: the denoiser learns from its own loss.
-        learning = module.guide.parameters() if guide == "guess" else module.parameters()
+        # Past a linear the reverse process is spared the backward pass: the denoiser learns from its own loss.
+        learning = module.guide.parameters() if guide == "linear" else module.parameters()
         assert all(parameter.grad is not None for parameter in learning)
-        assert all(parameter.grad is None for parameter in module.denoiser.parameters()) is (guide == "guess")
+        assert all(parameter.grad is None for parameter in module.denoiser.parameters()) is (guide == "linear")
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_the_correction_is_the_share_of_the_way_from_the_guess_to_the_denoised(sampler: str) -> None:
-    whole = perturbed(guide="guess", sampler=sampler)
-    part = perturbed(guide="guess", sampler=sampler)  # the same weights
+def test_the_correction_is_the_share_of_the_way_from_the_linear_prediction_to_the_denoised(sampler: str) -> None:
+    whole = perturbed(guide="linear", sampler=sampler)
+    part = perturbed(guide="linear", sampler=sampler)  # the same weights
     part.guide.correction = 0.25
     x_v = normal(5, 6)
-    guess, denoised = whole.guide(x_v), whole.sample(x_v)
-    torch.testing.assert_close(part.sample(x_v), guess + 0.25 * (denoised - guess), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(guess, denoised)
+    linear, denoised = whole.guide(x_v), whole.sample(x_v)
+    torch.testing.assert_close(part.sample(x_v), linear + 0.25 * (denoised - linear), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(linear, denoised)
 
 
 @both_guides
@@ -446,14 +453,14 @@ def test_it_learns_a_mapping_from_images_to_semantics(
 
     assert agreement() < 0.5
     optimiser = torch.optim.AdamW(module.parameters(), lr=0.01, weight_decay=0.0)
-    updates = 600 if (prediction, guide) == ("epsilon", "guess") else 200  # the condition is itself being learned
+    updates = 600 if (prediction, guide) == ("epsilon", "linear") else 200  # the condition is itself being learned
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
     rows = torch.arange(8).repeat(8)
     for _ in range(updates):
         output = module(x_v[rows], x0[rows])
         loss = functional.mse_loss(output.prediction, output.target)
-        if output.guess is not None:
-            loss = loss + functional.mse_loss(output.guess, output.x0)
+        if output.linear_prediction is not None:
+            loss = loss + functional.mse_loss(output.linear_prediction, output.x0)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

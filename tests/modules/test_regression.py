@@ -11,7 +11,7 @@ X_V = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 X_0 = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 
 
-both_guides = pytest.mark.parametrize("guide", ["features", "guess"])
+both_guides = pytest.mark.parametrize("guide", ["features", "linear"])
 
 
 @both_guides
@@ -29,9 +29,9 @@ def test_it_is_as_large_as_the_diffusion(visual: int, semantic: int, hidden: int
 
 def test_the_number_of_parameters_worked_by_hand() -> None:
     # norm 2*6; inlet 6*3+3; two blocks of 2*(3*3+3); outlet 3*4+4
-    assert count_parameters(SemanticRegression(6, 4, hidden=3, depth=2)) == 12 + 21 + 48 + 16
-    # of the guess: 6*4+4 in place of the norm, and the inlet 4*3+3
-    assert count_parameters(SemanticRegression(6, 4, guide="guess", hidden=3, depth=2)) == 28 + 15 + 48 + 16
+    assert count_parameters(SemanticRegression(6, 4, guide="features", hidden=3, depth=2)) == 12 + 21 + 48 + 16
+    # of the linear: 6*4+4 in place of the norm, and the inlet 4*3+3
+    assert count_parameters(SemanticRegression(6, 4, guide="linear", hidden=3, depth=2)) == 28 + 15 + 48 + 16
 
 
 def test_finding_the_width_draws_no_random_number() -> None:
@@ -47,7 +47,7 @@ def test_its_target_is_that_of_the_diffusion() -> None:
 
 
 def test_it_starts_as_the_mean_and_is_a_function_of_the_image() -> None:
-    module = SemanticRegression(6, 4).eval()
+    module = SemanticRegression(6, 4, correction=1.0).eval()
     assert module.sample(X_V).abs().sum() == 0
     torch.nn.init.normal_(module.outlet.weight)
     first = module.sample(X_V)
@@ -57,22 +57,22 @@ def test_it_starts_as_the_mean_and_is_a_function_of_the_image() -> None:
     torch.testing.assert_close(module.sample(X_V[2:4]), first[2:4])
 
 
-def test_an_untrained_network_leaves_the_guess_as_it_is() -> None:
-    module = SemanticRegression(6, 4, guide="guess").eval()
+def test_an_untrained_network_leaves_the_linear_prediction_as_it_is() -> None:
+    module = SemanticRegression(6, 4, guide="linear").eval()
     assert torch.equal(module.sample(X_V), torch.zeros(5, 4))
     torch.nn.init.normal_(module.guide.map.weight)
     torch.nn.init.normal_(module.guide.map.bias)
-    guess = X_V @ module.guide.map.weight.T + module.guide.map.bias
-    torch.testing.assert_close(module.sample(X_V), guess)
-    torch.testing.assert_close(module(X_V, X_0).guess, guess)
-    torch.testing.assert_close(module(X_V, X_0).prediction, guess)
-    assert SemanticRegression(6, 4)(X_V, X_0).guess is None
+    linear = X_V @ module.guide.map.weight.T + module.guide.map.bias
+    torch.testing.assert_close(module.sample(X_V), linear)
+    torch.testing.assert_close(module(X_V, X_0).linear_prediction, linear)
+    torch.testing.assert_close(module(X_V, X_0).prediction, linear)
+    assert SemanticRegression(6, 4, guide="features")(X_V, X_0).linear_prediction is None
 
 
-def test_what_each_loss_teaches_under_a_guess() -> None:
-    """Regression teaches the network alone; the guess's own loss, and what is asked of x_CDR, reach the image."""
+def test_what_each_loss_teaches_under_a_linear_guide() -> None:
+    """Regression teaches the network alone; the linear's own loss, and what is asked of x_CDR, reach the image."""
     torch.manual_seed(0)
-    module = SemanticRegression(6, 4, guide="guess", hidden=8).train()
+    module = SemanticRegression(6, 4, guide="linear", hidden=8).train()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     x_v = X_V.clone().requires_grad_()
@@ -81,7 +81,7 @@ def test_what_each_loss_teaches_under_a_guess() -> None:
     assert x_v.grad is None
     assert {name for name, p in module.named_parameters() if p.grad is None} == {"guide.map.weight", "guide.map.bias"}
     module.zero_grad()
-    (found.guess - found.x0).square().mean().backward()
+    (found.linear_prediction - found.x0).square().mean().backward()
     assert (x_v.grad.abs().sum(1) > 0).all()
     assert {name for name, p in module.named_parameters() if p.grad is not None} == {
         "guide.map.weight",
@@ -93,7 +93,7 @@ def test_what_each_loss_teaches_under_a_guess() -> None:
 
 
 def test_an_unknown_guide_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"guide is 'image'; needed one of guess, features\."):
+    with pytest.raises(ValueError, match=r"guide is 'image', but it must be one of linear, features\."):
         SemanticRegression(6, 4, guide="image")
 
 
@@ -103,7 +103,7 @@ def test_only_training_puts_noise_on_the_image(guide: Guide) -> None:
     torch.nn.init.normal_(module.outlet.weight)
     assert not torch.allclose(module(X_V, X_0).prediction, module(X_V, X_0).prediction)
     assert torch.equal(module.sample(X_V), module.sample(X_V))
-    quiet = SemanticRegression(6, 4, guide=guide, condition_noise=0.0).train()
+    quiet = SemanticRegression(6, 4, guide=guide, condition_noise=0.0, correction=1.0).train()
     torch.nn.init.normal_(quiet.outlet.weight)
     assert torch.equal(quiet(X_V, X_0).prediction, quiet.sample(X_V))
 
@@ -112,7 +112,7 @@ def test_it_learns_a_map_that_is_not_linear() -> None:
     torch.manual_seed(0)
     x_v = torch.randn(256, 6)
     x0 = torch.stack([x_v[:, 0] * x_v[:, 1], x_v[:, 2].abs(), x_v[:, 3].sin(), torch.ones(256)], dim=-1)
-    module = SemanticRegression(6, 4, hidden=64, condition_noise=0.0)
+    module = SemanticRegression(6, 4, guide="features", hidden=64, condition_noise=0.0)
     optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
     first = last = 0.0
     for step in range(300):
@@ -130,11 +130,13 @@ def test_it_mends_what_a_linear_guess_gets_wrong() -> None:
     torch.manual_seed(0)
     x_v = torch.randn(256, 6)
     x0 = (3 * x_v[:, :4]).tanh()
-    module = SemanticRegression(6, 4, guide="guess", hidden=64, condition_noise=0.0)
+    module = SemanticRegression(6, 4, guide="linear", hidden=64, condition_noise=0.0)
     optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
     for _ in range(500):
         found = module(x_v, x0)
-        errors = [torch.nn.functional.mse_loss(part, found.target) for part in (found.guess, found.prediction)]
+        errors = [
+            torch.nn.functional.mse_loss(part, found.target) for part in (found.linear_prediction, found.prediction)
+        ]
         optimiser.zero_grad()
         sum(errors).backward()
         optimiser.step()

@@ -128,7 +128,7 @@ def test_before_centring_every_text_has_the_same_length(dimensions: int | None) 
     x_s = normal(50, 5) + 1
     space = fitted(x_s, dimensions)
     assert space.width == (3 if dimensions == 3 else 5)
-    assert space.semantic_width == 5
+    assert space.text_width == 5
     lengths = (space(x_s) + space.centre).norm(dim=1)
     torch.testing.assert_close(lengths, torch.full((50,), math.sqrt(space.width)))
     torch.testing.assert_close(space(x_s).mean(0), torch.zeros(space.width), atol=1e-5, rtol=0)

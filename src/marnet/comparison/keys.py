@@ -5,14 +5,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from marnet.comparison.records import Placebo, RunRecord
-from marnet.config import Config
+from marnet.config import Config, TextConfig
 from marnet.config.legacy import upgrade_settings
 from marnet.config.nested import flatten
 from marnet.errors import MarnetError
-from marnet.methods import find_method
+from marnet.methods import FULL, find_method
 
 # Settings that do not change what a run learns; and the source, for which the digest of its rows stands.
 _WITHOUT_EFFECT = ("data.source", "data.cache", "data.workers", "training.devices")
@@ -30,10 +28,10 @@ def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     upgraded = upgrade_settings(settings)
     flat = {name: value for name, value in flatten(upgraded).items() if name not in _WITHOUT_EFFECT}
     try:
-        config = Config.model_validate(upgraded)
-        read = find_method(config.method).settings(config)
-    except (MarnetError, ValidationError):
+        method = find_method(str(upgraded.get("method", FULL)))
+    except MarnetError:
         return flat
+    read = method.settings(Config(text=TextConfig(trainable=bool(flat.get("text.trainable")))))
     names = {name for name in read if not name.endswith(".")}
     sections = tuple(name for name in read if name.endswith("."))
     return {name: value for name, value in flat.items() if name in names or name.startswith(sections)}

@@ -44,7 +44,7 @@ def save(model: MARNet, folder: Path | str, *, spec: ImageSpec | None = None, ov
     """
     folder = Path(folder)
     if model.settings is None:
-        raise ConfigError("The model does not say how it was built. Build it with marnet.wrap or marnet.build_model.")
+        raise ConfigError("The model does not say how it was built. Build it with marnet.wrap.")
     check_run_directory(folder, overwrite=overwrite)
     config = Config.model_validate(model.settings)
     classes = model.classes or tuple(str(number) for number in range(model.num_classes))
