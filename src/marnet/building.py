@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from marnet.cache import cache_directory
 from marnet.config import Config, make_config
 from marnet.config.nested import merge_settings, unflatten
-from marnet.encoders.text import TextOptions, build_text_encoder, has_text
+from marnet.encoders.text import TextEncoder, TextOptions, build_text_encoder, has_text
 from marnet.encoders.visual import Backbone, adapt_backbone, feature_width, make_backbone
 from marnet.errors import ConfigError
 from marnet.losses import Objective
@@ -80,7 +80,7 @@ def build_model(
                 f"Method {config.method!r} learns from text, but there are no training texts. Pass texts."
             )
         text = _build_text_encoder(method, config, texts)
-        text_width = int(text.width)  # type: ignore[arg-type]
+        text_width = text.width
     semantics = None
     if method.needs_semantics(config):
         semantics = SemanticSpace(text_width or 0, dimensions=config.semantics.dimensions)  # one for EMA and CDR
@@ -162,7 +162,7 @@ def wrap(
     return model
 
 
-def _build_text_encoder(method: Method, config: Config, texts: Sequence[str]) -> nn.Module:
+def _build_text_encoder(method: Method, config: Config, texts: Sequence[str]) -> TextEncoder:
     section, choice = config.text, method.text_encoder(config)
     options = TextOptions(
         trainable=choice.trainable,

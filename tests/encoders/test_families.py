@@ -16,8 +16,16 @@ import marnet
 from marnet import Backbone, MARNet, fit, make_config
 from marnet.cli.app import main
 from marnet.encoders.hf_backbones import HFBackbone
-from marnet.encoders.torchvision_backbones import _FAMILIES as TORCHVISION_FAMILIES
-from marnet.encoders.visual import adapt_backbone, feature_width, make_backbone
+from marnet.encoders.torchvision_backbones import _ARCHITECTURES
+from marnet.encoders.visual import (
+    FAMILIES,
+    adapt_backbone,
+    feature_width,
+    list_backbones,
+    make_backbone,
+    rebuild_backbone,
+    save_architecture,
+)
 from marnet.errors import EncoderError
 
 ARCHITECTURES = {
@@ -228,7 +236,7 @@ def test_train_and_predict(name: str, request: pytest.FixtureRequest, manifest_f
 
 def test_torchvision_knows_all_its_families() -> None:
     homes = {models.get_model_builder(name).__module__.rpartition(".")[2] for name in models.list_models(module=models)}
-    assert homes == TORCHVISION_FAMILIES.keys()
+    assert homes == _ARCHITECTURES.keys()
 
 
 def test_the_input_comes_from_the_backbones_own_configuration(hf_models: Path) -> None:
@@ -273,7 +281,7 @@ def test_local_weights_fit_or_the_file_is_named(tmp_path: Path) -> None:
     assert refusal("torchvision:resnet18", weights=tmp_path / "whole.pth").startswith(
         f"The weights file {tmp_path / 'whole.pth'} does not fit torchvision:resnet18: it has no values for "
     )
-    assert "does not exist. Check backbone.weights." in refusal("torchvision:resnet18", weights=tmp_path / "none.pth")
+    assert "does not exist. Check `backbone.weights`." in refusal("torchvision:resnet18", weights=tmp_path / "none.pth")
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     assert "cannot be read (" in refusal("module:tiny_nets.make_net", weights=tmp_path / "bad.safetensors")
 
@@ -289,15 +297,17 @@ def test_a_vision_transformer_takes_weights_of_another_size(tmp_path: Path) -> N
 
 def test_what_is_wrong_with_a_name_is_said(hf_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "torchvision has no image classifier 'resnet81'. Did you mean 'resnet18'" in refusal("torchvision:resnet81")
-    assert refusal("module:tiny_nets").startswith("module:tiny_nets is not an import path; needed module:PACKAGE.NAME")
+    assert refusal("module:tiny_nets") == (
+        "The backbone module:tiny_nets is not an import path. Expected module:PACKAGE.NAME, such as module:nets.make."
+    )
     assert "PYTHONPATH=." in refusal("module:no_such_package.net")
-    assert "The module tiny_nets has no 'make_nte'. Did you mean 'make_net'" in refusal("module:tiny_nets.make_nte")
-    assert "failed when called without arguments: TypeError" in refusal("module:tiny_nets.needs_width")
-    assert "returned a list; needed a torch.nn.Module" in refusal("module:tiny_nets.make_list")
-    assert "is a int; needed a torch.nn.Module" in refusal("module:tiny_nets.number")
+    assert "module:tiny_nets.make_nte does not exist: the module tiny_nets has no 'make_nte'. Did you mean 'make_net'" in refusal("module:tiny_nets.make_nte")
+    assert "failed when called without arguments (TypeError" in refusal("module:tiny_nets.needs_width")
+    assert "returned a list. Expected a torch.nn.Module" in refusal("module:tiny_nets.make_list")
+    assert "is a int. Expected a torch.nn.Module" in refusal("module:tiny_nets.number")
     assert "no published weights for module:tiny_nets.net" in refusal("module:tiny_nets.net", pretrained=True)
     (tmp_path / "empty").mkdir()
-    assert "holds no config.json; needed a model saved by save_pretrained" in refusal(f"hf:{tmp_path / 'empty'}")
+    assert "holds no config.json. Expected a model saved by save_pretrained" in refusal(f"hf:{tmp_path / 'empty'}")
 
 
 def test_offline_it_is_said_where_was_looked_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -305,9 +315,9 @@ def test_offline_it_is_said_where_was_looked_and_how_to_go_on(monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     message = refusal("hf:nobody/nothing")
     for part in (f"there is no folder {Path('nobody/nothing').absolute()}", huggingface_hub.constants.HF_HUB_CACHE,
-                 "run once with a network", "--backbone=hf:FOLDER"):  # fmt: skip
+                 "run once with a network", "`backbone.name=hf:FOLDER`"):  # fmt: skip
         assert part in message
-    assert "that is no repository name" in refusal("hf:/no/such/folder")
+    assert "the name is not a repository" in refusal("hf:/no/such/folder")
 
     def no_network(*_: Any, **__: Any) -> None:
         raise OSError("no network")
@@ -315,7 +325,7 @@ def test_offline_it_is_said_where_was_looked_and_how_to_go_on(monkeypatch: pytes
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     message = refusal("torchvision:squeezenet1_1", pretrained=True)
-    for part in (torch.hub.get_dir(), "squeezenet1_1-", "backbone.weights=FILE", "leave --pretrained out"):
+    for part in (torch.hub.get_dir(), "squeezenet1_1-", "`backbone.weights=FILE`", "`backbone.pretrained=false`"):
         assert part in message
 
 
@@ -401,7 +411,7 @@ def test_gradient_checkpointing_changes_no_gradient(name: str, request: pytest.F
 def test_a_backbone_without_gradient_checkpointing_is_refused() -> None:
     net = make_backbone("module:tiny_nets.make_net").module
     with pytest.raises(
-        EncoderError, match=r"Sequential knows no gradient checkpointing\. Needed .* Leave backbone\.grad"
+        EncoderError, match=r"Sequential has no gradient checkpointing\. It takes .* Set `backbone\.grad"
     ):
         adapt_backbone(net, checkpointing=True)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from marnet import Config, fit, make_config
 from marnet.encoders import hf_text
 from marnet.encoders.hf_text import FrozenHFText, HFTextEncoder, load_hf_text
-from marnet.encoders.text import ImportedText, TextOptions, build_text_encoder
+from marnet.encoders.imported_text import ImportedText
+from marnet.encoders.text import TextOptions, build_text_encoder
 from marnet.errors import EncoderError
 from marnet.runs.weights import load_run
 
@@ -221,16 +222,16 @@ def refusal(name: str, **options: Any) -> str:
 
 def test_what_is_wrong_with_a_name_is_said(manifest_file: Path, tmp_path: Path, small: Path) -> None:
     assert refusal("tgas") == (
-        "Text encoder 'tgas' is not known; needed bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME. "
+        "Text encoder 'tgas' is not known. Expected bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME. "
         "Did you mean 'tags'?"
     )
-    assert "needed hf:NAME" in refusal("hf")
-    assert "needed bow alone" in refusal("bow:3")
-    assert "whose width is None; needed a torch.nn.Module" in refusal("module:torch.nn.Identity")
+    assert "Expected hf:NAME" in refusal("hf")
+    assert "Expected bow alone" in refusal("bow:3")
+    assert "whose width is None. Expected a torch.nn.Module" in refusal("module:torch.nn.Identity")
     wrong = build_text_encoder("module:tiny_texts.Wrong", ["red"], TextOptions(trainable=True))
-    with pytest.raises(EncoderError, match=r"returned \(1, 3\); needed \(1, 4\)"):
+    with pytest.raises(EncoderError, match=r"returned \(1, 3\) for 1 texts\. Expected a tensor \(1, 4\)"):
         wrong(["red"])
-    assert "Text pooling 'max' is not known; needed mean or cls." in refusal(
+    assert "Text pooling 'max' is not known. Expected mean or cls." in refusal(
         f"hf:{small}", pooling="max", trainable=True
     )
     with pytest.raises(EncoderError, match="Text encoder 'bwo' is not known"):
@@ -245,7 +246,7 @@ def test_a_missing_model_and_a_missing_package(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     message = refusal("hf:nobody/nothing")
     assert "hf:nobody/nothing was not found: there is no folder" in message
-    assert message.endswith("or name a folder with the model with --set text.name=hf:FOLDER.")
+    assert message.endswith("or name a folder with the model: `text.name=hf:FOLDER`.")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'marnet[hf]'" in refusal("hf:nobody/nothing")
 
@@ -255,4 +256,4 @@ def test_a_folder_without_a_tokenizer_is_refused(small: Path, tmp_path: Path) ->
         (tmp_path / "half").mkdir(exist_ok=True)
         (tmp_path / "half" / name).write_bytes((small / name).read_bytes())
     message = refusal(f"hf:{tmp_path / 'half'}", trainable=True)
-    assert "knows no words; needed the tokenizer's own files" in message
+    assert "knows no words. Its own files, such as tokenizer.json," in message

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from marnet.encoders.random_text import RandomText, random_unit_vector
-from marnet.encoders.text import TextOptions, build_text_encoder, describe_text_encoder, restore_text_encoder
+from marnet.encoders.text import TextOptions, build_text_encoder, restore_text_encoder
 from marnet.errors import EncoderError
 
 TEXTS = ["red, round apple", "", "long blue eel", "green lime", "red, round apple", "red, round apples"]
@@ -44,17 +44,17 @@ def test_directions_are_spread_evenly() -> None:
 
 def test_it_comes_back_from_its_description(tmp_path: Path) -> None:
     encoder = build_text_encoder("random:bow", TEXTS, TextOptions(dimensions=3))
-    settings = describe_text_encoder(encoder, tmp_path)
+    settings = encoder.settings()
     assert settings == {"kind": "random", "width": 3}
     assert torch.equal(restore_text_encoder(settings, {}, tmp_path, cache=None)(TEXTS), encoder(TEXTS))
 
 
 def test_names_that_make_no_placebo_are_refused() -> None:
     with pytest.raises(
-        EncoderError, match="Text encoder 'random' is not complete or says too much; needed random:NAME"
+        EncoderError, match=r"Text encoder 'random' names no encoder after the prefix\. Expected random:NAME"
     ):
         build_text_encoder("random", TEXTS)
-    with pytest.raises(EncoderError, match=r"Text encoder 'bwo' is not known; .* Did you mean 'bow'"):
+    with pytest.raises(EncoderError, match=r"Text encoder 'bwo' is not known\. .* Did you mean 'bow'"):
         build_text_encoder("random:bwo", TEXTS)
-    with pytest.raises(EncoderError, match=r"'random:bow' gives fixed vectors, .*; needed text\.trainable=false"):
+    with pytest.raises(EncoderError, match=r"'random:bow' gives fixed vectors, .*\. Set `text\.trainable=false`"):
         build_text_encoder("random:bow", TEXTS, TextOptions(trainable=True))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from marnet.encoders.text import UniqueTextTable, fit_word_encoder, has_text, split_tags
+from marnet.encoders.unique_texts import UniqueTextTable, has_text
+from marnet.encoders.words import fit_word_encoder, split_tags
 from marnet.errors import EncoderError
 
 CORPUS = [
@@ -181,8 +182,8 @@ def test_nothing_to_learn_from_is_refused() -> None:
     sentence = str(refused.value)
     assert sentence.startswith("The text encoder 'bow' found nothing to learn in 2 different training texts (")
     assert sentence.endswith(
-        "needed at least one with a word of two letters or more. "
-        "Check the text column, or train with --method image-only."
+        "At least one needs a word of two letters or more. "
+        "Check the text column, or train with `method=image-only`."
     )
     with pytest.raises(EncoderError, match=r"'tags' found nothing to learn in 1 different .* a comma-separated tag"):
         fit_word_encoder("tags", [",,,", ""])

@@ -59,8 +59,9 @@ def test_unknown_names_get_suggestions() -> None:
     sentence = refusal("timm:resnet81")
     assert sentence.startswith(f"timm {timm.__version__} has no architecture 'resnet81'. Did you mean 'resnet18'")
     assert sentence.endswith("timm.list_models() lists all of them.")
-    needed = f"is not known; needed FAMILY:NAME with a family of {', '.join(FAMILIES)}, such as timm:resnet18."
-    assert refusal("resnet18") == f"Backbone 'resnet18' {needed} Did you mean 'timm:resnet18'?"
+    needed = f"is not known. Expected FAMILY:NAME with a family of {', '.join(FAMILIES)}, such as timm:resnet18."
+    assert refusal("resnet18") == f"Backbone 'resnet18' {needed} Did you mean 'timm:resnet18' or 'torchvision:resnet18'?"
+    assert refusal("resnet18.a1_in1k") == f"Backbone 'resnet18.a1_in1k' {needed} Did you mean 'timm:resnet18.a1_in1k'?"
     assert refusal("tim:resnet18") == f"Backbone 'tim:resnet18' {needed} Did you mean 'timm'?"
     assert refusal("qqqq") == f"Backbone 'qqqq' {needed}"
     assert "has no architecture ''" in refusal("timm:")
@@ -108,7 +109,7 @@ def test_local_weights_never_touch_the_network(published: dict[str, Tensor], tmp
 
 def test_weights_files_that_do_not_fit_are_refused(published: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "missing.safetensors"
-    expected = f"The weights file {path} does not exist. Check backbone.weights."
+    expected = f"The weights file {path} does not exist. Check `backbone.weights`."
     assert refusal(f"timm:{NAME}", weights=path) == expected
 
     path = tmp_path / "other.safetensors"
@@ -130,7 +131,7 @@ def test_weights_that_would_leave_tensors_at_random_are_refused(published: dict[
     sentence = refusal(f"timm:{NAME}", weights=path)
     assert re.fullmatch(
         rf"The weights file {re.escape(str(path))} does not fit timm:{NAME}: it has no values for at least \d+ of its "
-        r"\d+ tensors, such as conv1\.0\.weight, .*\. Needed weights of this architecture\.",
+        r"\d+ tensors, such as conv1\.0\.weight, .*\. Use a file with weights of this architecture\.",
         sentence,
     )
 
@@ -181,15 +182,15 @@ def test_offline_says_what_is_missing_and_how_to_go_on(hub_cache: Path) -> None:
     assert time.monotonic() - start < 5
     assert sentence == (
         f"The pretrained weights of timm:{NAME} (timm/test_resnet.r160_in1k) are not in the local cache {hub_cache} "
-        f"and could not be downloaded (LocalEntryNotFoundError). To go on: run once with a network, or copy that cache "
-        f"from a machine that has it, or name a local file with --set backbone.weights=FILE, or leave --pretrained out."
+        f"and could not be downloaded (LocalEntryNotFoundError). Run once with a network, copy that cache from a "
+        f"machine that has it, name a local file (`backbone.weights=FILE`), or set `backbone.pretrained=false`."
     )
 
 
 def test_architectures_without_published_weights_say_so() -> None:
     assert refusal("timm:resnetv2_152", pretrained=True) == (
-        f"timm {timm.__version__} publishes no weights for 'resnetv2_152'. Leave --pretrained out, choose another name "
-        f"(timm.list_models(pretrained=True) lists them), or name a local file with --set backbone.weights=FILE."
+        f"timm {timm.__version__} publishes no weights for 'resnetv2_152'. Set `backbone.pretrained=false`, choose "
+        f"another name (timm.list_models(pretrained=True) lists them), or name a local file (`backbone.weights=FILE`)."
     )
 
 
@@ -261,7 +262,7 @@ class Broken(nn.Module):
 
 def test_modules_that_are_no_backbone_are_refused() -> None:
     given = (
-        "for an image batch of shape (2, 3, 8, 8); needed pooled features (2, D). "
+        "for an image batch of shape (2, 3, 8, 8). Expected pooled features (2, D). "
         "Remove its head or pool its feature map."
     )
     for answer, found in [
@@ -278,7 +279,7 @@ def test_modules_that_are_no_backbone_are_refused() -> None:
         feature_width(module, 8)
     assert str(refused.value) == (
         "The backbone Broken failed on an image batch of shape (2, 3, 8, 8): expects 4 channels. "
-        "Needed: a module that maps such a batch to features (2, D)."
+        "Expected a module that maps such a batch to features (2, D)."
     )
     assert module.training
     assert module.norm.training  # also after a failure

@@ -1,7 +1,7 @@
-"""What a backbone is: a module, and what its own configuration says about its input."""
+"""A backbone and the input it was made for; the interface of a family of backbones; weights from files."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -26,9 +26,31 @@ class Backbone(NamedTuple):
     interpolation: str = "bicubic"  # how images are resized for it: bicubic or bilinear
 
 
+class BackboneFamily(NamedTuple):
+    """The backbones that share a prefix, such as `timm:`."""
+
+    # From the name after the prefix, the side of the input (None: the backbone's own), whether to load published
+    # weights, and a local file with weights instead.
+    build: Callable[[str, int | None, bool, Path | None], Backbone]
+    list_names: Callable[[], list[str]] = list  # after the prefix; none if anything may follow it
+    # A family whose models are described outside the package writes what rebuilds one (`SelfDescribing`), and reads it
+    # here: from the folder and the side of the input to the module, with random weights.
+    rebuild: Callable[[Path, int], nn.Module] | None = None
+
+
+@runtime_checkable
+class SelfDescribing(Protocol):
+    """A backbone that writes its own architecture into a run, so that the run does without the files it came from."""
+
+    family: str  # whose `rebuild` reads the folder
+
+    def save_architecture(self, folder: Path) -> None:
+        """Write what rebuilds the module, without its weights; the folder may be missing."""
+
+
 @runtime_checkable
 class Checkpointing(Protocol):
-    """A module that can trade time for memory: timm's models, `hf:` backbones, and any of yours with this method."""
+    """A module that can trade time for memory: timm's models, `hf:` backbones, and your own with this method."""
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass instead of keeping them."""
@@ -40,11 +62,11 @@ def load_weights(
     """Load tensors into a backbone; every tensor of the module must be among them.
 
     Args:
-        module: what to load into.
+        module: the backbone.
         state: the tensors by name.
-        source: where they come from, for messages.
+        source: the origin of the tensors, for messages.
         name: the backbone's name, for messages.
-        unused: beginnings of the names that the module has no use for, such as those of a head.
+        unused: prefixes of tensors to leave out, such as those of a head.
 
     Raises:
         EncoderError: the tensors do not fit.
@@ -53,25 +75,27 @@ def load_weights(
     try:
         missing, unexpected = module.load_state_dict(used, strict=False)
     except RuntimeError as error:
-        reason = " ".join(" ".join(str(error).splitlines()[:3]).split())  # one line a tensor would hide the sentence
+        reason = " ".join(
+            " ".join(str(error).splitlines()[:3]).split()
+        )  # torch writes one line per tensor, which would hide the sentence
         raise EncoderError(f"{source} does not fit {name}: {reason}") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise EncoderError(
             f"{source} does not fit {name}: it has no values for {len(missing)} of its tensors "
-            f"({', '.join(missing[:3]) or 'none'}) and {len(unexpected)} that it does not know "
-            f"({', '.join(unexpected[:3]) or 'none'}). Needed weights of this architecture."
+            f"({', '.join(missing[:3]) or 'none'}) and {len(unexpected)} that {name} does not know "
+            f"({', '.join(unexpected[:3]) or 'none'}). Use a file with weights of this architecture."
         )
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or PyTorch weights file; a PyTorch file may hold nothing but tensors.
+    """Return the tensors of a safetensors or PyTorch weights file; a PyTorch file may hold tensors only.
 
     Raises:
-        EncoderError: the file is missing or damaged.
+        EncoderError: the file is missing or damaged, or holds something else.
     """
     if not file.is_file():
-        raise EncoderError(f"The weights file {file} does not exist. Check backbone.weights.")
+        raise EncoderError(f"The weights file {file} does not exist. Check `backbone.weights`.")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -79,9 +103,12 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
         raise EncoderError(
-            f"The weights file {file} cannot be read ({reason}). Needed safetensors, or a PyTorch state dict."
+            f"The weights file {file} cannot be read ({reason}). Expected a safetensors file or a PyTorch state dict."
         ) from None
     nested = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):
-        raise EncoderError(f"The weights file {file} holds a {type(content).__name__}; needed a state dict of tensors.")
+        raise EncoderError(
+            f"The weights file {file} holds a {type(content).__name__}. Expected a state dict of tensors; save "
+            f"model.state_dict()."
+        )
     return nested

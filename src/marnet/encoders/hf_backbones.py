@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_weights, read_weights
+from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneFamily, load_weights, read_weights
 from marnet.encoders.hf_models import find_model, import_transformers, load_pretrained
 from marnet.errors import EncoderError
 
@@ -19,14 +19,16 @@ _BILINEAR = 2  # Pillow's number for it, which image processors store
 class HFBackbone(nn.Module):
     """An image model of transformers with pooled features.
 
-    Features are the model's own pooled output; of token models without one, the first token, which is their class
-    token. A pooler with a linear layer is dropped and its input, the first token, taken instead: most published weights
-    lack that layer, and it would stay at random.
+    Features are the model's own pooled output, or the class token of token models without one. A pooler with a linear
+    layer is dropped and its input, the class token, is used instead: most published weights lack that layer, and it
+    would keep random values.
 
     Args:
         model: from `AutoModel` or `AutoBackbone`.
-        image_size: side of the input; where the model has positions for another size, they are interpolated.
+        image_size: side of the input; positions that the model has for another size are interpolated.
     """
+
+    family = "hf"
 
     def __init__(self, model: Any, *, image_size: int) -> None:
         super().__init__()
@@ -38,11 +40,11 @@ class HFBackbone(nn.Module):
             model.pooler = None
         mask = getattr(getattr(model, "embeddings", None), "mask_token", None)
         if isinstance(mask, nn.Parameter):
-            mask.requires_grad_(False)  # of pretraining on masked images; no image here is masked
+            mask.requires_grad_(False)  # used for pretraining on masked images only
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features `(B, D)` of images `(B, 3, S, S)`."""
+        """Return features `(B, D)` of images `(B, 3, S, S)`."""
         outputs = self.model(pixel_values=images, **self._options)
         maps = outputs.get("feature_maps")
         features: Tensor | None = maps[-1] if maps is not None else outputs.get("pooler_output")
@@ -55,20 +57,20 @@ class HFBackbone(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass instead of keeping them."""
         word = "enable" if enable else "disable"
-        new = getattr(self.model, f"activation_checkpointing_{word}", None)  # the old name goes with transformers 6
+        new = getattr(self.model, f"activation_checkpointing_{word}", None)  # transformers 6 drops the old name
         (new or getattr(self.model, f"gradient_checkpointing_{word}"))()
 
-    def save_settings(self, folder: Path) -> None:
-        """Write what rebuilds the architecture, without weights."""
+    def save_architecture(self, folder: Path) -> None:
+        """Write the model's configuration, without weights."""
         self.model.config.save_pretrained(folder)
 
 
 def hf_backbone(name: str, image_size: int | None, pretrained: bool, weights: Path | None) -> Backbone:
     """Build an image model of transformers; see `make_backbone`."""
     transformers = import_transformers(name)
-    folder = find_model(name, setting="--backbone")
+    folder = find_model(name, setting="backbone.name")
     config = load_pretrained(transformers.AutoConfig, name, folder)
-    config = getattr(config, "vision_config", config)  # of image-text models such as CLIP, the image half
+    config = getattr(config, "vision_config", config)  # the image half of image-text models such as CLIP
     kind = _kind(transformers, config)
     if pretrained and weights is None:
         model = load_pretrained(kind, name, folder, config=config).float()
@@ -83,15 +85,18 @@ def hf_backbone(name: str, image_size: int | None, pretrained: bool, weights: Pa
         }
         source = f"The weights file {weights}"
         load_weights(module, state, source=source, name=f"hf:{name}", unused=("model.pooler.", "model.classifier."))
-    # A pretrained model comes in evaluation mode, in which its batch norm and dropout would stay.
+    # A pretrained model comes in evaluation mode, and its batch norm and dropout would stay in it.
     return own._replace(module=module.train(), image_size=size)
 
 
-def rebuild_hf_backbone(folder: Path, *, image_size: int) -> nn.Module:
-    """The architecture that `HFBackbone.save_settings` wrote, with random weights."""
+def rebuild_hf_backbone(folder: Path, image_size: int) -> nn.Module:
+    """Build the architecture that `HFBackbone.save_architecture` wrote, with random weights."""
     transformers = import_transformers(str(folder))
     config = load_pretrained(transformers.AutoConfig, str(folder), folder)
     return HFBackbone(_build(_kind(transformers, config), str(folder), config), image_size=image_size)
+
+
+HF = BackboneFamily(hf_backbone, rebuild=rebuild_hf_backbone)
 
 
 def _kind(transformers: Any, config: Any) -> Any:
@@ -104,18 +109,18 @@ def _build(kind: Any, name: str, config: Any) -> Any:
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise EncoderError(
-            f"hf:{name} is no image model that transformers can build ({type(error).__name__}: {reason}). Needed one "
-            f"that its AutoModel or AutoBackbone knows, such as a ViT, Swin, ConvNeXt, ResNet, DINOv2 or CLIP."
+            f"hf:{name} is not an image model that transformers can build ({type(error).__name__}: {reason}). Choose "
+            f"one that its AutoModel or AutoBackbone knows, such as a ViT, Swin, ConvNeXt, ResNet, DINOv2 or CLIP."
         ) from error
 
 
 def _read_input(transformers: Any, name: str, folder: Path, image_size: Any) -> Backbone:
-    """What the model's image processor says of the input; without one, `image_size` and ImageNet's normalisation."""
+    """Read the input from the model's image processor; without one, `image_size` and ImageNet's normalisation."""
     size = image_size if isinstance(image_size, int) else 224
     try:
         settings = load_pretrained(transformers.AutoImageProcessor, name, folder).to_dict()
     except EncoderError:
-        _logger.warning("hf:%s comes without an image processor; taking ImageNet's mean and deviation.", name)
+        _logger.warning("hf:%s has no image processor; using the mean and standard deviation of ImageNet.", name)
         return Backbone(nn.Identity(), image_size=size)
     sizes = settings.get("crop_size") if settings.get("do_center_crop") else None
     sizes = sizes or settings.get("size") or {}

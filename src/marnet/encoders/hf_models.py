@@ -12,7 +12,7 @@ from marnet.errors import EncoderError
 
 
 def import_transformers(name: str) -> Any:
-    """The package transformers; imported here alone, because it is optional and takes seconds.
+    """Import the optional package transformers; it is imported nowhere else, because that takes seconds.
 
     Raises:
         EncoderError: it is not installed.
@@ -28,14 +28,14 @@ def import_transformers(name: str) -> Any:
 
 
 def find_model(name: str, *, setting: str) -> Path:
-    """The folder with the config.json of a model: a local folder, the local cache, or after a download the cache.
+    """Return the folder with the config.json of a model: a local folder, or the cache, after a download if needed.
 
     Args:
         name: a path, or a repository such as "org/model".
-        setting: what to change when it is not to be had, for the message.
+        setting: the setting that names the model, for the message.
 
     Raises:
-        EncoderError: it is nowhere, or the folder holds no model.
+        EncoderError: the model is not found, or the folder holds no model.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -44,35 +44,37 @@ def find_model(name: str, *, setting: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise EncoderError(f"The folder {folder} holds no config.json; needed a model saved by save_pretrained.")
+            raise EncoderError(
+                f"The folder {folder} holds no config.json. Expected a model saved by save_pretrained; name its folder."
+            )
         return folder
     try:
         cached = try_to_load_from_cache(name, "config.json")
         return Path(cached if isinstance(cached, str) else hf_hub_download(name, "config.json")).parent
     except HFValidationError:
-        looked = "and that is no repository name of the form ORGANISATION/MODEL either"
+        looked = "and the name is not a repository of the form ORGANISATION/MODEL either"
         error_name = ""
     except Exception as error:
-        looked = f"it is not in the local cache {HF_HUB_CACHE}, and could not be downloaded"
+        looked = f"it is not in the local cache {HF_HUB_CACHE}, and it could not be downloaded"
         error_name = f" ({type(error).__name__})"
     raise EncoderError(
-        f"hf:{name} was not found: there is no folder {folder.absolute()}, {looked}{error_name}. To go on: check the "
-        f"name, run once with a network, copy that cache from a machine that has it, or name a folder with the model "
-        f"with {setting}=hf:FOLDER."
+        f"hf:{name} was not found: there is no folder {folder.absolute()}, {looked}{error_name}. Check the "
+        f"name, run once with a network, copy that cache from a machine that has it, or name a folder with the model: "
+        f"`{setting}=hf:FOLDER`."
     )
 
 
 def load_pretrained(kind: Any, name: str, folder: Path, *, config: Any = None) -> Any:
-    """`kind.from_pretrained` of a model that `find_model` found, from disk where it is whole.
+    """Call `kind.from_pretrained` for a model that `find_model` found, without the network if its files are complete.
 
     Args:
         kind: one of transformers' `Auto` classes.
-        name: as it was given to `find_model`.
-        folder: as `find_model` returned it.
-        config: the configuration to build from, where it is not the model's own.
+        name: the name that was given to `find_model`.
+        folder: the folder that `find_model` returned.
+        config: the configuration to build from; None takes the model's own.
 
     Raises:
-        EncoderError: files are missing and cannot be downloaded, or do not fit.
+        EncoderError: files are missing and cannot be downloaded, or they do not fit.
     """
     options = {} if config is None else {"config": config}
     local = Path(name).expanduser().is_dir()
@@ -90,14 +92,14 @@ def load_pretrained(kind: Any, name: str, folder: Path, *, config: Any = None) -
     reason = str(error).partition("\n")[0]
     raise EncoderError(
         f"hf:{name} cannot be loaded by transformers' {kind.__name__} from {folder} ({type(error).__name__}: "
-        f"{reason}). Needed a whole model of a kind that it knows: config.json beside its weights, and for texts its "
-        f"tokenizer."
+        f"{reason}). Expected a complete model of a kind that it knows: config.json and the weights in one folder, and "
+        f"for texts also the tokenizer."
     ) from error
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' bars and remarks off the screen, and its random draws out of ours."""
+    """Hide transformers' progress bars and messages, and keep its random draws from changing ours."""
     logging: Any = import_module("transformers.utils.logging")
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -2,56 +2,105 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor, nn
+from torch import Tensor
 
+from marnet.choices import TextPooling
 from marnet.encoders.hf_models import find_model, import_transformers, load_pretrained, quiet_transformers
 from marnet.encoders.text_cache import EmbeddingCache, Vector
+from marnet.encoders.text_encoder import TextEncoder, TextOptions
 from marnet.encoders.unique_texts import UniqueTextTable
 from marnet.errors import EncoderError
 
-POOLINGS = ("mean", "cls")
+POOLINGS = get_args(TextPooling)
 _BATCH = 32  # texts that go through the model together
 _SHOW_PROGRESS_FROM = 200  # texts
-_SETTING = "--set text.name"
+_SETTING = "text.name"
+_PREFIX = "hf:"
 
 
-class HFTextEncoder(nn.Module):
-    """A text model of transformers that learns: one vector `(D,)` a text.
+class HFText(TextEncoder):
+    """The family `hf:`, a text model of transformers: `HFTextEncoder` if it is fine-tuned, else `FrozenHFText`."""
+
+    placeholder: ClassVar[str] = "NAME"
+    name: str
+    pooling: TextPooling
+    max_length: int
+
+    def settings(self) -> dict[str, Any]:
+        """Return the name of the model and how its tokens become one vector."""
+        return {
+            "kind": "hf",
+            "name": self.name,
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def build(cls, name: str, texts: Sequence[str], options: TextOptions) -> "HFText":
+        """Load a model from a repository or a folder."""
+        name, pooling, max_length = name.removeprefix(_PREFIX), options.pooling, options.max_length
+        if options.trainable:
+            return load_hf_text(name, pooling=pooling, max_length=max_length).train()
+        return FrozenHFText(name, pooling=pooling, max_length=max_length, cache=options.cache)
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path, *, cache: Path | None
+    ) -> "HFText":
+        """Rebuild the encoder; a fine-tuned one from the files in `folder`, with random weights."""
+        name, pooling, max_length = settings["name"], settings["pooling"], settings["max_length"]
+        if not settings["trainable"]:
+            return FrozenHFText(name, pooling=pooling, max_length=max_length, cache=cache)
+        transformers = import_transformers(name)
+        config = load_pretrained(transformers.AutoConfig, str(folder), folder)
+        tokenizer = load_pretrained(transformers.AutoTokenizer, str(folder), folder)
+        with quiet_transformers():
+            model = _encoder_half(transformers.AutoModel.from_config(config))
+        return HFTextEncoder(name, model, tokenizer, pooling=pooling, max_length=max_length)
+
+
+class HFTextEncoder(HFText):
+    """A text model of transformers that learns: one vector `(D,)` per text.
 
     Equal texts of a batch go through the model once, `_BATCH` at a time.
 
     Args:
-        name: the repository or folder that it comes from, for the record.
+        name: the repository or folder that the model comes from, for the record.
         model: from `AutoModel`.
         tokenizer: from `AutoTokenizer`.
         pooling: "mean" of the tokens' last hidden states, or "cls", that of the first token.
-        max_length: tokens that are read of a text; fewer where the model reads fewer.
+        max_length: read at most this many tokens of a text; fewer if the model reads fewer.
+
+    Raises:
+        EncoderError: the pooling is unknown, or the tokenizer knows no words.
     """
 
-    trainable = True
-
-    def __init__(self, name: str, model: Any, tokenizer: Any, *, pooling: str, max_length: int) -> None:
+    def __init__(
+        self, name: str, model: Any, tokenizer: Any, *, pooling: TextPooling = "mean", max_length: int = 256
+    ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
-            raise EncoderError(f"Text pooling {pooling!r} is not known; needed {' or '.join(POOLINGS)}.")
-        # Where a tokenizer's files are missing, transformers makes one up that knows no word.
+            raise EncoderError(f"Text pooling {pooling!r} is not known. Expected {' or '.join(POOLINGS)}.")
+        # If the files of a tokenizer are missing, transformers makes one up that knows no word.
         if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
             raise EncoderError(
-                f"The tokenizer of hf:{name} knows no words; needed the tokenizer's own files, such as tokenizer.json, "
-                f"beside the model's config.json. Save both with save_pretrained into one folder."
+                f"The tokenizer of hf:{name} knows no words. Its own files, such as tokenizer.json, must be in the "
+                f"folder of the model's config.json. Save both with save_pretrained into one folder."
             )
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # pools in its own way; its weights would never learn
+            model.pooler = None  # not used here, so its weights would never learn
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        self.trainable = True
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
@@ -61,7 +110,7 @@ class HFTextEncoder(nn.Module):
         self.width = int(model.config.hidden_size)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """x_s `(B, D)` of B texts."""
+        """Return x_s `(B, D)` of B texts."""
         unique = list(dict.fromkeys(texts))
         parts = [self.embed(unique[first : first + _BATCH]) for first in range(0, len(unique), _BATCH)]
         if not parts:
@@ -71,7 +120,7 @@ class HFTextEncoder(nn.Module):
         return torch.cat(parts).index_select(0, rows)  # (unique texts, D) -> (B, D)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Pooled last hidden states `(n, D)` of n texts in one pass."""
+        """Return pooled last hidden states `(n, D)` of n texts in one pass."""
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self._limit, return_tensors="pt")
         tokens = tokens.to(next(self.model.parameters()).device)
         states: Tensor = self.model(**tokens).last_hidden_state  # (n, L, D)
@@ -81,26 +130,16 @@ class HFTextEncoder(nn.Module):
         mean: Tensor = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
         return mean
 
-    def settings(self) -> dict[str, Any]:
-        """What `restore_hf_text` needs besides the weights and the files of `save_files`."""
-        return {
-            "kind": "hf",
-            "name": self.name,
-            "pooling": self.pooling,
-            "max_length": self.max_length,
-            "trainable": True,
-        }
-
     def save_files(self, folder: Path) -> None:
         """Write the tokenizer and the architecture, without weights."""
         self.model.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
-class FrozenHFText(nn.Module):
-    """A text model of transformers that stays as it is: every different text is encoded once and kept on disk.
+class FrozenHFText(HFText):
+    """A frozen text model of transformers: every different text is encoded once and kept on disk.
 
-    The model is loaded only where there are texts that no run before has met, and is no part of the state dict.
+    The model is loaded only if there are texts that no earlier run has encoded. It is not part of the state dict.
 
     Args:
         name: a repository or a folder.
@@ -109,10 +148,11 @@ class FrozenHFText(nn.Module):
         cache: keep vectors below this folder; None keeps them in memory.
     """
 
-    trainable = False
-
-    def __init__(self, name: str, *, pooling: str, max_length: int, cache: Path | None) -> None:
+    def __init__(
+        self, name: str, *, pooling: TextPooling = "mean", max_length: int = 256, cache: Path | None = None
+    ) -> None:
         super().__init__()
+        self.trainable = False
         transformers = import_transformers(name)
         self.name = name
         self.pooling = pooling
@@ -125,19 +165,13 @@ class FrozenHFText(nn.Module):
         self.table = UniqueTextTable(self._encode, self.width)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """x_s `(B, D)` of B texts."""
+        """Return x_s `(B, D)` of B texts."""
         return self.table(texts)  # type: ignore[no-any-return]
 
     def settings(self) -> dict[str, Any]:
-        """What `restore_hf_text` needs."""
-        name = str(self._folder.resolve()) if Path(self.name).expanduser().is_dir() else self.name
-        return {
-            "kind": "hf",
-            "name": name,
-            "pooling": self.pooling,
-            "max_length": self.max_length,
-            "trainable": False,
-        }
+        """Return the settings; the path of a local folder is made absolute."""
+        settings = super().settings()
+        return settings | ({"name": str(self._folder.resolve())} if Path(self.name).expanduser().is_dir() else {})
 
     def _encode(self, texts: Sequence[str]) -> Vector:
         known = {} if self._cache is None else self._cache.read(texts)
@@ -151,16 +185,16 @@ class FrozenHFText(nn.Module):
         return np.stack([known[text] for text in texts])
 
 
-def load_hf_text(name: str, *, pooling: str, max_length: int) -> HFTextEncoder:
-    """A text model with its published weights, in evaluation mode.
+def load_hf_text(name: str, *, pooling: TextPooling = "mean", max_length: int = 256) -> HFTextEncoder:
+    """Load a text model with its published weights, in evaluation mode.
 
     Args:
-        name: a repository, from the local cache or by download, or a folder.
+        name: a folder, or a repository, which is read from the local cache or downloaded.
         pooling: see `HFTextEncoder`.
         max_length: see `HFTextEncoder`.
 
     Raises:
-        EncoderError: transformers is not installed, or the model cannot be had.
+        EncoderError: transformers is not installed, or the model cannot be found or loaded.
     """
     transformers = import_transformers(name)
     folder = find_model(name, setting=_SETTING)
@@ -170,21 +204,8 @@ def load_hf_text(name: str, *, pooling: str, max_length: int) -> HFTextEncoder:
     return HFTextEncoder(name, _encoder_half(model), tokenizer, pooling=pooling, max_length=max_length)
 
 
-def restore_hf_text(settings: dict[str, Any], folder: Path, *, cache: Path | None) -> nn.Module:
-    """The encoder that `settings` describes; a fine-tuned one out of the files in `folder`, its weights at random."""
-    name, pooling, max_length = settings["name"], settings["pooling"], settings["max_length"]
-    if not settings["trainable"]:
-        return FrozenHFText(name, pooling=pooling, max_length=max_length, cache=cache)
-    transformers = import_transformers(name)
-    config = load_pretrained(transformers.AutoConfig, str(folder), folder)
-    tokenizer = load_pretrained(transformers.AutoTokenizer, str(folder), folder)
-    with quiet_transformers():
-        model = _encoder_half(transformers.AutoModel.from_config(config))
-    return HFTextEncoder(name, model, tokenizer, pooling=pooling, max_length=max_length)
-
-
 def _text_config(config: Any) -> Any:
-    return getattr(config, "text_config", config)  # of image-text models such as CLIP, the text half
+    return getattr(config, "text_config", config)  # the text half of image-text models such as CLIP
 
 
 def _encoder_half(model: Any) -> Any:
@@ -192,7 +213,7 @@ def _encoder_half(model: Any) -> Any:
 
 
 def _embed_all(encoder: HFTextEncoder, texts: Sequence[str]) -> Vector:
-    """Vectors `(n, D)` float32 of n texts, long ones together so that little padding is computed."""
+    """Return float32 vectors `(n, D)` of n texts; texts of similar length share a batch, which needs little padding."""
     encoder = encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     vectors = np.zeros((len(texts), encoder.width), np.float32)
@@ -208,7 +229,7 @@ def _embed_all(encoder: HFTextEncoder, texts: Sequence[str]) -> Vector:
 
 
 def _identity(name: str, folder: Path, pooling: str, max_length: int) -> str:
-    """Everything that vectors depend on: of a repository its revision, of a folder its files' sizes and times."""
+    """Return all that vectors depend on: the revision of a repository, or the sizes and times of a folder's files."""
     if Path(name).expanduser().is_dir():
         files = sorted(path for path in folder.iterdir() if path.is_file())
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -1,54 +1,49 @@
-"""`module:package.attr`: your own module by its import path."""
+"""`module:PACKAGE.NAME`: your own backbone or text encoder by its import path."""
 
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from marnet.encoders.backbone import Backbone
-from marnet.errors import EncoderError, suggest
+from marnet.errors import EncoderError
+from marnet.imported import PREFIX, import_object
 
 
-def import_encoder(path: str) -> nn.Module | Backbone:
-    """The module that an import path such as "package.nets.make_net" names.
+def import_encoder(path: str, *, what: str) -> nn.Module | Backbone:
+    """Return the module that an import path such as "package.nets.make_net" names.
 
     The name may stand for a module, or for a class or function that returns one when called without arguments.
 
+    Args:
+        path: the import path, with or without the prefix `module:`.
+        what: "backbone" or "text encoder", for messages.
+
     Raises:
-        EncoderError: it cannot be imported or called, or is something else.
+        EncoderError: the object cannot be imported or called, or it is something else.
     """
-    found = _look_up(path)
+    return make_module(import_object(path, what=what, error=EncoderError), path, what=what)
+
+
+def make_module(found: Any, path: str, *, what: str) -> nn.Module | Backbone:
+    """Return `found` if it is a module already, and otherwise what it returns when called without arguments.
+
+    Raises:
+        EncoderError: neither is a module.
+    """
+    name = f"The {what} {PREFIX}{path.removeprefix(PREFIX)}"
     if isinstance(found, (nn.Module, Backbone)):
         return found
     if not callable(found):
-        raise EncoderError(f"module:{path} is a {type(found).__name__}; needed a torch.nn.Module, or what returns one.")
+        raise EncoderError(
+            f"{name} is a {type(found).__name__}. Expected a torch.nn.Module, or a class or function that returns one."
+        )
     try:
         made = found()
     except Exception as error:
         raise EncoderError(
-            f"module:{path} failed when called without arguments: {type(error).__name__}: {error}. Needed a class or a "
+            f"{name} failed when called without arguments ({type(error).__name__}: {error}). Expected a class or "
             f"function that returns a torch.nn.Module; write one that fills in its arguments."
         ) from error
     if not isinstance(made, (nn.Module, Backbone)):
-        raise EncoderError(f"module:{path} returned a {type(made).__name__}; needed a torch.nn.Module.")
+        raise EncoderError(f"{name} returned a {type(made).__name__}. Expected a torch.nn.Module.")
     return made
-
-
-def _look_up(path: str) -> Any:
-    home, _, attribute = path.rpartition(".")
-    if not home or not attribute:
-        raise EncoderError(
-            f"module:{path} is not an import path; needed module:PACKAGE.NAME, such as module:nets.make."
-        )
-    try:
-        module = import_module(home)
-    except ImportError as error:
-        raise EncoderError(
-            f"module:{path} cannot be imported ({error}); Python looked for {home!r} in the folders of sys.path. "
-            f"Install that package, or name its folder in the environment variable PYTHONPATH (PYTHONPATH=. for here)."
-        ) from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        known = [name for name in dir(module) if not name.startswith("_")]
-        raise EncoderError(f"The module {home} has no {attribute!r}.{suggest(attribute, known)}") from None

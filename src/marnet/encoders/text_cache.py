@@ -1,72 +1,98 @@
-"""Vectors of texts kept on disk, so that runs with one frozen encoder encode a text once between them."""
+"""Vectors of texts kept on disk, so that runs with the same frozen encoder encode each text once between them."""
 
 import hashlib
 import logging
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 _logger = logging.getLogger("marnet")
-_DIGEST = 32  # bytes of a SHA-256
+_PER_QUERY = 500  # texts; SQLite allows 999 parameters even in old versions
+_PATIENCE = 60.0  # seconds to wait for another process that writes
+_STORED = np.dtype("<f4")
 
 Vector = np.ndarray[Any, Any]
 
 
 class EmbeddingCache:
-    """The vectors `(D,)` of one encoder by text, in one safetensors file below `folder`.
+    """The vectors `(D,)` of one encoder by text, in one SQLite file below `folder`.
 
-    The file holds hashes of texts, not the texts. It is only ever replaced by a whole new one, so it is never half
-    written; where two processes write at the same time, what one of them adds is lost and encoded again later.
+    The file holds one row per text: the SHA-256 of the text, not the text itself, and its vector. Several processes may
+    read and write it at the same time; each append is one transaction. A damaged file is deleted and started again.
 
     Args:
         folder: the cache folder.
-        identity: everything the vectors depend on besides the text.
+        identity: everything that the vectors depend on besides the text.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
-        self.file = folder / "texts" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
+        self.file = folder / "texts" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.sqlite"
 
     def read(self, texts: Sequence[str]) -> dict[str, Vector]:
-        """The vectors of those of `texts` that are kept."""
-        digests, vectors = self._load()
-        rows = {bytes(digest): row for row, digest in enumerate(digests)}
-        found = ((text, rows.get(_digest(text))) for text in texts)
-        return {text: vectors[row] for text, row in found if row is not None}
+        """Return the vectors of those of `texts` that are in the cache."""
+        if not self.file.is_file():
+            return {}
+        text_of = {_digest(text): text for text in texts}
+        try:
+            with closing(self._connect()) as connection:
+                vectors = {text_of[digest]: vector for digest, vector in _select(connection, text_of)}
+        except sqlite3.DatabaseError as error:
+            self._give_up(error)
+            return {}
+        return {text: vectors[text] for text in text_of.values() if text in vectors}
 
     def append(self, vectors: Mapping[str, Vector]) -> None:
-        """Keep these too. Where nothing can be written, that is logged and nothing else happens."""
-        old = self._load()
-        digests = np.frombuffer(b"".join(_digest(text) for text in vectors), np.uint8).reshape(-1, _DIGEST)
-        stacked = np.stack(list(vectors.values())).astype(np.float32)
-        if len(old[0]):
-            digests, stacked = np.concatenate([old[0], digests]), np.concatenate([old[1], stacked])
-        partial: str | None = None
+        """Add vectors to the cache. If nothing can be written, log a warning and do nothing else."""
+        rows = [(_digest(text), np.asarray(vector, _STORED).tobytes()) for text, vector in vectors.items()]
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=self.file.parent, suffix=".part")
-            os.close(handle)
-            save_file({"digests": np.ascontiguousarray(digests), "vectors": stacked}, partial)
-            Path(partial).replace(self.file)
-        except (OSError, SafetensorError) as error:
-            _logger.warning("The text vectors cannot be kept in %s (%s); the next run encodes again.", self.file, error)
-        finally:
-            if partial is not None:
-                Path(partial).unlink(missing_ok=True)
+            self._insert(rows)
+        except (OSError, sqlite3.DatabaseError) as error:
+            if not self._give_up(error):
+                return
+            try:
+                self._insert(rows)  # into a new file
+            except (OSError, sqlite3.DatabaseError) as again:
+                self._give_up(again)
 
-    def _load(self) -> tuple[Vector, Vector]:
-        """Digests `(n, 32)` uint8 and vectors `(n, D)`; a damaged file counts as empty."""
-        try:
-            content = load_file(self.file)
-            digests, vectors = content["digests"], content["vectors"]
-        except (OSError, SafetensorError, KeyError):
-            return np.zeros((0, _DIGEST), np.uint8), np.zeros((0, 0), np.float32)
-        return digests, vectors
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.file, timeout=_PATIENCE, isolation_level=None)  # transactions are begun by hand
+
+    def _insert(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._connect()) as connection:
+            connection.execute("BEGIN IMMEDIATE")  # waits for other writers; closing without COMMIT undoes it all
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+            )
+            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+            connection.execute("COMMIT")
+
+    def _give_up(self, error: Exception) -> bool:
+        """Log why the file cannot be used; delete a damaged file, and return True if that was the reason."""
+        # A lock, a missing folder or a full disk is an OperationalError, which says nothing against the file's content.
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        if damaged:
+            _logger.warning("The cache of text vectors %s is damaged (%s); it is started again.", self.file, error)
+            for file in (self.file, self.file.with_name(f"{self.file.name}-journal")):
+                file.unlink(missing_ok=True)
+        else:
+            _logger.warning("The text vectors cannot be kept in %s (%s); the next run encodes again.", self.file, error)
+        return damaged
+
+
+def _select(connection: sqlite3.Connection, digests: Iterable[bytes]) -> Iterator[tuple[bytes, Vector]]:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'vectors'").fetchone() is None:
+        return  # another process has created the file, and no row yet
+    asked = list(digests)
+    for first in range(0, len(asked), _PER_QUERY):
+        some = asked[first : first + _PER_QUERY]
+        marks = ", ".join("?" * len(some))
+        for digest, vector in connection.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some):
+            yield digest, np.frombuffer(vector, _STORED)
 
 
 def _digest(text: str) -> bytes:

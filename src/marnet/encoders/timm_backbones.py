@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from marnet.encoders.backbone import Backbone
+from marnet.encoders.backbone import Backbone, BackboneFamily
 from marnet.errors import EncoderError, suggest
 
 
@@ -17,17 +17,18 @@ def timm_backbone(name: str, image_size: int | None, pretrained: bool, weights: 
     if image_size is None:
         image_size = _own_size(name)
     if weights is not None and not weights.is_file():
-        raise EncoderError(f"The weights file {weights} does not exist. Check backbone.weights.")
+        raise EncoderError(f"The weights file {weights} does not exist. Check `backbone.weights`.")
     if pretrained and weights is None and not _has_published_weights(name):
         raise EncoderError(
-            f"timm {timm.__version__} publishes no weights for {name!r}. Leave --pretrained out, choose another name "
-            f"(timm.list_models(pretrained=True) lists them), or name a local file with --set backbone.weights=FILE."
+            f"timm {timm.__version__} publishes no weights for {name!r}. Set `backbone.pretrained=false`, choose "
+            f"another name (timm.list_models(pretrained=True) lists them), or name a local file "
+            f"(`backbone.weights=FILE`)."
         )
     try:
         module = _create(name, image_size, pretrained, weights)
     except Exception as error:
         if weights is not None:
-            # One line a tensor would hide the sentence.
+            # torch writes one line per tensor, which would hide the sentence
             reason = " ".join(" ".join(str(error).splitlines()[:3]).split())
             raise EncoderError(f"The weights file {weights} does not fit timm:{name}: {reason}") from error
         if pretrained:
@@ -38,6 +39,9 @@ def timm_backbone(name: str, image_size: int | None, pretrained: bool, weights: 
     config = timm.data.resolve_model_data_config(module)  # type: ignore[attr-defined,no-untyped-call]
     interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"  # timm also has "random"
     return Backbone(module, tuple(config["mean"]), tuple(config["std"]), image_size, interpolation)
+
+
+TIMM = BackboneFamily(timm_backbone, timm.list_models)
 
 
 def _own_size(name: str) -> int:
@@ -63,7 +67,9 @@ def _check_timm_name(name: str) -> None:
 
 def _create(name: str, image_size: int, pretrained: bool, weights: Path | None) -> nn.Module:
     fixed_size = bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
-    options: dict[str, Any] = {"img_size": image_size} if fixed_size else {}  # others do not know the argument
+    options: dict[str, Any] = (
+        {"img_size": image_size} if fixed_size else {}
+    )  # other architectures do not know the argument
     module: nn.Module = timm.create_model(
         name,
         pretrained=pretrained or weights is not None,
@@ -75,9 +81,9 @@ def _create(name: str, image_size: int, pretrained: bool, weights: Path | None) 
 
 
 def _check_loaded(module: nn.Module, name: str, image_size: int, weights: Path) -> None:
-    """Refuse a file that left tensors at random: timm loads without its head, and then ignores names that are missing.
+    """Refuse a file that left tensors at random values: timm loads without its head and ignores missing names.
 
-    Tensors that come out differently when the module is built once more, from the next random numbers, were not in it.
+    A tensor that differs when the module is built again, from the next random numbers, was not in the file.
     """
     with torch.random.fork_rng(devices=[]):
         again = _create(name, image_size, True, weights).state_dict()
@@ -86,7 +92,7 @@ def _check_loaded(module: nn.Module, name: str, image_size: int, weights: Path) 
     if missing:
         raise EncoderError(
             f"The weights file {weights} does not fit timm:{name}: it has no values for at least {len(missing)} of "
-            f"its {len(state)} tensors, such as {', '.join(missing[:3])}. Needed weights of this architecture."
+            f"its {len(state)} tensors, such as {', '.join(missing[:3])}. Use a file with weights of this architecture."
         )
 
 
@@ -100,6 +106,6 @@ def _offline_message(name: str, error: Exception) -> str:
     hub = timm.get_pretrained_cfg_value(name, "hf_hub_id") or "no repository"
     return (
         f"The pretrained weights of timm:{name} ({hub}) are not in the local cache {HF_HUB_CACHE} and could not be "
-        f"downloaded ({type(error).__name__}). To go on: run once with a network, or copy that cache from a machine "
-        f"that has it, or name a local file with --set backbone.weights=FILE, or leave --pretrained out."
+        f"downloaded ({type(error).__name__}). Run once with a network, copy that cache from a machine that has it, "
+        f"name a local file (`backbone.weights=FILE`), or set `backbone.pretrained=false`."
     )

@@ -8,98 +8,113 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_weights, read_weights
+from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneFamily, load_weights, read_weights
 from marnet.errors import EncoderError, suggest
 
 HALVES = (0.5, 0.5, 0.5)
 
 
-class _Family(NamedTuple):
-    """What differs from one of torchvision's files of architectures to the next."""
+class _Architecture(NamedTuple):
+    """Properties that differ between torchvision's files of architectures."""
 
     head: str  # the layer that becomes an identity
-    size_argument: str | None = None  # where the size of the input is fixed when the model is built
+    size_argument: str | None = None  # if the model is built for one input size
     inception: bool = False  # has auxiliary classifiers, and published weights for inputs scaled to -1 .. 1
 
 
 # By the module of torchvision.models that defines them.
-_FAMILIES = {
-    "alexnet": _Family("classifier.6"),
-    "convnext": _Family("classifier.2"),
-    "densenet": _Family("classifier"),
-    "efficientnet": _Family("classifier.1"),
-    "googlenet": _Family("fc", inception=True),
-    "inception": _Family("fc", inception=True),
-    "maxvit": _Family("classifier.5", size_argument="input_size"),
-    "mnasnet": _Family("classifier.1"),
-    "mobilenetv2": _Family("classifier.1"),
-    "mobilenetv3": _Family("classifier.3"),
-    "regnet": _Family("fc"),
-    "resnet": _Family("fc"),
-    "shufflenetv2": _Family("fc"),
-    "squeezenet": _Family("classifier.1"),
-    "swin_transformer": _Family("head"),
-    "vgg": _Family("classifier.6"),
-    "vision_transformer": _Family("heads.head", size_argument="image_size"),
+_ARCHITECTURES = {
+    "alexnet": _Architecture("classifier.6"),
+    "convnext": _Architecture("classifier.2"),
+    "densenet": _Architecture("classifier"),
+    "efficientnet": _Architecture("classifier.1"),
+    "googlenet": _Architecture("fc", inception=True),
+    "inception": _Architecture("fc", inception=True),
+    "maxvit": _Architecture("classifier.5", size_argument="input_size"),
+    "mnasnet": _Architecture("classifier.1"),
+    "mobilenetv2": _Architecture("classifier.1"),
+    "mobilenetv3": _Architecture("classifier.3"),
+    "regnet": _Architecture("fc"),
+    "resnet": _Architecture("fc"),
+    "shufflenetv2": _Architecture("fc"),
+    "squeezenet": _Architecture("classifier.1"),
+    "swin_transformer": _Architecture("head"),
+    "vgg": _Architecture("classifier.6"),
+    "vision_transformer": _Architecture("heads.head", size_argument="image_size"),
 }
 
 
 def torchvision_backbone(name: str, image_size: int | None, pretrained: bool, weights: Path | None) -> Backbone:
     """Build a torchvision classifier without its last layer; see `make_backbone`."""
-    family, published = _look_up(name)
+    architecture, published = _look_up(name)
     preset = published.transforms()
     size = image_size or int(preset.crop_size[0])
-    module = _create(name, family, size)
+    module = _create(name, architecture, size)
     if weights is not None:
-        _load(module, read_weights(weights), family, size, source=f"The weights file {weights}", name=name)
+        _load(module, read_weights(weights), architecture, size, source=f"The weights file {weights}", name=name)
     elif pretrained:
-        _load(module, _download(name, published), family, size, source=f"torchvision's {published}", name=name)
-    mean, std = (HALVES, HALVES) if family.inception else (tuple(preset.mean), tuple(preset.std))
+        _load(module, _download(name, published), architecture, size, source=f"torchvision's {published}", name=name)
+    mean, std = (HALVES, HALVES) if architecture.inception else (tuple(preset.mean), tuple(preset.std))
     return Backbone(module, mean or IMAGENET_MEAN, std or IMAGENET_STD, size, preset.interpolation.value)
 
 
-def _look_up(name: str) -> tuple[_Family, Any]:
+def list_torchvision_names() -> list[str]:
+    """Return the names of torchvision's classifiers that marnet can build."""
+    return [name for name in models.list_models(module=models) if _home(name) in _ARCHITECTURES]
+
+
+TORCHVISION = BackboneFamily(torchvision_backbone, list_torchvision_names)
+
+
+def _home(name: str) -> str:
+    """Return the module of torchvision.models that defines an architecture."""
+    home: str = models.get_model_builder(name).__module__
+    return home.rpartition(".")[2]
+
+
+def _look_up(name: str) -> tuple[_Architecture, Any]:
     known = models.list_models(module=models)
     if name not in known:
         raise EncoderError(
             f"torchvision has no image classifier {name!r}.{suggest(name, known)} "
             f"torchvision.models.list_models(module=torchvision.models) lists all of them."
         )
-    home = models.get_model_builder(name).__module__.rpartition(".")[2]
-    if home not in _FAMILIES:
+    home = _home(name)
+    if home not in _ARCHITECTURES:
         raise EncoderError(
-            f"torchvision:{name} is of a family that marnet does not know ({home}); it knows {', '.join(_FAMILIES)}. "
-            f"Build the model yourself, replace its head by torch.nn.Identity(), and name it as module:PACKAGE.NAME."
+            f"torchvision:{name} is of a family that marnet does not know ({home}). Known families: "
+            f"{', '.join(_ARCHITECTURES)}. Build the model yourself, replace its head by torch.nn.Identity(), and "
+            f"name it as module:PACKAGE.NAME."
         )
-    return _FAMILIES[home], models.get_model_weights(name)["DEFAULT"]
+    return _ARCHITECTURES[home], models.get_model_weights(name)["DEFAULT"]
 
 
-def _create(name: str, family: _Family, size: int) -> nn.Module:
+def _create(name: str, architecture: _Architecture, size: int) -> nn.Module:
     options: dict[str, Any] = {}
-    if family.size_argument == "image_size":
+    if architecture.size_argument == "image_size":
         options = {"image_size": size}
-    elif family.size_argument == "input_size":
+    elif architecture.size_argument == "input_size":
         options = {"input_size": (size, size)}
-    elif family.inception:
-        # Their rescaling of the input is left to the normalisation: it would be missing from a rebuilt model.
+    elif architecture.inception:
+        # The normalisation does their rescaling of the input, which a rebuilt model would lack.
         options = {"aux_logits": False, "transform_input": False, "init_weights": True}
     try:
         module: nn.Module = models.get_model(name, weights=None, **options)
     except (ValueError, RuntimeError) as error:
         raise EncoderError(f"torchvision:{name} cannot be built for images of {size} pixels: {error}") from error
-    parent, _, child = family.head.rpartition(".")
+    parent, _, child = architecture.head.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
     return module
 
 
 def _load(
-    module: nn.Module, state: Mapping[str, Tensor], family: _Family, size: int, *, source: str, name: str
+    module: nn.Module, state: Mapping[str, Tensor], architecture: _Architecture, size: int, *, source: str, name: str
 ) -> None:
     positions = "encoder.pos_embedding"
-    if positions in state and family.size_argument == "image_size":
+    if positions in state and architecture.size_argument == "image_size":
         patch = state["conv_proj.weight"].shape[-1]
         state = models.vision_transformer.interpolate_embeddings(size, patch, dict(state))
-    unused = (f"{family.head}.", "aux1.", "aux2.", "AuxLogits.")
+    unused = (f"{architecture.head}.", "aux1.", "aux2.", "AuxLogits.")
     load_weights(module, state, source=source, name=f"torchvision:{name}", unused=unused)
 
 
@@ -110,7 +125,7 @@ def _download(name: str, published: Any) -> Mapping[str, Tensor]:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise EncoderError(
             f"The pretrained weights of torchvision:{name} ({published.url}) are not in the local cache {folder} and "
-            f"could not be downloaded ({type(error).__name__}). To go on: run once with a network, or put that file "
-            f"into that folder, or name a local file with --set backbone.weights=FILE, or leave --pretrained out."
+            f"could not be downloaded ({type(error).__name__}). Run once with a network, put that file into that "
+            f"folder, name a local file (`backbone.weights=FILE`), or set `backbone.pretrained=false`."
         ) from error
     return state

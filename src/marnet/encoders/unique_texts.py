@@ -1,4 +1,4 @@
-"""One vector a different text: a fixed text is encoded once, however many images have it."""
+"""One vector per different text: a text is encoded once, however many images share it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +9,17 @@ from torch import Tensor, nn
 
 
 def has_text(text: str) -> bool:
-    """Whether a row has a text at all; white space alone is none."""
+    """Return True if there is a text; white space alone is none.
+
+    Example:
+        >>> [has_text(text) for text in ("red", "", " ")]
+        [True, False, False]
+    """
     return bool(text.strip())
 
 
 class UniqueTextTable(nn.Module):
-    """Remembers the vector of every text it has seen, so that a fixed text is encoded once and not once a step.
+    """A table of the vectors of all texts seen so far, so that a text is encoded once and not once per step.
 
     Args:
         encode: maps n texts to a float array `(n, width)`; called with unseen texts only.
@@ -30,7 +35,7 @@ class UniqueTextTable(nn.Module):
         self.register_buffer("table", torch.zeros(0, width), persistent=False)  # (unique texts, width)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Vectors `(B, width)` of B texts."""
+        """Return vectors `(B, width)` of B texts."""
         unseen = [text for text in dict.fromkeys(texts) if text not in self._rows]
         if unseen:
             vectors = torch.as_tensor(self._encode(unseen), dtype=torch.float32, device=self.table.device)

@@ -1,25 +1,60 @@
 """Image backbones: `(B, 3, H, W)` normalised images to features x_v `(B, D_v)`.
 
 A backbone is any `nn.Module` of that form; its width is read from it by one forward pass. Named ones come from the
-table `FAMILIES`, by a prefix such as `timm:`.
+table `FAMILIES`, by a prefix such as `timm:`. To add a family, write a `BackboneFamily` in a file of its own and enter
+it there.
 """
 
-from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-import timm
 import torch
 from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 
-from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Checkpointing, load_weights, read_weights
-from marnet.encoders.hf_backbones import hf_backbone
-from marnet.encoders.imported import import_encoder
-from marnet.encoders.timm_backbones import timm_backbone
-from marnet.encoders.torchvision_backbones import torchvision_backbone
+from marnet.encoders.backbone import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Backbone,
+    BackboneFamily,
+    Checkpointing,
+    SelfDescribing,
+)
+from marnet.encoders.hf_backbones import HF
+from marnet.encoders.imported_backbones import IMPORTED
+from marnet.encoders.timm_backbones import TIMM
+from marnet.encoders.torchvision_backbones import TORCHVISION
 from marnet.errors import EncoderError, suggest
+from marnet.jsonfile import read_json, write_json
 
-__all__ = ["FAMILIES", "IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "adapt_backbone", "feature_width", "make_backbone"]
+__all__ = [
+    "FAMILIES",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Backbone",
+    "adapt_backbone",
+    "feature_width",
+    "list_backbones",
+    "make_backbone",
+    "rebuild_backbone",
+    "save_architecture",
+]
+
+FAMILIES: dict[str, BackboneFamily] = {"timm": TIMM, "torchvision": TORCHVISION, "hf": HF, "module": IMPORTED}
+_ARCHITECTURE = "architecture.json"  # names the family that wrote the other files of the folder
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Return the names of backbones that match `pattern`, with the wildcards of file names, such as "timm:resnet*".
+
+    The families hf: and module: take any model or module, and are not listed.
+
+    Example:
+        >>> list_backbones("torchvision:resnet?8")
+        ['torchvision:resnet18']
+    """
+    names = (f"{prefix}:{name}" for prefix, family in FAMILIES.items() for name in family.list_names())
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def make_backbone(
@@ -31,33 +66,73 @@ def make_backbone(
         name: a family's prefix and a name within it: timm:NAME, torchvision:NAME, hf:REPOSITORY or hf:FOLDER,
             module:PACKAGE.NAME.
         image_size: side of the input in pixels; fixed-size architectures such as ViT are built for it. None takes the
-            backbone's own, which the result names.
+            backbone's own size, which the result holds.
         pretrained: load published weights, from the local cache or by download.
         weights: load this local file (safetensors or PyTorch) instead; implies `pretrained`.
 
     Raises:
-        EncoderError: the family or the name is unknown, or the weights cannot be had.
+        EncoderError: the family or the name is unknown, or the weights cannot be found or loaded.
+
+    Example:
+        >>> backbone = make_backbone("timm:test_resnet", image_size=32)
+        >>> feature_width(backbone.module, backbone.image_size)
+        96
     """
     family, separator, rest = name.partition(":")
     if not separator or family not in FAMILIES:
-        hint = f" Did you mean 'timm:{name}'?" if timm.is_model(name) else suggest(family, FAMILIES)
         raise EncoderError(
-            f"Backbone {name!r} is not known; needed FAMILY:NAME with a family of {', '.join(FAMILIES)}, "
-            f"such as timm:resnet18.{hint}"
+            f"Backbone {name!r} is not known. Expected FAMILY:NAME with a family of {', '.join(FAMILIES)}, "
+            f"such as timm:resnet18.{_suggest_family(name, family)}"
         )
-    return FAMILIES[family](rest, image_size, pretrained, Path(weights) if weights is not None else None)
+    return FAMILIES[family].build(rest, image_size, pretrained, Path(weights) if weights is not None else None)
+
+
+def _suggest_family(name: str, family: str) -> str:
+    architecture = name.partition(".")[0]  # timm names weights after a dot
+    with_prefix = [f"{prefix}:{name}" for prefix, each in FAMILIES.items() if architecture in each.list_names()]
+    return f" Did you mean {' or '.join(map(repr, with_prefix))}?" if with_prefix else suggest(family, FAMILIES)
+
+
+def save_architecture(module: nn.Module, folder: Path) -> None:
+    """Write what rebuilds a `SelfDescribing` backbone into `folder`; do nothing for any other."""
+    if isinstance(module, SelfDescribing):
+        folder.mkdir(parents=True, exist_ok=True)
+        module.save_architecture(folder)
+        write_json(folder / _ARCHITECTURE, {"family": module.family})
+
+
+def rebuild_backbone(folder: Path, *, image_size: int) -> nn.Module:
+    """Build the architecture that `save_architecture` wrote into `folder`, with random weights.
+
+    Args:
+        folder: an existing folder.
+        image_size: side of the input in pixels.
+
+    Raises:
+        EncoderError: the family is unknown, or one of its files or an optional package is missing.
+        RunDirectoryError: the file that names the family is damaged.
+    """
+    file = folder / _ARCHITECTURE
+    family = read_json(file).get("family") if file.is_file() else "hf"  # the only one that wrote folders without it
+    rebuild = FAMILIES[family].rebuild if family in FAMILIES else None
+    if rebuild is None:
+        raise EncoderError(
+            f"{file} names the backbone family {family!r}, which this version of marnet cannot rebuild. Load it with "
+            f"the version that wrote it."
+        )
+    return rebuild(folder, image_size)
 
 
 def adapt_backbone(module: nn.Module, *, freeze_batch_norm: bool = False, checkpointing: bool = False) -> nn.Module:
-    """Apply the options of training that change a backbone itself; the result replaces it.
+    """Apply the training options that change a backbone itself; use the result in its place.
 
     Args:
         module: the backbone.
-        freeze_batch_norm: keep the statistics and the affine weights of its 2-d batch norms as they are.
+        freeze_batch_norm: keep the statistics and the affine weights of its 2-d batch norms unchanged.
         checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time.
 
     Raises:
-        EncoderError: the backbone cannot do that.
+        EncoderError: the backbone has no gradient checkpointing.
     """
     if checkpointing:
         _switch_checkpointing_on(module)
@@ -66,20 +141,20 @@ def adapt_backbone(module: nn.Module, *, freeze_batch_norm: bool = False, checkp
 
 def _switch_checkpointing_on(module: nn.Module) -> None:
     way_out = (
-        "Needed a backbone with a method set_grad_checkpointing(enable). Leave backbone.gradient_checkpointing out."
+        "It takes a backbone with a method set_grad_checkpointing(enable). Set `backbone.gradient_checkpointing=false`."
     )
     if not isinstance(module, Checkpointing):
-        raise EncoderError(f"The backbone {type(module).__name__} knows no gradient checkpointing. {way_out}")
+        raise EncoderError(f"The backbone {type(module).__name__} has no gradient checkpointing. {way_out}")
     try:
         module.set_grad_checkpointing(True)
     except (AssertionError, NotImplementedError, ValueError) as error:  # timm asserts, transformers raises ValueError
         raise EncoderError(
-            f"The backbone {type(module).__name__} knows no gradient checkpointing ({error}). {way_out}"
+            f"The backbone {type(module).__name__} has no gradient checkpointing ({error}). {way_out}"
         ) from error
 
 
 def feature_width(backbone: nn.Module, image_size: int) -> int:
-    """D_v, read from one forward pass over a blank image; the module's mode and statistics stay as they were.
+    """Return D_v, read from one forward pass over a blank image; the module's mode and statistics stay the same.
 
     Raises:
         EncoderError: the module does not map `(B, 3, H, W)` to `(B, D)`.
@@ -94,7 +169,7 @@ def feature_width(backbone: nn.Module, image_size: int) -> int:
     except Exception as error:
         raise EncoderError(
             f"The backbone {type(backbone).__name__} failed on an image batch of shape (2, 3, {image_size}, "
-            f"{image_size}): {error}. Needed: a module that maps such a batch to features (2, D)."
+            f"{image_size}): {error}. Expected a module that maps such a batch to features (2, D)."
         ) from error
     finally:
         for module, mode in modes:
@@ -103,28 +178,6 @@ def feature_width(backbone: nn.Module, image_size: int) -> int:
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
         raise EncoderError(
             f"The backbone {type(backbone).__name__} returned {found} for an image batch of shape (2, 3, {image_size}, "
-            f"{image_size}); needed pooled features (2, D). Remove its head or pool its feature map."
+            f"{image_size}). Expected pooled features (2, D). Remove its head or pool its feature map."
         )
     return features.shape[1]
-
-
-def _imported_backbone(path: str, image_size: int | None, pretrained: bool, weights: Path | None) -> Backbone:
-    if pretrained and weights is None:
-        raise EncoderError(
-            f"marnet knows no published weights for module:{path}. Load them inside {path}, or name a local file with "
-            f"--set backbone.weights=FILE, and leave --pretrained out."
-        )
-    made = import_encoder(path)
-    backbone = made if isinstance(made, Backbone) else Backbone(made)
-    if weights is not None:
-        state = read_weights(weights)
-        load_weights(backbone.module, state, source=f"The weights file {weights}", name=f"module:{path}")
-    return backbone._replace(image_size=image_size or backbone.image_size)
-
-
-FAMILIES: dict[str, Callable[[str, int | None, bool, Path | None], Backbone]] = {
-    "timm": timm_backbone,
-    "torchvision": torchvision_backbone,
-    "hf": hf_backbone,
-    "module": _imported_backbone,
-}

@@ -1,12 +1,14 @@
 """`bow`, `tags` and `words`: texts as weighted words or as sets of tags or words, learned from the training texts."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from marnet.encoders.text_encoder import TextEncoder, TextOptions
 from marnet.encoders.unique_texts import UniqueTextTable, has_text
 from marnet.errors import EncoderError
 
@@ -14,11 +16,16 @@ TextKind = Literal["bow", "tags", "words"]
 
 
 def split_tags(text: str) -> list[str]:
-    """The tags of a comma list, in lower case, without the space around them and without empty ones."""
+    """Return the tags of a comma-separated list in lower case, without surrounding space and empty tags.
+
+    Example:
+        >>> split_tags("Egg, spring  onion,,")
+        ['egg', 'spring onion']
+    """
     return [tag for part in text.lower().split(",") if (tag := " ".join(part.split()))]
 
 
-class WordEncoder(nn.Module):
+class WordEncoder(TextEncoder):
     """Texts as weighted words ("bow": TF-IDF) or as a multi-hot vector of tags ("tags") or words ("words").
 
     Args:
@@ -28,7 +35,7 @@ class WordEncoder(nn.Module):
         components: projection `(V, D)` from an SVD; None keeps all V columns.
         projection_width: learn a two-layer projection to this width; None leaves the encoder frozen.
 
-    Source: ours; the paper names no text network in what is public.
+    Source: ours; the published part of the paper names no text network.
     """
 
     idf: Tensor | None
@@ -54,16 +61,42 @@ class WordEncoder(nn.Module):
         fixed = components.shape[1] if components is not None else len(self.vocabulary)
         self.table = UniqueTextTable(self._encode, fixed)
         self.width = projection_width or fixed
+        self.trainable = projection_width is not None
         self.projection = nn.Identity() if projection_width is None else _projection(fixed, projection_width)
 
-    @property
-    def trainable(self) -> bool:
-        """Whether the encoder has weights to learn."""
-        return not isinstance(self.projection, nn.Identity)
-
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """x_s `(B, D_s)` of B texts."""
+        """Return x_s `(B, D_s)` of B texts."""
         return self.projection(self.table(texts))  # type: ignore[no-any-return]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the kind and the vocabulary; the rest follows from the weights."""
+        return {"kind": self.kind, "vocabulary": list(self.vocabulary)}
+
+    @classmethod
+    def build(cls, name: str, texts: Sequence[str], options: TextOptions) -> "WordEncoder":
+        """Learn the encoder from the training texts; see `fit_word_encoder`."""
+        return fit_word_encoder(
+            _kind(name),
+            texts,
+            dimensions=options.dimensions,
+            max_vocabulary=options.max_vocabulary,
+            trainable=options.trainable,
+        )
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path, *, cache: Path | None
+    ) -> "WordEncoder":
+        """Rebuild the encoder from its vocabulary; IDF, SVD and the width of a projection come from the weights."""
+        projection = state.get("projection.2.weight")
+        tables = {name: state[name].numpy() if name in state else None for name in ("idf", "components")}
+        return cls(
+            _kind(settings["kind"]),
+            settings["vocabulary"],
+            idf=tables["idf"],
+            components=tables["components"],
+            projection_width=None if projection is None else len(projection),
+        )
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         weights = self._vectoriser.transform(texts)  # sparse (n, V)
@@ -78,7 +111,7 @@ def fit_word_encoder(
     max_vocabulary: int = 4096,
     trainable: bool = False,
 ) -> WordEncoder:
-    """Learn the vocabulary, the weights and (for "bow") the SVD from the training texts; blanks are left out.
+    """Learn the vocabulary, the weights and (for "bow") the SVD from the training texts; blank texts are left out.
 
     Args:
         kind: "bow", "tags" or "words".
@@ -89,6 +122,13 @@ def fit_word_encoder(
 
     Raises:
         EncoderError: no text holds a word or a tag.
+
+    Example:
+        >>> encoder = fit_word_encoder("words", ["a red apple", "a green lime"])
+        >>> encoder.vocabulary
+        ('apple', 'green', 'lime', 'red')
+        >>> encoder(["green apple"]).tolist()
+        [[1.0, 1.0, 0.0, 0.0]]
     """
     from sklearn.decomposition import TruncatedSVD
 
@@ -99,8 +139,8 @@ def fit_word_encoder(
     except ValueError as error:  # scikit-learn's "empty vocabulary"
         needed = "a comma-separated tag" if kind == "tags" else "a word of two letters or more"
         raise EncoderError(
-            f"The text encoder {kind!r} found nothing to learn in {len(unique)} different training texts ({error}); "
-            f"needed at least one with {needed}. Check the text column, or train with --method image-only."
+            f"The text encoder {kind!r} found nothing to learn in {len(unique)} different training texts ({error}). "
+            f"At least one needs {needed}. Check the text column, or train with `method=image-only`."
         ) from None
     vocabulary = [str(word) for word in vectoriser.get_feature_names_out()]
     components = None
@@ -117,10 +157,17 @@ def fit_word_encoder(
     )
 
 
+def _kind(name: str) -> TextKind:
+    for kind in get_args(TextKind):
+        if kind == name:
+            return kind  # type: ignore[no-any-return]
+    raise EncoderError(f"Text encoder {name!r} is not known. Expected {', '.join(get_args(TextKind))}.")
+
+
 def _make_vectoriser(
     kind: TextKind, *, vocabulary: Sequence[str] | None = None, max_features: int | None = None
 ) -> Any:
-    # Imported here and not above: it takes seconds, and prediction has no use for it.
+    # Imported here because it takes seconds and prediction does not use it.
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
     if kind == "tags":

@@ -12,8 +12,8 @@ from marnet.building import OWN_BACKBONE, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
 from marnet.data.transforms import ImageSpec
-from marnet.encoders.hf_backbones import HFBackbone, rebuild_hf_backbone
-from marnet.encoders.text import describe_text_encoder, restore_text_encoder
+from marnet.encoders.text import TextEncoder, restore_text_encoder
+from marnet.encoders.visual import rebuild_backbone, save_architecture
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.methods import find_method
@@ -48,14 +48,13 @@ def save_weights(run: Path, model: MARNet) -> None:
     training_only = {name: tensor for name, tensor in state.items() if name.startswith(TRAINING_ONLY)}
     prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
     metadata = {"format": "marnet", "version": package_version("marnet")}
-    if isinstance(model.backbone, HFBackbone):
-        model.backbone.save_settings(run / BACKBONE)
+    save_architecture(model.backbone, run / BACKBONE)
     if model.text_width:
         metadata["text_width"] = str(model.text_width)
         _save_tensors(run / TEXT_WEIGHTS, training_only, metadata)
-        settings = None if model.text is None else describe_text_encoder(model.text, run / TEXT_FILES)
-        if settings is not None:
-            write_json(run / TEXT_SETTINGS, settings)
+        if isinstance(model.text, TextEncoder):  # a plain module handed over in Python cannot be rebuilt
+            model.text.save_files(run / TEXT_FILES)
+            write_json(run / TEXT_SETTINGS, model.text.settings())
     _save_tensors(run / WEIGHTS, prediction, metadata)
 
 
@@ -83,7 +82,7 @@ def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: b
         update={"backbone": config.backbone.model_copy(update={"pretrained": False, "weights": None})}
     )
     if backbone is None and (run / BACKBONE).is_dir():
-        backbone = rebuild_hf_backbone(run / BACKBONE, image_size=spec.size)
+        backbone = rebuild_backbone(run / BACKBONE, image_size=spec.size)
     model = build_model(untrained, num_classes=len(classes), text_width=int(width), backbone=backbone)
     model.classes = classes
     if with_text and model.training_only is not None and find_method(config.method).needs_text:
