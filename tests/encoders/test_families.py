@@ -187,6 +187,43 @@ def test_contract(name: str, size: int, request: pytest.FixtureRequest, tmp_path
         torch.testing.assert_close(exported.module()(images), before)
 
 
+def test_every_family_is_under_the_contract() -> None:
+    assert {name.partition(":")[0] for name in ARCHITECTURES} == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin", "resnet", "clip"])
+def test_a_backbone_is_rebuilt_from_the_architecture_it_wrote(kind: str, hf_models: Path, tmp_path: Path) -> None:
+    made = make_backbone(f"hf:{hf_models / kind}", image_size=64).module
+    save_architecture(made, tmp_path / "backbone")
+    images = torch.randn(2, 3, 64, 64)
+    # Runs of version 0.1 have no architecture.json; what they hold was always written by transformers.
+    for file in ("none", "architecture.json"):
+        (tmp_path / "backbone" / file).unlink(missing_ok=True)
+        again = rebuild_backbone(tmp_path / "backbone", image_size=64)
+        again.load_state_dict(made.state_dict())
+        with torch.no_grad():
+            assert torch.equal(again.eval()(images), made.eval()(images))
+
+
+def test_other_backbones_write_nothing_and_unknown_families_are_refused(tmp_path: Path) -> None:
+    save_architecture(make_backbone("timm:test_resnet").module, tmp_path / "backbone")
+    assert not (tmp_path / "backbone").exists()
+    for family in ("timm", "newer"):
+        (tmp_path / "architecture.json").write_text(f'{{"family": "{family}"}}')
+        with pytest.raises(EncoderError, match=f"names the backbone family '{family}', which this version of marnet"):
+            rebuild_backbone(tmp_path, image_size=32)
+
+
+def test_backbones_are_listed_by_pattern() -> None:
+    everything = list_backbones()
+    assert {name.partition(":")[0] for name in everything} == {"timm", "torchvision"}
+    assert len(everything) == len(set(everything)) > 1000
+    assert list_backbones("timm:*") == [name for name in everything if name.startswith("timm:")]
+    assert list_backbones("torchvision:resnet?8") == ["torchvision:resnet18"]
+    assert {"timm:resnet18", "timm:resnet50"} <= set(list_backbones("timm:resnet*"))
+    assert list_backbones("hf:*") == []
+
+
 def settings(name: str, manifest: Path, *, size: int | None = 32, **sections: Any) -> marnet.Config:
     training = {"epochs": 2, "batch_size": 16, "devices": "cpu", "warmup_epochs": 0, **sections.pop("training", {})}
     backbone = {"name": name, **sections.pop("backbone", {})}
@@ -301,7 +338,10 @@ def test_what_is_wrong_with_a_name_is_said(hf_models: Path, tmp_path: Path, monk
         "The backbone module:tiny_nets is not an import path. Expected module:PACKAGE.NAME, such as module:nets.make."
     )
     assert "PYTHONPATH=." in refusal("module:no_such_package.net")
-    assert "module:tiny_nets.make_nte does not exist: the module tiny_nets has no 'make_nte'. Did you mean 'make_net'" in refusal("module:tiny_nets.make_nte")
+    assert (
+        "module:tiny_nets.make_nte does not exist: the module tiny_nets has no 'make_nte'. Did you mean 'make_net'"
+        in refusal("module:tiny_nets.make_nte")
+    )
     assert "failed when called without arguments (TypeError" in refusal("module:tiny_nets.needs_width")
     assert "returned a list. Expected a torch.nn.Module" in refusal("module:tiny_nets.make_list")
     assert "is a int. Expected a torch.nn.Module" in refusal("module:tiny_nets.number")

@@ -1,7 +1,6 @@
 """Text encoders of transformers and of one's own: pooling, freezing, the cache, training, restoring, mistakes."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,6 @@ from marnet.errors import EncoderError
 from marnet.runs.weights import load_run
 
 TEXTS = ["red, round", "", "a long yellow fruit that is peeled", "red, round"]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small BERT at random with a tokenizer of few words, as `save_pretrained` leaves them."""
-    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green", "blue", "round", "long", ","]
-    words += ["a", "yellow", "fruit", "that", "is", "peeled"]
-    rules = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    rules.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    ends = [(word, words.index(word)) for word in ("[CLS]", "[SEP]")]
-    rules.post_processor = tokenizers.processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
-    special = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    config = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=32, **shape)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.BertModel(config).save_pretrained(folder)
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=rules, model_max_length=32, **special)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -63,29 +40,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.fixture(autouse=True)
-def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package of a user's own, importable as `tiny_texts`."""
-    (tmp_path / "tiny_texts.py").write_text(
-        "import torch\n"
-        "class Lengths(torch.nn.Module):\n"
-        "    width = 3\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.layer = torch.nn.Linear(1, 3)\n"
-        "    def forward(self, texts):\n"
-        "        return self.layer(torch.tensor([[float(len(text))] for text in texts]))\n"
-        "class Wrong(Lengths):\n"
-        "    width = 4\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("tiny_texts", None)
-
-
-def test_the_mean_leaves_out_padding_and_cls_is_the_first_token(small: Path) -> None:
+def test_the_mean_leaves_out_padding_and_cls_is_the_first_token(small_bert: Path) -> None:
     for pooling in ("mean", "cls"):
-        encoder = load_hf_text(str(small), pooling=pooling, max_length=16).eval()
+        encoder = load_hf_text(str(small_bert), pooling=pooling, max_length=16).eval()
         with torch.no_grad():
             together = encoder(TEXTS)
             alone = torch.cat([encoder([text]) for text in TEXTS])
@@ -96,16 +53,16 @@ def test_the_mean_leaves_out_padding_and_cls_is_the_first_token(small: Path) -> 
         torch.testing.assert_close(together[2], states.mean(0) if pooling == "mean" else states[0])
 
 
-def test_long_texts_are_cut(small: Path) -> None:
-    encoder = load_hf_text(str(small), pooling="mean", max_length=6).eval()
+def test_long_texts_are_cut(small_bert: Path) -> None:
+    encoder = load_hf_text(str(small_bert), pooling="mean", max_length=6).eval()
     with torch.no_grad():
         assert torch.equal(encoder(["red green blue round long"]), encoder(["red green blue round round"]))
-    whole = load_hf_text(str(small), pooling="mean", max_length=4096)
+    whole = load_hf_text(str(small_bert), pooling="mean", max_length=4096)
     assert whole(["red " * 500]).shape == (1, 32)  # the model reads 32 tokens
 
 
-def test_equal_texts_go_through_a_learning_model_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load_hf_text(str(small), pooling="mean", max_length=16)
+def test_equal_texts_go_through_a_learning_model_once(small_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_hf_text(str(small_bert), pooling="mean", max_length=16)
     batches: list[list[str]] = []
     real = HFTextEncoder.embed
 
@@ -124,27 +81,27 @@ def test_equal_texts_go_through_a_learning_model_once(small: Path, monkeypatch: 
 
 
 def test_frozen_vectors_are_those_of_the_model_and_are_encoded_once_for_all_runs(
-    small: Path, tmp_path: Path, loads: list[str]
+    small_bert: Path, tmp_path: Path, loads: list[str]
 ) -> None:
     options = TextOptions(cache=tmp_path / "cache")
     state = torch.get_rng_state()
-    first = build_text_encoder(f"hf:{small}", TEXTS, options)
+    first = build_text_encoder(f"hf:{small_bert}", TEXTS, options)
     assert torch.equal(torch.get_rng_state(), state)  # or a run would depend on what is in the cache
     assert len(loads) == 1
-    expected = load_hf_text(str(small), pooling="mean", max_length=256).eval()
+    expected = load_hf_text(str(small_bert), pooling="mean", max_length=256).eval()
     with torch.no_grad():
         torch.testing.assert_close(first(TEXTS), expected(TEXTS))
     assert first.state_dict() == {}
     assert not list(first.parameters())
 
     loads.clear()
-    second = build_text_encoder(f"hf:{small}", TEXTS, options)
+    second = build_text_encoder(f"hf:{small_bert}", TEXTS, options)
     known = [text for text in TEXTS if text]
     assert torch.equal(second(known), first(known))
     assert loads == []
-    build_text_encoder(f"hf:{small}", ["green"], options)
-    assert loads == [str(small)]  # a new text
-    build_text_encoder(f"hf:{small}", known, options._replace(pooling="cls"))
+    build_text_encoder(f"hf:{small_bert}", ["green"], options)
+    assert loads == [str(small_bert)]  # a new text
+    build_text_encoder(f"hf:{small_bert}", known, options._replace(pooling="cls"))
     assert len(loads) == 2  # other vectors
 
 
@@ -177,16 +134,16 @@ def test_a_run_with_a_frozen_model_comes_back(sentence_model: str, manifest_file
 
 
 def test_a_fine_tuned_model_comes_back_without_the_folder_it_came_from(
-    small: Path, manifest_file: Path, tmp_path: Path
+    small_bert: Path, manifest_file: Path, tmp_path: Path
 ) -> None:
-    before = load_hf_text(str(small), pooling="mean", max_length=16).state_dict()
-    config = settings(manifest_file, name=f"hf:{small}", trainable=True, max_length=16)
+    before = load_hf_text(str(small_bert), pooling="mean", max_length=16).state_dict()
+    config = settings(manifest_file, name=f"hf:{small_bert}", trainable=True, max_length=16)
     run = fit(config, tmp_path / "run").run
-    small.rename(tmp_path / "moved")
+    small_bert.rename(tmp_path / "moved")
     try:
         encoder = load_run(run, with_text=True).model.text
     finally:
-        (tmp_path / "moved").rename(small)
+        (tmp_path / "moved").rename(small_bert)
     assert isinstance(encoder, HFTextEncoder)
     changed = [key for key, value in encoder.state_dict().items() if not torch.equal(value, before[key])]
     assert any("layer.0" in key for key in changed)
@@ -220,7 +177,7 @@ def refusal(name: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_what_is_wrong_with_a_name_is_said(manifest_file: Path, tmp_path: Path, small: Path) -> None:
+def test_what_is_wrong_with_a_name_is_said(manifest_file: Path, tmp_path: Path, small_bert: Path) -> None:
     assert refusal("tgas") == (
         "Text encoder 'tgas' is not known. Expected bow, tags, words, hf:NAME, module:PACKAGE.NAME or random:NAME. "
         "Did you mean 'tags'?"
@@ -232,7 +189,7 @@ def test_what_is_wrong_with_a_name_is_said(manifest_file: Path, tmp_path: Path, 
     with pytest.raises(EncoderError, match=r"returned \(1, 3\) for 1 texts\. Expected a tensor \(1, 4\)"):
         wrong(["red"])
     assert "Text pooling 'max' is not known. Expected mean or cls." in refusal(
-        f"hf:{small}", pooling="max", trainable=True
+        f"hf:{small_bert}", pooling="max", trainable=True
     )
     with pytest.raises(EncoderError, match="Text encoder 'bwo' is not known"):
         fit(settings(manifest_file, name="bwo"), tmp_path / "run")
@@ -251,9 +208,9 @@ def test_a_missing_model_and_a_missing_package(monkeypatch: pytest.MonkeyPatch) 
     assert "pip install 'marnet[hf]'" in refusal("hf:nobody/nothing")
 
 
-def test_a_folder_without_a_tokenizer_is_refused(small: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_refused(small_bert: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "half").mkdir(exist_ok=True)
-        (tmp_path / "half" / name).write_bytes((small / name).read_bytes())
+        (tmp_path / "half" / name).write_bytes((small_bert / name).read_bytes())
     message = refusal(f"hf:{tmp_path / 'half'}", trainable=True)
     assert "knows no words. Its own files, such as tokenizer.json," in message

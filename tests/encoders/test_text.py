@@ -182,8 +182,7 @@ def test_nothing_to_learn_from_is_refused() -> None:
     sentence = str(refused.value)
     assert sentence.startswith("The text encoder 'bow' found nothing to learn in 2 different training texts (")
     assert sentence.endswith(
-        "At least one needs a word of two letters or more. "
-        "Check the text column, or train with `method=image-only`."
+        "At least one needs a word of two letters or more. Check the text column, or train with `method=image-only`."
     )
     with pytest.raises(EncoderError, match=r"'tags' found nothing to learn in 1 different .* a comma-separated tag"):
         fit_word_encoder("tags", [",,,", ""])

@@ -88,8 +88,8 @@ def make_backbone(
 
 
 def _suggest_family(name: str, family: str) -> str:
-    architecture = name.partition(".")[0]  # timm names weights after a dot
-    with_prefix = [f"{prefix}:{name}" for prefix, each in FAMILIES.items() if architecture in each.list_names()]
+    architecture = name.partition(".")[0]  # after a dot, timm names a version of the weights
+    with_prefix = [f"{prefix}:{architecture}" for prefix, each in FAMILIES.items() if architecture in each.list_names()]
     return f" Did you mean {' or '.join(map(repr, with_prefix))}?" if with_prefix else suggest(family, FAMILIES)
 
 
