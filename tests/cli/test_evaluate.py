@@ -70,6 +70,17 @@ def test_from_the_command_line(trained_run: Path, call: Call) -> None:
     assert "relative error" not in out
 
 
+def test_the_table_of_some_corruptions_and_one_from_outside(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = {"fog": [0.6] * 5, "module:weather.hail": [0.5, 0.5, 0.5, 0.5, 0.25]}
+    some = Robustness(METRICS, measured, None)
+    print_robustness(some, "title")
+    out = capsys.readouterr().out
+    assert "module:weather.hail" in out
+    lines = [line.split("│") for line in out.splitlines() if "mean of" in line]
+    assert [(cells[1].strip(), cells[-2].strip()) for cells in lines] == [("mean of 1 other", "45.0")]
+    assert robustness_json(some)["mean_corruption_accuracy_other"] == pytest.approx(0.45)
+
+
 def test_a_baseline_without_corruptions(trained_run: Path, call: Call) -> None:
     code, out, err = call("evaluate", trained_run, "--baseline", trained_run)
     assert (code, out) == (1, "")

@@ -74,6 +74,20 @@ def test_unknown_corruptions_and_empty_splits(predictor: marnet.Predictor) -> No
         corruption_accuracy(predictor, predictor.manifest(), "test")
 
 
+def test_only_the_corruptions_asked_for_and_one_from_outside(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad_weather.py").write_text("def night(pixels, severity, stream):\n    return pixels * 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    night = "module:bad_weather.night"
+    found = evaluate_robustness(trained_run, baseline=trained_run, corruptions=["contrast", night, "contrast"])
+    assert list(found.corruptions) == ["contrast", night]
+    assert found.baseline == found.corruptions
+    assert found.corruptions[night] == [1 / 3] * 5  # all images are black, and the classes are of one size
+    with pytest.raises(ConfigError, match="Unknown corruption 'fogg'"):
+        evaluate_robustness(tmp_path / "nowhere", corruptions=["fogg"])
+
+
 def test_a_run_against_itself(trained_run: Path) -> None:
     found = evaluate_robustness(trained_run, baseline=trained_run)
     assert tuple(found.corruptions) == CORRUPTIONS
@@ -90,7 +104,7 @@ def test_a_baseline_with_other_rows_is_refused(trained_run: Path, tmp_path: Path
     swapped = {"train": "val", "val": "train"}
     rows = tuple(record._replace(split=swapped[record.split]) for record in manifest.records)
     write_manifest(Manifest(rows, manifest.classes, "swapped"), other / "manifest.csv")
-    with pytest.raises(ConfigError, match=r"baseline .*other has other rows in split 'val' than .*; needed a run with"):
+    with pytest.raises(ConfigError, match=r"baseline .*other has other rows in split 'val' than .*\. Use a run with"):
         evaluate_robustness(trained_run, baseline=other)
     with (other / "manifest.csv").open() as file:  # a source of its own makes the runs' rows irrelevant
         assert next(csv.reader(file))[0] == "image"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import marnet
 from marnet.config import Config, make_config
 from marnet.config.nested import flatten
-from marnet.errors import ConfigError, EncoderError
+from marnet.errors import ConfigError
 from marnet.losses import DEFAULT_WEIGHTS
 from marnet.methods import (
     BuiltPart,
@@ -79,7 +79,7 @@ def test_an_unknown_method_or_fusion_is_refused() -> None:
         resolve(make_config({"options": {"speed": 1}}))
     with pytest.raises(ConfigError, match=re.escape("but it must be a marnet.methods.Method")):
         resolve(make_config({"method": "module:marnet.methods.FULL"}))
-    with pytest.raises(EncoderError, match="nowhere"):
+    with pytest.raises(ConfigError, match="nowhere"):
         resolve(make_config({"method": "module:nowhere.METHOD"}))
 
 

@@ -7,14 +7,14 @@ if TYPE_CHECKING:
 
 
 def robustness_json(found: "Robustness") -> dict[str, Any]:
-    """Return everything under flat names; `_held_out` and `_ours` end those of the other two groups of corruptions."""
-    from marnet.evaluation.corruption_metrics import corruption_figures, relative_errors
+    """Return everything under flat names; those of the groups end with `_held_out`, `_ours` or `_other`."""
+    from marnet.evaluation.corruption_metrics import corruption_metrics, relative_errors
 
     content: dict[str, Any] = {**found.metrics._asdict(), "corruptions": found.corruptions}
     if found.baseline is not None:
         content["baseline_corruptions"] = found.baseline
         content["relative_errors"] = relative_errors(found.corruptions, found.baseline)
-    return content | corruption_figures(found.corruptions, found.baseline)
+    return content | corruption_metrics(found.corruptions, found.baseline)
 
 
 def print_robustness(found: "Robustness", title: str) -> None:
@@ -22,7 +22,7 @@ def print_robustness(found: "Robustness", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
+    from marnet.evaluation.corruption_metrics import MEAN_ACCURACY, RELATIVE_ERROR, groups_of
 
     content = robustness_json(found)
     table = Table(title=title)
@@ -32,14 +32,18 @@ def print_robustness(found: "Robustness", title: str) -> None:
     if found.baseline is not None:
         table.add_column("relative error", justify="right")
     table.add_row("none", *[""] * 5, _number(100 * found.metrics.top1, 1), end_section=True)
-    for group in GROUPS:
-        for name in group.names:
+    for group in groups_of(found.corruptions):
+        for name in (name for name in group.names if name in found.corruptions):
             values = found.corruptions[name]
             cells = [_number(100 * value, 1) for value in (*values, sum(values) / len(values))]
             if found.baseline is not None:
                 cells.append(_number(content["relative_errors"][name], 3))
             table.add_row(name, *cells)
-        mean = [_number(100 * content[f"{MEAN_ACCURACY}{group.ending}"], 1)]
+        mean_accuracy = content[f"{MEAN_ACCURACY}{group.ending}"]
+        if mean_accuracy is None:  # not all of the group was measured
+            table.add_section()
+            continue
+        mean = [_number(100 * mean_accuracy, 1)]
         if found.baseline is not None:
             mean.append(_number(content[f"{RELATIVE_ERROR}{group.ending}"], 3))
         table.add_row(f"mean of {group.title}", *[""] * 5, *mean, style="bold", end_section=True)

@@ -8,7 +8,7 @@ from marnet.comparison.statistics import McNemar, PairedDifference, Spread
 from marnet.comparison.summary import END_TOP1, ArmResult, Contrast, Results
 from marnet.comparison.tables import CellValue, Column, Shown, Table
 from marnet.comparison.verdict import format_p, points
-from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, RELATIVE_ERROR
+from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, OTHER_ENDING, RELATIVE_ERROR
 from marnet.methods import FULL
 
 
@@ -26,9 +26,9 @@ class MetricFormat(NamedTuple):
 
 
 _UNDER_CORRUPTION = {
-    f"{figure}{group.ending}": shown._replace(title=f"{shown.title} ({group.title})")
-    for group in GROUPS
-    for figure, shown in (
+    f"{metric}{ending}": shown._replace(title=f"{shown.title} ({title})")
+    for ending, title in (*((group.ending, group.title) for group in GROUPS), (OTHER_ENDING, "other"))
+    for metric, shown in (
         (MEAN_ACCURACY, MetricFormat("corrupted top-1, %", 100, 1, "max")),
         (RELATIVE_ERROR, MetricFormat("relative error", 1, 2, "min")),
     )

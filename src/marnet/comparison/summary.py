@@ -20,7 +20,7 @@ from marnet.comparison.statistics import (
 )
 from marnet.comparison.verdict import describe_outcome
 from marnet.errors import RunDirectoryError
-from marnet.evaluation.corruption_metrics import corruption_figures
+from marnet.evaluation.corruption_metrics import corruption_metrics
 from marnet.methods import FULL
 
 BASELINE = "image-only"
@@ -36,7 +36,7 @@ class ArmResult(NamedTuple):
     arm: str
     standing: Standing
     seeds: tuple[int, ...]
-    metrics: dict[str, Spread]  # of the records, and those of `corruption_figures` that were measured
+    metrics: dict[str, Spread]  # of the records, and those of `corruption_metrics` that were measured
     corruptions: dict[str, tuple[Spread, ...]]  # top-1 by corruption, one a severity
     seconds: Spread  # of training
 
@@ -169,7 +169,7 @@ def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
         end = epochs[-max(1, len(epochs) // 4) :]
         found[END_TOP1] = sum(end) / len(end)
     if record.robustness:
-        figures = corruption_figures(record.robustness, baseline.robustness if baseline is not None else None)
+        figures = corruption_metrics(record.robustness, baseline.robustness if baseline is not None else None)
         found |= {name: value for name, value in figures.items() if value is not None}
     return {name: value for name, value in found.items() if not math.isnan(value)}
 

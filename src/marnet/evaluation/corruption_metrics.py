@@ -1,13 +1,13 @@
-"""Figures of accuracies under corruption: means and errors in relation to a baseline, by group of corruptions.
+"""Metrics of accuracies under corruption: means, and errors in relation to a baseline, by group of corruptions.
 
-Pure functions of top-1 by corruption, one a severity. The three groups are never mixed: `STANDARD` alone gives the mean
-corruption accuracy; the corruptions held out and ours have means of their own.
+Pure functions of top-1 by corruption, one value per severity. The groups are never mixed: `STANDARD` alone gives the
+mean corruption accuracy; the held-out corruptions, ours and those from outside the package have means of their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from marnet.evaluation.corruptions import HELD_OUT, OURS, SEVERITIES, STANDARD
+from marnet.evaluation.corruptions import CORRUPTIONS, HELD_OUT, OURS, SEVERITIES, STANDARD
 
 Accuracies = Mapping[str, Sequence[float]]
 
@@ -17,43 +17,57 @@ MEAN_ACCURACY, RELATIVE_ERROR = "mean_corruption_accuracy", "relative_corruption
 class CorruptionGroup(NamedTuple):
     """Corruptions that are averaged together."""
 
-    ending: str  # of the names of its figures
+    ending: str  # of the names of its metrics
     title: str
     names: tuple[str, ...]
 
 
-GROUPS = (
+GROUPS = (  # of marnet; `groups_of` adds the corruptions from outside
     CorruptionGroup("", f"{len(STANDARD)} standard", STANDARD),
     CorruptionGroup("_held_out", f"{len(HELD_OUT)} held out", HELD_OUT),
     CorruptionGroup("_ours", f"{len(OURS)} ours", OURS),
 )
+OTHER_ENDING = "_other"
 
 
-def corruption_figures(accuracies: Accuracies, baseline: Accuracies | None = None) -> dict[str, float | None]:
-    """The figures of all groups by name, `MEAN_ACCURACY` and with a baseline `RELATIVE_ERROR`, each with its ending.
+def groups_of(names: Iterable[str]) -> tuple[CorruptionGroup, ...]:
+    """Return the groups of marnet, and one more if some of the corruptions `names` come from outside the package.
 
-    A group of which a corruption or a severity was not measured has the figure None, and no mean of the rest.
+    Example:
+        >>> [group.title for group in groups_of(["fog", "module:weather.hail"])]
+        ['15 standard', '4 held out', '3 ours', '1 other']
     """
-    figures: dict[str, float | None] = {}
-    for group in GROUPS:
+    others = tuple(name for name in dict.fromkeys(names) if name not in CORRUPTIONS)
+    return (*GROUPS, CorruptionGroup(OTHER_ENDING, f"{len(others)} other", others)) if others else GROUPS
+
+
+def corruption_metrics(accuracies: Accuracies, baseline: Accuracies | None = None) -> dict[str, float | None]:
+    """Return the metrics of all groups by name: `MEAN_ACCURACY`, and with a baseline `RELATIVE_ERROR`, with its ending.
+
+    The metrics of a group are None if one of its corruptions or severities was not measured; there is no mean of the
+    rest.
+    """
+    groups = groups_of(accuracies)
+    metrics: dict[str, float | None] = {}
+    for group in groups:
         measured = is_measured(accuracies, group.names)
-        figures[f"{MEAN_ACCURACY}{group.ending}"] = mean_accuracy(accuracies, group.names) if measured else None
+        metrics[f"{MEAN_ACCURACY}{group.ending}"] = mean_accuracy(accuracies, group.names) if measured else None
     if baseline is None:
-        return figures
-    for group in GROUPS:
+        return metrics
+    for group in groups:
         measured = is_measured(accuracies, group.names) and is_measured(baseline, group.names)
         ratio = relative_corruption_error(accuracies, baseline, group.names) if measured else None
-        figures[f"{RELATIVE_ERROR}{group.ending}"] = ratio
-    return figures
+        metrics[f"{RELATIVE_ERROR}{group.ending}"] = ratio
+    return metrics
 
 
 def is_measured(accuracies: Mapping[str, Sequence[object]], names: Sequence[str]) -> bool:
-    """Whether there is something for each of the corruptions at every severity."""
+    """Return True if there is a value for each of the corruptions at every severity."""
     return all(len(accuracies.get(name, ())) == len(SEVERITIES) for name in names)
 
 
 def mean_accuracy(accuracies: Accuracies, names: Sequence[str] = STANDARD) -> float:
-    """Mean over the corruptions `names` and all severities; over `STANDARD` it is the mean corruption accuracy.
+    """Return the mean over the corruptions `names` and all severities; over `STANDARD`, the mean corruption accuracy.
 
     Raises:
         ValueError: a name was not measured.
@@ -63,9 +77,9 @@ def mean_accuracy(accuracies: Accuracies, names: Sequence[str] = STANDARD) -> fl
 
 
 def relative_errors(accuracies: Accuracies, baseline: Accuracies) -> dict[str, float | None]:
-    """By corruption, the error of a method over the error of the baseline, both summed over the severities.
+    """Return by corruption the error of a method over that of the baseline, both summed over the severities.
 
-    1 is as good as the baseline, less is better; None where the baseline makes no error.
+    1 is as good as the baseline, less is better; None if the baseline makes no error.
 
     Raises:
         ValueError: the baseline lacks a corruption, or has other severities of it.
@@ -75,7 +89,7 @@ def relative_errors(accuracies: Accuracies, baseline: Accuracies) -> dict[str, f
     for name, values in accuracies.items():
         if len(values) != len(baseline[name]):
             raise ValueError(
-                f"{name} was measured at {len(values)} and {len(baseline[name])} severities; needed the same."
+                f"{name} was measured at {len(values)} and {len(baseline[name])} severities. Measure the same ones."
             )
         allowed = sum(1 - value for value in baseline[name])
         ratios[name] = sum(1 - value for value in values) / allowed if allowed > 0 else None
@@ -85,9 +99,9 @@ def relative_errors(accuracies: Accuracies, baseline: Accuracies) -> dict[str, f
 def relative_corruption_error(
     accuracies: Accuracies, baseline: Accuracies, names: Sequence[str] = STANDARD
 ) -> float | None:
-    """Mean of `relative_errors` over the corruptions `names`; None where one of them is.
+    """Return the mean of `relative_errors` over the corruptions `names`; None if one of them is None.
 
-    The publication's "mCE" is this quotient with AlexNet on ImageNet as the baseline; no other may bear the name.
+    The published "mCE" is this quotient with AlexNet on ImageNet as the baseline; other quotients are not called mCE.
 
     Raises:
         ValueError: a name was not measured.
@@ -102,5 +116,6 @@ def _check_measured(accuracies: Accuracies, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in accuracies]
     if missing or not names:
         raise ValueError(
-            f"Found accuracies under {', '.join(accuracies) or 'no corruption'}; needed {', '.join(names) or 'a name'}."
+            f"Accuracies were measured under {', '.join(accuracies) or 'no corruption'}, but "
+            f"{', '.join(names) or 'at least one corruption'} must be among them."
         )

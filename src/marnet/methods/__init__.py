@@ -58,8 +58,7 @@ def find_method(name: str) -> Method:
     """Return the method of that name, or import it by `module:PACKAGE.NAME`.
 
     Raises:
-        ConfigError: there is none of that name, or the import gives something else.
-        EncoderError: it cannot be imported.
+        ConfigError: there is none of that name, it cannot be imported, or the import gives something else.
     """
     if name.startswith(_PREFIX):
         found = import_object(name.removeprefix(_PREFIX), what="method")

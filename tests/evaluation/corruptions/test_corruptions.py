@@ -102,9 +102,11 @@ def test_names_and_severities_that_do_not_exist() -> None:
         corrupt(images, "gausian_noise", 1, [0])
     with pytest.raises(ConfigError, match=r"Known corruptions: gaussian_noise, shot_noise, .*, occlusion"):
         corrupt(images, "rain", 1, [0])
-    with pytest.raises(ConfigError, match=r"Severity is 0; needed a whole number from 1 to 5\. The nearest is 1, the"):
+    with pytest.raises(
+        ConfigError, match=r"Severity is 0, but it must be a whole number from 1 to 5\. The nearest is 1, the"
+    ):
         corrupt(images, "fog", 0, [0])
-    with pytest.raises(ConfigError, match=r"Severity is 9; .* The nearest is 5, the strongest"):
+    with pytest.raises(ConfigError, match=r"Severity is 9, .* The nearest is 5, the strongest"):
         corrupt(images, "fog", 9, [0])
 
 
@@ -120,7 +122,8 @@ def test_names_and_severities_that_do_not_exist() -> None:
 )
 def test_images_that_are_none(images: Tensor) -> None:
     sentence = (
-        f"images are {images.dtype} of shape {tuple(images.shape)}; needed torch.uint8 of (B, 3, S, S), S at least 16."
+        f"images are {images.dtype} of shape {tuple(images.shape)}. Expected torch.uint8 of (B, 3, S, S) with S at "
+        f"least 16."
     )
     with pytest.raises(ValueError, match=re.escape(sentence)):
         corrupt(images, "fog", 1, [0])
@@ -129,10 +132,10 @@ def test_images_that_are_none(images: Tensor) -> None:
 def test_seeds_that_do_not_fit() -> None:
     images = pictures(2, 32)
     with pytest.raises(
-        ValueError, match="2 images came with 1 seeds, the least of them 0; needed one of 0 or more for"
+        ValueError, match=r"2 images came with 1 seeds, the smallest 0\. Expected one seed of 0 or more"
     ):
         corrupt(images, "fog", 1, [0])
-    with pytest.raises(ValueError, match="2 images came with 2 seeds, the least of them -1"):
+    with pytest.raises(ValueError, match="2 images came with 2 seeds, the smallest -1"):
         corrupt(images, "fog", 1, [0, -1])
-    with pytest.raises(ValueError, match="2 images came with 0 seeds, the least of them none"):
+    with pytest.raises(ValueError, match="2 images came with 0 seeds, the smallest none"):
         corrupt(images, "fog", 1, [])

@@ -1,66 +1,46 @@
-"""Corrupted copies of images, to see how steady a classifier is: 22 corruptions at severities 1 to 5.
+"""Corrupted copies of images, to measure how robust a classifier is: 22 corruptions at severities 1 to 5.
 
-`STANDARD` are the fifteen of ImageNet-C and `HELD_OUT` its four more, which no tuning may look at (Hendrycks and
+`STANDARD` are the fifteen of ImageNet-C and `HELD_OUT` its four more, which no tuning may use (Hendrycks and
 Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019), with the
-parameters published for 224 px; `OURS` are viewpoint, lighting and occlusion.
+parameters published for 224 px; `OURS` are viewpoint, lighting and occlusion. A corruption from outside the package is
+named `module:PACKAGE.NAME`.
 
-**Other sizes.** What is published in pixels of a 224 px image (radii, sigmas, displacements, the size of flakes and
-drops) is a length in the picture and scales with S / 224; layers of snow, fog, frost, spatter and displacement are made
-at 224 px and resized to S. What acts on each pixel or is a ratio stays as published: strengths of noise, factors of
-contrast and colour, the share to which `pixelate` shrinks, the quality of the JPEG. Results are rounded to 8 bits.
+**Other sizes.** Lengths that are published in pixels of a 224 px image (radii, sigmas, displacements, the size of
+flakes and drops) are lengths in the picture and scale with S / 224; layers of snow, fog, frost, spatter and
+displacement are made at 224 px and resized to S. Amounts per pixel and ratios stay as published: strengths of noise,
+factors of contrast and colour, the share to which `pixelate` shrinks, the quality of the JPEG. Results are rounded to
+8 bits.
 
-`docs/robustness.md` has a line on each and says where they leave the published code.
+`docs/robustness.md` has a line on each and says where they differ from the published code.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from marnet.errors import ConfigError, suggest
-from marnet.evaluation.corruptions import blur, digital, frost, noise, ours, spatter, weather
+from marnet.errors import ConfigError
+from marnet.evaluation.corruptions.registry import Corruption, find_corruption, names_of
 
-# One image, float32 (3, S, S) in 0..1, the severity and the image's own stream; the result may leave 0..1.
-Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+__all__ = [
+    "CORRUPTIONS",
+    "HELD_OUT",
+    "OURS",
+    "SEVERITIES",
+    "STANDARD",
+    "Corruption",
+    "check_corruption",
+    "corrupt",
+    "find_corruption",
+    "random_stream",
+]
 
-_STANDARD: dict[str, Corruption] = {
-    "gaussian_noise": noise.gaussian,
-    "shot_noise": noise.shot,
-    "impulse_noise": noise.impulse,
-    "defocus_blur": blur.defocus,
-    "glass_blur": blur.glass,
-    "motion_blur": blur.motion,
-    "zoom_blur": blur.zoom,
-    "snow": weather.snow,
-    "frost": frost.frost,
-    "fog": weather.fog,
-    "brightness": weather.brightness,
-    "contrast": digital.contrast,
-    "elastic_transform": digital.elastic,
-    "pixelate": digital.pixelate,
-    "jpeg_compression": digital.jpeg,
-}
-_HELD_OUT: dict[str, Corruption] = {
-    "speckle_noise": noise.speckle,
-    "gaussian_blur": blur.gaussian,
-    "spatter": spatter.spatter,
-    "saturate": digital.saturate,
-}
-_OURS: dict[str, Corruption] = {
-    "viewpoint": ours.viewpoint,
-    "lighting": ours.lighting,
-    "occlusion": ours.occlusion,
-}
-_ALL = _STANDARD | _HELD_OUT | _OURS
-
-STANDARD = tuple(_STANDARD)
-HELD_OUT = tuple(_HELD_OUT)
-OURS = tuple(_OURS)
-CORRUPTIONS = tuple(_ALL)
+STANDARD, HELD_OUT, OURS = names_of("standard"), names_of("held-out"), names_of("ours")
+CORRUPTIONS = STANDARD + HELD_OUT + OURS
 SEVERITIES = (1, 2, 3, 4, 5)
-_LEAST_SIDE = 16  # pixels; below, the published lengths are fractions of a pixel
+_LEAST_SIDE = 16  # pixels; in smaller images the published lengths are fractions of a pixel
 
 
 def corrupt(images: Tensor, name: str, severity: int, seeds: Sequence[int]) -> Tensor:
@@ -70,21 +50,27 @@ def corrupt(images: Tensor, name: str, severity: int, seeds: Sequence[int]) -> T
 
     Args:
         images: RGB squares, S at least 16.
-        name: one of `CORRUPTIONS`.
+        name: one of `CORRUPTIONS`, or module:PACKAGE.NAME for a function of your own that maps an image, float32
+            `(3, S, S)` in 0..1, a severity and a numpy Generator to such an image.
         severity: from 1, mild, to 5.
         seeds: B whole numbers of 0 or more.
 
     Raises:
-        ConfigError: the name or the severity is unknown.
+        ConfigError: the name or the severity is unknown, or a function of your own returned something else.
         ValueError: the images are not uint8 squares, or the seeds do not fit.
+
+    Example:
+        >>> black = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+        >>> corrupt(black, "brightness", 5, seeds=[0]).unique().tolist()
+        [128]
     """
     corruption = check_corruption(name, severity)
     _check_input(images, seeds)
     result = np.empty(tuple(images.shape), np.uint8)
-    # One by one, the arrays of one image: a batched product may add up in another order and round another way.
+    # Image by image: a product over a batch may sum in another order and round differently.
     for row, (pixels, seed) in enumerate(zip(images.cpu().numpy(), seeds, strict=True)):
-        corrupted = corruption(pixels.astype(np.float32) / 255, severity, random_stream(name, severity, seed))
-        result[row] = np.clip(corrupted * 255 + 0.5, 0, 255)  # to integers by dropping decimals: this rounds
+        corrupted = corruption.apply(pixels.astype(np.float32) / 255, severity, random_stream(name, severity, seed))
+        result[row] = np.clip(corrupted * 255 + 0.5, 0, 255)  # the cast to integers drops decimals, so this rounds
     return torch.from_numpy(result).to(images.device)
 
 
@@ -94,14 +80,13 @@ def check_corruption(name: str, severity: int) -> Corruption:
     Raises:
         ConfigError: the name or the severity is unknown.
     """
-    if name not in _ALL:
-        raise ConfigError(
-            f"Unknown corruption {name!r}.{suggest(name, CORRUPTIONS)} Known corruptions: {', '.join(CORRUPTIONS)}."
-        )
+    corruption = find_corruption(name)
     if severity not in SEVERITIES:
         nearest = "1, the mildest" if severity < 1 else "5, the strongest" if severity > 5 else str(int(severity + 0.5))
-        raise ConfigError(f"Severity is {severity}; needed a whole number from 1 to 5. The nearest is {nearest}.")
-    return _ALL[name]
+        raise ConfigError(
+            f"Severity is {severity}, but it must be a whole number from 1 to 5. The nearest is {nearest}."
+        )
+    return corruption
 
 
 def _check_input(images: Tensor, seeds: Sequence[int]) -> None:
@@ -114,12 +99,13 @@ def _check_input(images: Tensor, seeds: Sequence[int]) -> None:
         or shape[2] < _LEAST_SIDE
     ):
         raise ValueError(
-            f"images are {images.dtype} of shape {shape}; needed torch.uint8 of (B, 3, S, S), S at least {_LEAST_SIDE}."
+            f"images are {images.dtype} of shape {shape}. Expected torch.uint8 of (B, 3, S, S) with S at least "
+            f"{_LEAST_SIDE}."
         )
     if len(seeds) != len(images) or any(seed < 0 for seed in seeds):
         raise ValueError(
-            f"{len(images)} images came with {len(seeds)} seeds, the least of them {min(seeds, default='none')}; "
-            f"needed one of 0 or more for each image."
+            f"{len(images)} images came with {len(seeds)} seeds, the smallest {min(seeds, default='none')}. "
+            f"Expected one seed of 0 or more per image."
         )
 
 

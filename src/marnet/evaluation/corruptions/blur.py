@@ -25,7 +25,7 @@ def defocus(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> n
 
 
 def glass(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
-    """Blur, let every pixel change places with a near one, and blur again, as frosted glass does."""
+    """Blur, exchange every pixel with a near one, and blur again, as frosted glass does."""
     sigma, displacement, rounds = _GLASS[severity - 1]
     order = shuffle_near(pixels.shape[-1], displacement, rounds, stream)
     blurred = blur(pixels, sigma)
@@ -33,23 +33,23 @@ def glass(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.
 
 
 def shuffle_near(size: int, displacement: int, rounds: int, stream: np.random.Generator) -> np.ndarray:
-    """Return where each pixel comes from, `(S * S,)` indices, after pixels changed places from the last to the first.
+    """Return where each pixel comes from, `(S * S,)` indices, after exchanges from the last pixel to the first.
 
-    Both steps of a displacement are published whole numbers from -`displacement` to `displacement` - 1. They scale with
-    the image; what is no whole number then is rounded up or down at random, so that its mean square is kept.
+    Both steps of a displacement are published as whole numbers from -`displacement` to `displacement` - 1. They scale
+    with the image; scaled steps are rounded up or down at random, so that their mean square is kept.
     """
     margin = math.ceil(scaled(displacement, size))
-    places = np.arange(size - margin, margin, -1)
-    steps = stream.integers(-displacement, displacement, (rounds, len(places), len(places), 2))
+    offsets = np.arange(size - margin, margin, -1)
+    steps = stream.integers(-displacement, displacement, (rounds, len(offsets), len(offsets), 2))
     far = scaled(1, size) * np.abs(steps)
     whole = np.floor(far)
     upwards = stream.random(far.shape) < (far**2 - whole**2) / (2 * whole + 1)
     steps = np.sign(steps) * (whole + upwards).astype(np.int64)
-    rows = np.clip(places[:, None] + steps[..., 0], 0, size - 1)
-    columns = np.clip(places[None, :] + steps[..., 1], 0, size - 1)
-    here = (places[:, None] * size + places[None, :]).ravel().tolist()
+    rows = np.clip(offsets[:, None] + steps[..., 0], 0, size - 1)
+    columns = np.clip(offsets[None, :] + steps[..., 1], 0, size - 1)
+    here = (offsets[:, None] * size + offsets[None, :]).ravel().tolist()
     order = list(range(size * size))
-    # Each exchange sees those before it, so it is a loop; over Python's own lists it is a fast one.
+    # Each exchange sees the earlier ones, so this is a loop; it is fast over Python's own lists.
     for there in (rows * size + columns).reshape(rounds, -1).tolist():
         for one, other in zip(here, there, strict=True):
             order[one], order[other] = order[other], order[one]
@@ -64,7 +64,7 @@ def motion(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np
 
 
 def zoom(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
-    """Average the image with itself at growing sizes, as a camera does that moves towards it."""
+    """Average the image with itself at growing sizes, as a camera that moves towards it does."""
     end, step = _ZOOM[severity - 1]
     factors = np.arange(1, end, step)
     total = pixels.copy()

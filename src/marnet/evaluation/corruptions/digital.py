@@ -1,4 +1,4 @@
-"""What editing, storing and resizing do to an image."""
+"""Effects of editing, storing and resizing on an image."""
 
 import io
 
@@ -11,8 +11,8 @@ _CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)  # factor of the distance from the mean
 _SATURATE = ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))  # factor and offset of the saturation of HSV
 _PIXELATE = (0.6, 0.5, 0.4, 0.3, 0.25)  # side over the image's
 _JPEG = (25, 18, 15, 10, 7)  # quality
-# Height and smoothness (sigma) of the displacement, and how far corners move. The published code computes them from
-# 244, a slip for 224 that is part of the published images.
+# Height and smoothness (sigma) of the displacement, and the largest movement of a corner. The published code computes
+# them from 244, a slip for 224 that is part of the published images.
 _ELASTIC = (
     (244 * 2, 244 * 0.7, 244 * 0.1),
     (244 * 2, 244 * 0.08, 244 * 0.2),
@@ -37,14 +37,14 @@ def saturate(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> 
     largest = depth.max(axis=0)
     saturation = largest / np.maximum(value, 1e-6)
     changed = np.clip(saturation * factor + offset, 0, 1)
-    # Grey has no hue; by the usual convention it is that of red.
+    # Grey has no hue; by convention it gets that of red.
     shape = np.where(largest > 0, depth / np.maximum(largest, 1e-6), np.array((0, 1, 1))[:, None, None])
     coloured: np.ndarray = value * (1 - changed * shape)
     return coloured
 
 
 def pixelate(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
-    """Shrink the image and enlarge it again, both by the means of boxes."""
+    """Shrink the image and enlarge it again, both with a box filter."""
     size = pixels.shape[-1]
     side = max(1, int(size * _PIXELATE[severity - 1]))
     picture = _to_picture(pixels).resize((side, side), Image.Resampling.BOX)
@@ -59,7 +59,7 @@ def jpeg(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.n
 
 
 def elastic(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
-    """Move three points of the image, and everything else with them; then move every pixel by a smooth random field."""
+    """Move the image by three of its points; then move every pixel by a smooth random field."""
     height, smoothness, corner = _ELASTIC[severity - 1]
     size = pixels.shape[-1]
     down, across = np.mgrid[:size, :size].astype(np.float32)

@@ -1,4 +1,4 @@
-"""What several corruptions are made of: scaled lengths, blurs, zooms, warps, and layers drawn at 224 px.
+"""Parts that several corruptions share: scaled lengths, blurs, zooms, warps, and layers drawn at 224 px.
 
 Arrays are float32, `(..., H, W)` with any leading dimensions unless said otherwise.
 """
@@ -12,7 +12,7 @@ from scipy.ndimage import correlate1d, gaussian_filter
 from scipy.signal import fftconvolve
 from torch.nn import functional
 
-PUBLISHED_SIDE = 224  # pixels: the image that the published lengths are stated for
+PUBLISHED_SIDE = 224  # pixels; the published lengths are for images of this size
 
 
 def scaled(length: float, size: int) -> float:
@@ -29,7 +29,7 @@ def blur(pixels: np.ndarray, sigma: float, *, mode: str = "nearest", truncate: f
 
 @lru_cache(maxsize=64)
 def _blur_matrix(size: int, sigma: float, mode: str, truncate: float) -> np.ndarray:
-    """The filter along one axis, `(S, S)`: a product, whatever the sigma; some are as wide as the image."""
+    """Return the filter along one axis as a matrix `(S, S)`: as fast for a sigma as wide as the image as for others."""
     step = _step(size)
     reach = int(truncate * sigma / step + 0.5)
     offsets = np.arange(-reach, reach + 1) * step
@@ -40,7 +40,7 @@ def _blur_matrix(size: int, sigma: float, mode: str, truncate: float) -> np.ndar
 
 
 def correlate(pixels: np.ndarray, kernel: np.ndarray, *, border: str) -> np.ndarray:
-    """Weigh neighbours by `kernel` `(K, K)`, K odd; beyond the border "edge" repeats it and "reflect" mirrors at it."""
+    """Weigh neighbours by `kernel` `(K, K)`, K odd; beyond the border, "edge" repeats it and "reflect" mirrors."""
     reach = len(kernel) // 2
     leading = [(0, 0)] * (pixels.ndim - 2)
     padded = np.pad(pixels, [*leading, (reach, reach), (reach, reach)], mode="edge" if border == "edge" else "reflect")
@@ -51,7 +51,7 @@ def correlate(pixels: np.ndarray, kernel: np.ndarray, *, border: str) -> np.ndar
 
 @lru_cache(maxsize=32)
 def disk_kernel(radius: float, softness: float, size: int) -> np.ndarray:
-    """The blur of a lens out of focus, `(K, K)`, for images of side `size`.
+    """Return the blur of a lens out of focus, `(K, K)`, for images of side `size`.
 
     A disk of published `radius`, its rim blurred by a Gaussian of published sigma `softness`.
     """
@@ -66,7 +66,7 @@ def disk_kernel(radius: float, softness: float, size: int) -> np.ndarray:
 
 
 def motion_kernel(radius: float, sigma: float, angle: float, size: int) -> np.ndarray:
-    """The blur of a movement that fades, `(K, K)`, for images of side `size`.
+    """Return the blur of a movement that fades, `(K, K)`, for images of side `size`.
 
     Half a Gaussian of published `sigma` along a line, cut after twice the published `radius`.
 
@@ -84,15 +84,15 @@ def motion_kernel(radius: float, sigma: float, angle: float, size: int) -> np.nd
 
 
 def _step(size: int) -> float:
-    """How densely kernels are sampled, in published pixels: every one, and every pixel of a larger image."""
+    """Return the distance between samples of a kernel in published pixels: one, or one pixel of a larger image."""
     return min(1.0, PUBLISHED_SIDE / size)
 
 
 def _shares(offsets: np.ndarray, size: int, longest: float | None = None) -> np.ndarray:
-    """How pixels of an image of side `size` share weights at published `offsets` (n,) along an axis, `(K, n)`.
+    """Return how pixels of an image of side `size` share weights at published `offsets` (n,) along an axis, `(K, n)`.
 
     Row K // 2 is the pixel at offset 0. A weight between two pixels is shared linearly, so that blurs of less than a
-    pixel do something. K makes room for offsets up to `longest`.
+    pixel do something. K is large enough for offsets up to `longest`.
     """
     reach = math.ceil(round(scaled(float(np.abs(offsets).max()) if longest is None else longest, size), 6))
     pixels = np.arange(-reach, reach + 1)
@@ -119,8 +119,8 @@ def warp(pixels: np.ndarray, x: np.ndarray, y: np.ndarray, *, border: str) -> np
     """
     size = pixels.shape[-1]
     at_middle = border == "reflect"
-    places = torch.from_numpy(np.stack((x, y), -1).astype(np.float32))
-    grid = places * (2 / (size - 1)) - 1 if at_middle else (places + 0.5) * (2 / size) - 1
+    offsets = torch.from_numpy(np.stack((x, y), -1).astype(np.float32))
+    grid = offsets * (2 / (size - 1)) - 1 if at_middle else (offsets + 0.5) * (2 / size) - 1
     image = torch.from_numpy(np.ascontiguousarray(pixels))
     warped = functional.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=at_middle)
     return warped[0].numpy()

@@ -1,4 +1,4 @@
-"""Frost on the lens. ImageNet-C lays photographs of frost over the image; ours is drawn, as we may not ship those."""
+"""Frost on the lens. ImageNet-C lays photographs over the image, which we may not distribute; ours is drawn."""
 
 import math
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Noise of sensors and transmission; strengths act on each pixel and do not depend on the size of the image."""
+"""Noise of sensors and transmission, added per pixel; its strength does not depend on the size of the image."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def shot(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.n
 
 
 def impulse(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
-    """Replace a share of the values by 0 or 1, as often by the one as by the other."""
+    """Replace a share of the values by 0 or 1, each with equal probability."""
     hit = stream.random(pixels.shape) < _IMPULSE[severity - 1]
     return np.where(hit, stream.random(pixels.shape) < 0.5, pixels)
 

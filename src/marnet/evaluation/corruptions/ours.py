@@ -1,4 +1,4 @@
-"""What the paper claims to help against, viewpoint and lighting, and occlusion. All of it is ours."""
+"""Viewpoint and lighting, against which the paper claims to help, and occlusion. The implementation is ours."""
 
 import math
 
@@ -16,16 +16,16 @@ _LIGHTING = (  # exposure in stops, colour temperature and slope as logarithms o
     (2.00, 0.40, 1.35, 0.68),
 )
 _OCCLUSION = (0.08, 0.16, 0.25, 0.35, 0.45)  # share of the pixels
-_NEARLY = 0.004  # may be missing of a share, so that it takes no specks to reach it
-_SPREAD = 0.75  # random amounts are at least this share of the severity's
+_NEARLY = 0.004  # a share may stay this much below its value, so that no specks are drawn to reach it
+_LEAST_SHARE = 0.75  # random amounts are at least this share of the severity's
 
 
 def viewpoint(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
-    """See the image, taken for a flat picture, turned and from the side; what lies beyond its border is mirrored.
+    """Turn the image, as a flat picture, and view it from the side; it is mirrored beyond its border.
 
-    It is brought nearer by as much as the tilt shortens it, so that no more than corners are mirrored.
+    It is moved nearer by as much as the tilt shortens it, so that only corners are mirrored.
     """
-    turn, tilt = (math.radians(amount * stream.uniform(_SPREAD, 1)) for amount in _VIEWPOINT[severity - 1])
+    turn, tilt = (math.radians(amount * stream.uniform(_LEAST_SHARE, 1)) for amount in _VIEWPOINT[severity - 1])
     turn *= 1 if stream.random() < 0.5 else -1
     towards = stream.uniform(0, math.tau)
     rotation = _turn(towards) @ _tilt(tilt) @ _turn(turn - towards)
@@ -42,9 +42,9 @@ def viewpoint(pixels: np.ndarray, severity: int, stream: np.random.Generator) ->
 def lighting(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> np.ndarray:
     """Expose more or less, under warmer or colder light that falls from one side, with a soft shadow.
 
-    Light is scaled where it is light: values are taken out of the curve of sRGB and put back on it.
+    Gains apply to linear light: values are converted from sRGB and back.
     """
-    stops, warmth, slope, depth = (amount * stream.uniform(_SPREAD, 1) for amount in _LIGHTING[severity - 1])
+    stops, warmth, slope, depth = (amount * stream.uniform(_LEAST_SHARE, 1) for amount in _LIGHTING[severity - 1])
     stops, warmth = (amount if stream.random() < 0.5 else -amount for amount in (stops, warmth))
     down, across = _grid(pixels.shape[-1])
     angle, turn = stream.uniform(0, math.tau, 2)
@@ -70,7 +70,7 @@ def occlusion(pixels: np.ndarray, severity: int, stream: np.random.Generator) ->
 
 
 def _shape(size: int, missing: float, stream: np.random.Generator) -> np.ndarray:
-    """A turned rectangle or ellipse `(size, size)` bool, which hides `missing` of the picture's area or less."""
+    """Draw a turned rectangle or ellipse, `(size, size)` bool, which hides at most `missing` of the picture's area."""
     area = 4 * missing * stream.uniform(0.4, 1)  # in squares of half sides
     stretch, turn = stream.uniform(0.5, 1), stream.uniform(0, math.pi)
     down, across = _grid(size)
@@ -87,7 +87,7 @@ def _shape(size: int, missing: float, stream: np.random.Generator) -> np.ndarray
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows `(S, 1)` and columns `(1, S)` of pixel centres, from -1 to 1 between the picture's borders."""
+    """Return rows `(S, 1)` and columns `(1, S)` of pixel centres, from -1 to 1 between the picture's borders."""
     axis = (np.arange(size) + 0.5) * 2 / size - 1
     return axis[:, None], axis[None, :]
 

@@ -15,7 +15,7 @@ _SPATTER = (  # mean and deviation of the noise, its sigma, threshold, strength 
 _MUD_FROM = 4  # severity
 _WATER = np.array((175, 238, 238), np.float32)[:, None, None] / 255  # pale turquoise
 _MUD = np.array((63, 42, 20), np.float32)[:, None, None] / 255  # brown
-_FLAT_FROM = 20  # pixels from the rim of a drop: further inside it is flat
+_FLAT_FROM = 20  # pixels from the rim of a drop, beyond which it is flat
 _RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])  # light from above and left
 
 
@@ -37,9 +37,9 @@ def spatter(pixels: np.ndarray, severity: int, stream: np.random.Generator) -> n
 
 
 def _shine(liquid: np.ndarray) -> np.ndarray:
-    """How bright drops are, `(224, 224)` from 0 to 1: an embossed image of the distance from their rims.
+    """Return the brightness of drops, `(224, 224)` from 0 to 1: an embossed image of the distance from their rims.
 
-    The rim is the outermost pixels of a drop, where the published code looks for edges by Canny's method.
+    The rim is the outermost pixels of a drop, instead of the edges that the published code finds by Canny's method.
     """
     drops = liquid > 0
     rim = drops & ~binary_erosion(drops)
@@ -54,7 +54,7 @@ def _shine(liquid: np.ndarray) -> np.ndarray:
 
 
 def _equalise(levels: np.ndarray) -> np.ndarray:
-    """Spread uint8 values over 0 to 255, so that each range of them is as frequent as any other of its width."""
+    """Equalise the histogram of uint8 values over 0 to 255."""
     counts = np.bincount(levels.ravel(), minlength=256)
     below = np.cumsum(counts)
     lowest = int(below[counts > 0][0])

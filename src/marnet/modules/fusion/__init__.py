@@ -27,8 +27,7 @@ def find_fusion(kind: str) -> Callable[[Sequence[int], int], nn.Module]:
     """Return the fusion of that name, or import it by `module:PACKAGE.NAME`.
 
     Raises:
-        ConfigError: there is none of that name.
-        EncoderError: it cannot be imported.
+        ConfigError: there is none of that name, or it cannot be imported.
     """
     if kind.startswith("module:"):
         found: Callable[[Sequence[int], int], nn.Module] = import_object(kind.removeprefix("module:"), what="fusion")

@@ -6,7 +6,7 @@ import numpy as np
 
 from marnet.comparison.summary import ArmResult, Results
 from marnet.comparison.tables import Table
-from marnet.evaluation.corruption_metrics import GROUPS, is_measured
+from marnet.evaluation.corruption_metrics import groups_of, is_measured
 from marnet.reports.blocks import Block, Gap, Panel, Plots, Section
 from marnet.reports.plots.robustness import corruption_map, severity_curves
 from marnet.reports.plots.style import Mark
@@ -42,7 +42,7 @@ def robustness_section(
 def _mean_blocks(arms: Sequence[ArmResult], marks: Mapping[str, Mark]) -> list[Block]:
     """The mean of each group of corruptions that some arm was measured under in whole; none where there is none."""
     panels = []
-    for group in GROUPS:
+    for group in groups_of(name for arm in arms for name in arm.corruptions):
         mean = {arm.arm: _curve(arm, group.names) for arm in arms if is_measured(arm.corruptions, group.names)}
         if mean:
             figure = severity_curves(mean, marks, f"Top-1, mean of {group.title}")
@@ -64,7 +64,7 @@ def _each_block(arms: Sequence[ArmResult], names: Sequence[str], marks: Mapping[
             Panel(
                 severity_curves(curves, marks, name, small=True, limits=limits),
                 f"Accuracy by severity of {name}.",
-                f"robustness-{name}",
+                f"robustness-{_file_name(name)}",
             )
             for name, curves in each.items()
             if curves
@@ -73,6 +73,10 @@ def _each_block(arms: Sequence[ArmResult], names: Sequence[str], marks: Mapping[
         legend=tuple(marks.values()),
         layout="small",
     )
+
+
+def _file_name(corruption: str) -> str:
+    return corruption.replace(":", "-")  # of module:PACKAGE.NAME; some systems refuse a colon in a file's name
 
 
 def _curve(arm: ArmResult, names: Sequence[str]) -> list[float]:
