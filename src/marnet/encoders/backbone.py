@@ -33,8 +33,8 @@ class BackboneFamily(NamedTuple):
     # weights, and a local file with weights instead.
     build: Callable[[str, int | None, bool, Path | None], Backbone]
     list_names: Callable[[], list[str]] = list  # after the prefix; none if anything may follow it
-    # A family whose models are described outside the package writes what rebuilds one (`SelfDescribing`), and reads it
-    # here: from the folder and the side of the input to the module, with random weights.
+    # For families whose modules are `SelfDescribing`: from the folder that one wrote, and the side of the input, to the
+    # module with random weights.
     rebuild: Callable[[Path, int], nn.Module] | None = None
 
 
@@ -42,10 +42,10 @@ class BackboneFamily(NamedTuple):
 class SelfDescribing(Protocol):
     """A backbone that writes its own architecture into a run, so that the run does without the files it came from."""
 
-    family: str  # whose `rebuild` reads the folder
+    family: str  # the name of the family whose `rebuild` reads the folder
 
     def save_architecture(self, folder: Path) -> None:
-        """Write what rebuilds the module, without its weights; the folder may be missing."""
+        """Write the files from which `BackboneFamily.rebuild` builds the module, without its weights."""
 
 
 @runtime_checkable
@@ -75,9 +75,8 @@ def load_weights(
     try:
         missing, unexpected = module.load_state_dict(used, strict=False)
     except RuntimeError as error:
-        reason = " ".join(
-            " ".join(str(error).splitlines()[:3]).split()
-        )  # torch writes one line per tensor, which would hide the sentence
+        # torch writes one line per tensor, which would hide the sentence
+        reason = " ".join(" ".join(str(error).splitlines()[:3]).split())
         raise EncoderError(f"{source} does not fit {name}: {reason}") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:

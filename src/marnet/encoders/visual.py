@@ -94,7 +94,7 @@ def _suggest_family(name: str, family: str) -> str:
 
 
 def save_architecture(module: nn.Module, folder: Path) -> None:
-    """Write what rebuilds a `SelfDescribing` backbone into `folder`; do nothing for any other."""
+    """Write the architecture of a `SelfDescribing` backbone into `folder`; do nothing for any other."""
     if isinstance(module, SelfDescribing):
         folder.mkdir(parents=True, exist_ok=True)
         module.save_architecture(folder)
