@@ -77,6 +77,6 @@ def test_outputs_hold_every_branch(predictor: marnet.Predictor) -> None:
 def test_wrong_input(predictor: marnet.Predictor, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="does not exist"):
         predictor.predict([tmp_path / "nowhere.jpg"])
-    with pytest.raises(ValueError, match="top is 0; needed 1 or more"):
+    with pytest.raises(ValueError, match="`top` is 0, but it must be 1 or more"):
         predictor.predict([], top=0)
     assert predictor.predict([]) == []

@@ -172,9 +172,9 @@ def _data_config(source: str, labels: str | None, sets: list[str] | None) -> Any
 
 
 def _open(source: str, labels: str | None, sets: list[str] | None) -> "Manifest":
-    from marnet.data.sources import open_source
+    from marnet.data.sources import open_data
 
-    return open_source(_data_config(source, labels, sets))
+    return open_data(source, _data_config(source, labels, sets))
 
 
 def _plain(value: Any) -> Any:
@@ -195,7 +195,7 @@ def _print_info(found: "SourceStatistics") -> None:
     table.add_column("")
     for name in (*found.splits, "all"):
         table.add_column(name, justify="right")
-    several = found.labels == "multi"
+    several = found.label_form == "multi"
     columns = [_info_column(each, several=several) for each in (*found.splits.values(), found.total)]
     for name in columns[0]:
         table.add_row(name, *(column[name] for column in columns))

@@ -74,8 +74,8 @@ class StreamedImages:
         decoded = decode_square(image, self.target)
         if isinstance(decoded, BrokenImage):
             raise ImageError(
-                f"Image {image} {decoded.reason} With data.stream it is met only now: find all such images with "
-                f"'marnet data check', and mend or leave them out."
+                f"Image {image} {decoded.reason} With `data.stream=true` it is met only now. Find all such images with "
+                f"'marnet data check', and mend them or leave them out."
             )
         return decoded
 
@@ -257,5 +257,5 @@ def _refuse_cache(folder: Path, needed: int, error: OSError) -> NoReturn:
     raise DataError(
         f"The decoded images need {needed / 1e6:,.1f} MB below {folder}, and they cannot be written there: "
         f"{error.strerror or error}. Free some space, point the environment variable MARNET_CACHE to another folder, "
-        f"or decode them anew in every epoch with --set data.stream=true."
+        f"or decode them anew in every epoch with `data.stream=true`."
     ) from None

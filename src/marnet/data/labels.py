@@ -85,8 +85,8 @@ def number_classes(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     unknown = Counter(name for name in names if name not in numbers)
     if unknown:
         raise DataError(
-            f"Found labels that are not among the {len(classes)} classes: {_some(unknown)}; "
-            f"needed labels such as {', '.join(repr(name) for name in classes[:3])}."
+            f"Some labels are not among the {len(classes)} classes: {_some(unknown)}. "
+            f"Expected labels such as {', '.join(repr(name) for name in classes[:3])}."
         )
     return np.array([numbers[name] for name in names], np.int64)
 
@@ -98,7 +98,7 @@ def comma_notes(source: str, labels: Sequence[str], form: LabelForm) -> list[str
         return []
     return [
         f"{source}: {len(with_comma)} of {len(labels)} labels hold a comma, such as {with_comma[0]!r}, and each counts "
-        f"as one class. If they list several classes, add --labels multi."
+        f"as one class. If they list several classes, set `data.labels=multi`."
     ]
 
 

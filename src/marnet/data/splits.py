@@ -36,8 +36,8 @@ def stratified_split(
     """
     if val_share < 0 or test_share < 0 or val_share + test_share >= 1:
         raise DataError(
-            f"Found data.val_share {val_share} and data.test_share {test_share}; needed shares of 0 or more whose sum "
-            f"is less than 1, so that something is left for train."
+            f"`data.val_share` is {val_share} and `data.test_share` {test_share}, but they must be 0 or more and their "
+            f"sum less than 1, so that something is left for train."
         )
     by_class: dict[str, set[str]] = defaultdict(set)
     for image, label in zip(images, labels, strict=True):

@@ -64,7 +64,7 @@ def train_transform(level: str, spec: ImageSpec) -> Transform:
         ConfigError: the level is unknown.
     """
     if level not in LEVELS:
-        raise ConfigError(f"Unknown augmentation {level!r}; needed {', '.join(LEVELS)}.{suggest(level, LEVELS)}")
+        raise ConfigError(f"Unknown augmentation {level!r}. Expected {', '.join(LEVELS)}.{suggest(level, LEVELS)}")
     if level == "none":
         return eval_transform(spec)
     return Augmentation(spec.size, strong=level == "strong")

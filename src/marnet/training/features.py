@@ -27,7 +27,7 @@ from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
-from marnet.data.sources import open_source
+from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import RunDirectoryError
 from marnet.runs.directory import MANIFEST, start_run_directory
@@ -49,7 +49,7 @@ class FeatureSet(NamedTuple):
     def dataset(self, split: str) -> FeatureDataset:
         """The features of a split as a dataset."""
         records = self.manifest.split(split)
-        labels = label_targets(records, self.manifest.classes, self.manifest.labels)
+        labels = label_targets(records, self.manifest.classes, self.manifest.label_form)
         return FeatureDataset(self.splits[split], [record.text for record in records], labels)
 
 
@@ -64,7 +64,7 @@ def embed(config: Config, out: Path | str) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another --out.")
     data = config.data
-    manifest = open_source(data)
+    manifest = open_data(data.source, data)
     torch.manual_seed(config.training.seed)  # of a backbone that starts at random
     backbone = build_backbone(config)
     size = data.image_size or backbone.image_size
@@ -82,7 +82,7 @@ def embed(config: Config, out: Path | str) -> Path:
     kept = tuple(record for each in opened.values() for record in each.records)
     plain = Config.model_validate(
         {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}, "options": {}}
-        | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.labels}}
+        | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.label_form}}
     )
     model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)
     start_run_directory(out / ENCODER, plain, manifest.classes, spec)
@@ -110,7 +110,7 @@ def open_features(folder: Path | str) -> FeatureSet:
     except (SafetensorError, OSError) as error:
         raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
     encoder = load_run(folder / ENCODER)
-    manifest = read_manifest(folder / MANIFEST, labels=encoder.config.data.labels)
+    manifest = read_manifest(folder / MANIFEST, label_form=encoder.config.data.labels)
     counts = {name: len(features) for name, features in splits.items()}
     if counts != manifest.splits():
         raise RunDirectoryError(

@@ -47,7 +47,7 @@ class ShardIndex(NamedTuple):
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
     notes: tuple[str, ...]
-    labels: LabelForm = "single"
+    label_form: LabelForm = "single"
 
 
 def read_index(path: Path | str) -> ShardIndex:
@@ -61,9 +61,9 @@ def read_index(path: Path | str) -> ShardIndex:
     if not file.is_file():
         unfinished = (file.parent / PLAN).is_file()
         todo = (
-            "The conversion was not finished: run the same 'marnet data convert ... --shards' again."
+            "The conversion was not finished: run the same 'marnet data convert' again."
             if unfinished
-            else f"Needed a folder written by 'marnet data convert SOURCE OUT --shards', with {INDEX} in it."
+            else f"Name a folder of shards written by 'marnet data convert', with {INDEX} in it."
         )
         raise DataError(f"shards: {file} does not exist. {todo}")
     try:
@@ -71,7 +71,7 @@ def read_index(path: Path | str) -> ShardIndex:
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
             raise DataError(
                 f"shards: {file} is not an index of {FORMAT}, version {VERSION}. Write the shards with "
-                f"'marnet data convert SOURCE OUT --shards'."
+                f"'marnet data convert'."
             )
         shards = tuple(Shard(**each) for each in content["shards"])
         index = ShardIndex(
@@ -90,8 +90,8 @@ def read_index(path: Path | str) -> ShardIndex:
         if size != shard.size:
             state = "is missing" if size is None else f"has {size} bytes"
             raise DataError(
-                f"shards: {found} {state}; needed {shard.size} bytes, as {file} says. Copy it again, or delete {file} "
-                f"and run the conversion again."
+                f"shards: {found} {state}, but it must have {shard.size} bytes, as {file} says. Copy it again, or "
+                f"delete {file} and run the conversion again."
             )
     return index
 
@@ -149,7 +149,7 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
     if not file.is_file():
         _write_listing(index, file)
     rows = json.loads(file.read_text(encoding="utf-8"))
-    return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.labels)
+    return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.label_form)
 
 
 def member_key(row: int) -> str:

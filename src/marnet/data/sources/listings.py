@@ -34,16 +34,16 @@ def parse_location(source: str, argument: str, known: Collection[str] = ()) -> L
         path, _, part = path.rpartition(",")
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in known:
-            needed = f"known keys: {', '.join(known)}" if known else f"{source} has none"
-            raise DataError(f"{source}: unknown key {key!r}.{suggest(key, known)} Keys follow the path; {needed}.")
+            keys = f"known keys: {', '.join(known)}" if known else f"{source} has none"
+            raise DataError(f"{source}: unknown key {key!r}.{suggest(key, known)} Keys follow the path; {keys}.")
         if key in options:
             raise DataError(f"{source}: {key} is given twice; keep one of them.")
         if not value:
-            raise DataError(f"{source}: {key} has no value; needed {key}=VALUE.")
+            raise DataError(f"{source}: {key} has no value. Write {key}=VALUE.")
         options[key] = value
     if not path:
         keys = f"[,{','.join(f'{key}=VALUE' for key in known)}]" if known else ""
-        raise DataError(f"Data source {source!r} names no folder; needed {source}:PATH{keys}.")
+        raise DataError(f"Data source {source!r} names no folder. Write {source}:PATH{keys}.")
     return Location(path, options)
 
 
@@ -84,11 +84,11 @@ def read_names(source: str, file: Path, *, what: str) -> list[str]:
     """
     names = [" ".join(line.split()) for line in read_lines(source, file)]
     if not names:
-        raise DataError(f"{source}: {file} is empty; needed the name of one {what} in each line.")
+        raise DataError(f"{source}: {file} is empty. It must name one {what} per line.")
     if "" in names:
         raise DataError(
-            f"{source}: {file}, line {names.index('') + 1}, is blank; needed the name of {what} {names.index('') + 1}, "
-            f"because the line's number is what the other files refer to."
+            f"{source}: {file}, line {names.index('') + 1}, is blank. It must name {what} {names.index('') + 1}, "
+            f"because the other files refer to the line's number."
         )
     return names
 
@@ -108,7 +108,8 @@ def shared_notes(source: str, images: Iterable[tuple[str, str]]) -> list[str]:
     if not shared:
         return []
     return [
-        f"{source}: images in more than one split: {len(shared)}, such as {shared[0]}; figures on val and test flatter."
+        f"{source}: images in more than one split: {len(shared)}, such as {shared[0]}; metrics on val and test are too "
+        f"optimistic."
     ]
 
 

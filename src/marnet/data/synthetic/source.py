@@ -62,10 +62,10 @@ class SyntheticOptions:
             value = getattr(self, name)
             if not low <= value <= high:
                 kind = "a number" if name in _DIALS else "a whole number"
-                raise DataError(f"synthetic: {name}={value}; needed {kind} from {low} to {high}.")
+                raise DataError(f"synthetic: {name}={value}, but it must be {kind} from {low} to {high}.")
         if self.images + self.val_images + self.test_images == 0:
             raise DataError(
-                "synthetic: images, val_images and test_images are all 0; needed at least one image per class."
+                "synthetic: images, val_images and test_images are all 0. There must be at least one image per class."
             )
 
     def counts(self) -> dict[str, int]:
@@ -208,8 +208,8 @@ def _number(key: str, text: str) -> int | float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        needed = "a number, such as 1.5" if key in _DIALS else "a whole number, such as 10"
-        raise DataError(f"synthetic: {key}={text!r} is not {needed}.") from None
+        kind = "a number, such as 1.5" if key in _DIALS else "a whole number, such as 10"
+        raise DataError(f"synthetic: {key}={text!r} is not {kind}.") from None
     return number
 
 

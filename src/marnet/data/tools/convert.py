@@ -40,11 +40,11 @@ def convert_manifest(
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
         raise DataError(
-            f"{out} does not say what to write; needed a file with the suffix {', '.join(SUFFIXES)}, or --shards to "
-            f"write a folder of shards."
+            f"{out} has the suffix {out.suffix!r}, but a manifest file must have one of {', '.join(SUFFIXES)}. Choose "
+            "such a name, or write a folder of shards with `shards=True`."
         )
     if out.exists() and not overwrite:
-        raise DataError(f"{out} already exists. Choose another name, or replace it with --overwrite.")
+        raise DataError(f"{out} already exists. Choose another name, or replace it with `overwrite=True`.")
     if copy_images:
         manifest = _copy_images(manifest, out.absolute().parent)
     write_manifest(manifest, out)

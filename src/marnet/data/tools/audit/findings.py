@@ -9,7 +9,7 @@ Severity = Literal["error", "warning", "note"]
 class Finding(NamedTuple):
     """One thing that a user should know.
 
-    An error makes training impossible or figures wrong: no training or validation rows, classes without a training
+    An error makes training impossible or metrics wrong: no training or validation rows, classes without a training
     image, broken images, equal images in several splits. A warning may well spoil a result; a note is for information.
     """
 

@@ -60,7 +60,7 @@ class SourceStatistics(NamedTuple):
     """What `marnet data info` prints."""
 
     source: str
-    labels: LabelForm
+    label_form: LabelForm
     classes: int
     splits: dict[str, SplitStatistics]
     total: SplitStatistics
@@ -84,14 +84,14 @@ def describe(manifest: Manifest) -> SourceStatistics:
         DataError: the manifest has no rows.
     """
     if not manifest.records:
-        raise DataError(f"{manifest.source} has no rows; needed one for each image.")
-    splits = {name: describe_rows(manifest.split(name), manifest.labels) for name in manifest.splits()}
+        raise DataError(f"{manifest.source} has no rows. It must have one per image.")
+    splits = {name: describe_rows(manifest.split(name), manifest.label_form) for name in manifest.splits()}
     return SourceStatistics(
         manifest.source,
-        manifest.labels,
+        manifest.label_form,
         len(manifest.classes),
         splits,
-        describe_rows(manifest.records, manifest.labels),
+        describe_rows(manifest.records, manifest.label_form),
         image_sizes({record.image for record in manifest.records}),
         manifest.notes,
     )
@@ -153,7 +153,7 @@ def false_negatives(texts: Sequence[str], batch_size: int) -> FalseNegatives | N
         ValueError: the batch size is below 1.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; needed 1 or more.")
+        raise ValueError(f"`batch_size` is {batch_size}, but it must be 1 or more.")
     total, batch = len(texts), min(batch_size, len(texts))
     sharing = Counter(Counter(text for text in texts if text.strip()).values())  # rows with a text -> such texts
     rows = sum(count * times for count, times in sharing.items())

@@ -68,8 +68,8 @@ def fetch(remote: Remote, target: Path, *, attempts: int = ATTEMPTS, pause: floa
         size = part.stat().st_size
         _forget(part)
         raise DataError(
-            f"{remote.url} gave a file of {size:,} bytes with the checksum {found}; needed {remote.checksum}. It was "
-            f"removed. Run the command again; if that does not help, the file was changed at its source. "
+            f"{remote.url} gave a file of {size:,} bytes with the checksum {found} instead of {remote.checksum}. It "
+            "was removed. Run the command again; if that does not help, the file was changed at its source. "
             f"{remote.advice}"
         )
     part.replace(target)
