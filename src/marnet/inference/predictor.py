@@ -126,9 +126,7 @@ class Predictor:
         """
         return self._answer(images, batch_size, self.probabilities)
 
-    def encode(
-        self, images: ImageLike | Iterable[Any], *, kind: str = "x_v", batch_size: int = _BATCH
-    ) -> np.ndarray:
+    def encode(self, images: ImageLike | Iterable[Any], *, kind: str = "x_v", batch_size: int = _BATCH) -> np.ndarray:
         """Return features: `(D,)` of one image, `(N, D)` of several; float32.
 
         Args:
