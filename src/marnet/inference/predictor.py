@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from marnet.errors import ConfigError, DataError, suggest
 from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
-from marnet.outputs import PredictionOutput
+from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
 from marnet.runs.directory import MANIFEST
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
 
-FeatureKind = Literal["x_v", "x_ema", "x_cdr"]
+_FEATURES = {"x_v": VISUAL, "x_ema": ALIGNMENT, "x_cdr": RECONSTRUCTION}
 _Single = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
 _BATCH = 64
 
@@ -148,23 +148,19 @@ class Predictor:
         """
         return self._answer(images, batch_size, self.probabilities)
 
-    def encode(
-        self, images: ImageLike | Iterable[Any], *, kind: FeatureKind = "x_v", batch_size: int = _BATCH
-    ) -> np.ndarray:
+    def encode(self, images: ImageLike | Iterable[Any], *, kind: str = "x_v", batch_size: int = _BATCH) -> np.ndarray:
         """Return features: `(D,)` of one image, `(N, D)` of several; float32.
 
         Args:
             images: one image or several.
-            kind: "x_v" is the backbone's, "x_ema" that aligned with the text, "x_cdr" the reconstructed semantics.
+            kind: "x_v" for the features of the backbone, "x_ema" for those aligned with the text, "x_cdr" for the
+                reconstructed semantics, or the name of a branch that the run's method adds.
             batch_size: images computed at a time.
 
         Raises:
-            ConfigError: the kind is unknown, or the method of the run does not compute it.
+            ConfigError: the method of the run does not compute such features.
             ImageError: an image cannot be read; of several, the message names its position, from 0.
         """
-        known = get_args(FeatureKind)
-        if kind not in known:
-            raise ConfigError(f"Unknown features {kind!r}. Expected {', '.join(known)}.{suggest(kind, known)}")
         return self._answer(images, batch_size, lambda pixels: self._features(pixels, kind))
 
     @torch.inference_mode()
@@ -263,17 +259,16 @@ class Predictor:
             yield torch.stack([self.transform.pixels(images[each], name=name) for each, name in names.items()])
 
     @torch.inference_mode()
-    def _features(self, pixels: Tensor, kind: FeatureKind) -> Tensor:
-        outputs: PredictionOutput = self.model.prediction_outputs(model_input(pixels.to(self.device), self.spec))
-        found = {"x_v": outputs.x_v, "x_ema": outputs.x_ema, "x_cdr": outputs.x_cdr}
-        features = found[kind]
-        if features is None:
-            present = ", ".join(name for name, each in found.items() if each is not None)
+    def _features(self, pixels: Tensor, kind: str) -> Tensor:
+        features = self.model.prediction_outputs(model_input(pixels.to(self.device), self.spec)).features
+        names = {branch: name for name, branch in _FEATURES.items()}
+        present = {names.get(branch, branch): each for branch, each in features.items()}
+        if kind not in present:
             raise ConfigError(
-                f"{self.run} was trained with the method {self.config.method!r}, which does not compute {kind}. "
-                f"Choose one of its features: {present}."
+                f"{self.run} was trained with the method {self.config.method!r}, which computes no features {kind!r}. "
+                f"Choose from {', '.join(present)}.{suggest(kind, present)}"
             )
-        return features.float().cpu()
+        return present[kind].float().cpu()
 
 
 def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:
