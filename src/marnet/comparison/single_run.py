@@ -13,12 +13,13 @@ from marnet.comparison.scoring import score_run
 from marnet.comparison.training_rows import keep_labels, keep_texts, shuffle_texts
 from marnet.config import Config
 from marnet.data.manifest import Manifest
-from marnet.errors import ConfigError, RunDirectoryError
+from marnet.errors import ConfigError, MarnetError
 from marnet.evaluation.robustness import corruption_accuracy
 from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
-from marnet.runs.directory import CONFIG, RESUME_POINT
+from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
 from marnet.training.fit import fit
+from marnet.training.resuming import run_config
 
 
 def perform(
@@ -36,8 +37,11 @@ def perform(
     work = out / "work" / run.name
     progress.started(run)
     state = _state_path(work)
+    config = _on_one_device(run.config)
     resume, seconds = _resumable(work, run.key)
-    if not resume:
+    if resume:  # with its own settings: the key leaves out those that its method does not read
+        config = run_config(work, _without_effect(config))
+    else:
         shutil.rmtree(work, ignore_errors=True)
         state.parent.mkdir(parents=True, exist_ok=True)
         write_json(state, {"key": run.key, "seconds": 0.0})
@@ -48,7 +52,7 @@ def perform(
         progress.epoch(epoch, epochs)
 
     rows = training_rows(run, comparison, data.manifest)
-    fit(_on_one_device(run.config), work, manifest=rows, resume=resume, on_epoch=after_epoch)
+    fit(config, work, manifest=rows, resume=resume, on_epoch=after_epoch)
     seconds = time.monotonic() - start
     progress.trained()
     predictor = Predictor(work, device="cpu" if run.config.training.devices.startswith("cpu") else "auto")
@@ -97,11 +101,18 @@ def _resumable(work: Path, key: str) -> tuple[bool, float]:
         state: dict[str, Any] = read_json(_state_path(work))
         with ZipFile(work / RESUME_POINT) as archive:  # torch's format
             damaged = archive.testzip()
-    except (RunDirectoryError, OSError, BadZipFile):
+        read_run_config(work)
+    except (MarnetError, OSError, BadZipFile):
         return False, 0.0
     if damaged or state.get("key") != key:
         return False, 0.0
     return True, float(state.get("seconds", 0.0))
+
+
+def _without_effect(config: Config) -> dict[str, Any]:
+    """Return the settings that change nothing about what a run learns."""
+    data = {"workers": config.data.workers, "cache": config.data.cache}
+    return {"data": data, "training": {"devices": config.training.devices}}
 
 
 def _on_one_device(config: Config) -> Config:
