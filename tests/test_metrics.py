@@ -130,7 +130,7 @@ def test_half_precision_and_gradients_are_welcome() -> None:
 
 @pytest.mark.parametrize(("logits", "labels"), [((0, 3), (0,)), ((2, 3), (3,)), ((3,), (3,)), ((2, 3, 1), (2,))])
 def test_shapes_that_do_not_fit_are_refused(logits: tuple[int, ...], labels: tuple[int, ...]) -> None:
-    sentence = f"logits {logits} and labels {labels} do not fit; needed (N, C) and (N,), N >= 1."
+    sentence = f"logits {logits} and labels {labels} do not fit. Expected (N, C) and (N,), N >= 1."
     with pytest.raises(ValueError, match=re.escape(sentence)):
         classification_metrics(torch.zeros(logits), torch.zeros(labels, dtype=torch.long))
 
@@ -203,7 +203,7 @@ def test_average_precision_tells_large_logits_apart_and_keeps_ties() -> None:
 def test_several_labels_that_cannot_be_judged_are_refused(
     logits: tuple[int, ...], targets: tuple[int, ...], positives: int
 ) -> None:
-    sentence = f"logits {logits} and targets {targets} with {positives} positives do not fit; needed (N, C) twice"
+    sentence = f"logits {logits} and targets {targets} with {positives} positives do not fit. Expected (N, C) twice"
     with pytest.raises(ValueError, match=re.escape(sentence)):
         multi_label_metrics(torch.zeros(logits), torch.full(targets, float(positives > 0)))
 
@@ -256,7 +256,7 @@ def test_the_diagram_and_the_figure_agree(seed: int) -> None:
 
 
 def test_scores_that_do_not_fit() -> None:
-    sentence = re.escape("confidence (2,) and right (3,) do not fit; needed (N,) each, N >= 1.")
+    sentence = re.escape("confidence (2,) and correct (3,) do not fit. Expected (N,) each.")
     for function in (accuracy_coverage, reliability):
         with pytest.raises(ValueError, match=sentence):
             function(torch.zeros(2), torch.zeros(3, dtype=torch.bool))

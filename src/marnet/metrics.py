@@ -1,4 +1,4 @@
-"""How good a set of predictions is: accuracy, macro F1, likelihood, and how far its confidence can be trusted."""
+"""Metrics of a set of predictions: accuracy, macro F1, likelihood and calibration."""
 
 from typing import NamedTuple
 
@@ -33,19 +33,20 @@ class Metrics(NamedTuple):
     nll: float  # mean negative log-likelihood, nats
     ece: float  # expected calibration error, 15 bins, l1
     brier: float  # mean squared distance of the probabilities from the truth, summed over classes: 0 to 2
-    aurc: float  # area under the risk-coverage curve: the mean error of the surest k images, over k = 1 .. n
+    aurc: float  # area under the risk-coverage curve: the mean error of the k most confident images, over k = 1 .. n
     n: int  # images
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
-    """Judge logits `(N, C)` against labels `(N,)` int64; C is 2 or more. With C < 5, `top5` counts all C.
+    """Score logits `(N, C)` against labels `(N,)` int64; C is 2 or more. With C < 5, `top5` counts all C.
 
     Raises:
         ValueError: there is no prediction, or the shapes disagree.
     """
     if logits.ndim != 2 or len(logits) != len(labels) or len(labels) == 0:
         raise ValueError(
-            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit; needed (N, C) and (N,), N >= 1."
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit. "
+            f"Expected (N, C) and (N,), N >= 1."
         )
     logits = logits.detach().double()
     classes = logits.shape[1]
@@ -88,9 +89,9 @@ class MultiLabelMetrics(NamedTuple):
 
 
 def multi_label_metrics(logits: Tensor, targets: Tensor, *, threshold: float = 0.5) -> MultiLabelMetrics:
-    """Judge logits `(N, C)` against targets `(N, C)` of 0 and 1, one decision an image and class.
+    """Score logits `(N, C)` against targets `(N, C)` of 0 and 1, one decision per image and class.
 
-    A class is predicted where its probability, the sigmoid of the logit, is `threshold` or more.
+    A class is predicted if its probability, the sigmoid of the logit, is `threshold` or more.
 
     Raises:
         ValueError: the shapes disagree, or no image has a class.
@@ -98,27 +99,27 @@ def multi_label_metrics(logits: Tensor, targets: Tensor, *, threshold: float = 0
     if logits.ndim != 2 or logits.shape != targets.shape or not bool(targets.any()):
         raise ValueError(
             f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} with {int(targets.sum())} positives do "
-            f"not fit; needed (N, C) twice, and one positive at least."
+            f"not fit. Expected (N, C) twice, and at least one positive."
         )
     logits = logits.detach().double()
     predicted, true = logits.sigmoid() >= threshold, targets > 0.5
     hits = (predicted & true).sum(0).double()  # (C,)
     either = (predicted.sum(0) + true.sum(0)).double()  # (C,); F1 is 2 hits / either
     named = either > 0
-    right = predicted == true
+    correct = predicted == true
     return MultiLabelMetrics(
         map=mean_average_precision(logits, targets),
         micro_f1=float(2 * hits.sum() / either.sum()),
         macro_f1=float((2 * hits[named] / either[named]).mean()),
-        exact_match=float(right.all(1).double().mean()),
-        hamming_loss=float(1 - right.double().mean()),
+        exact_match=float(correct.all(1).double().mean()),
+        hamming_loss=float(1 - correct.double().mean()),
         nll=float(functional.binary_cross_entropy_with_logits(logits, targets.double())),
         n=len(logits),
     )
 
 
 def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
-    """Mean over the classes with a positive of the area under precision and recall, of scores and 0 or 1 `(N, C)`."""
+    """Return the mean average precision of scores and 0 or 1 `(N, C)`, over the classes with a positive."""
     true = (targets > 0.5).long()
     # torchmetrics takes a sigmoid of scores beyond 0 and 1, which ties the large ones: hand it their ranks between.
     values, ranks = torch.unique(scores, return_inverse=True)  # ranks (N, C)
@@ -129,32 +130,32 @@ def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
 
 
 class CoverageCurve(NamedTuple):
-    """Accuracy on the surest images alone; entry k - 1 is for the k surest of N."""
+    """Accuracy on the most confident images alone; entry k - 1 is for the k most confident of N."""
 
     coverage: Tensor  # (N,) float64, k / N
     accuracy: Tensor  # (N,) float64
 
 
-def accuracy_coverage(confidence: Tensor, right: Tensor) -> CoverageCurve:
-    """How accurate predictions are if only the surest are kept, the others being left to somebody else.
+def accuracy_coverage(confidence: Tensor, correct: Tensor) -> CoverageCurve:
+    """Return the accuracy of predictions if only the most confident are kept, and the others are left to people.
 
     Images of equal confidence have no order: where k ends among them, the accuracy is its mean over all their orders,
-    so that it does not depend on the order of the rows.
+    so it does not depend on the order of the rows.
 
     Args:
         confidence: `(N,)`, the probability of the predicted class; any score that grows with certainty will do.
-        right: `(N,)` bool, whether the prediction is.
+        correct: `(N,)` bool, True for a correct prediction.
 
     Raises:
         ValueError: there is no prediction, or the shapes disagree.
     """
-    _check_scores(confidence, right)
-    confidence, right = confidence.detach().cpu().double(), right.cpu().double()
+    _check_scores(confidence, correct)
+    confidence, correct = confidence.detach().cpu().double(), correct.cpu().double()
     count = len(confidence)
-    # Ties share a group; the surest come first.
+    # Ties share a group; the most confident come first.
     _, group, sizes = torch.unique(-confidence, return_inverse=True, return_counts=True)
-    hits = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, right)
-    expected = (hits / sizes).repeat_interleave(sizes).cumsum(0)  # right ones among the k surest
+    hits = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, correct)
+    expected = (hits / sizes).repeat_interleave(sizes).cumsum(0)  # correct ones among the k most confident
     kept = torch.arange(1, count + 1, dtype=torch.float64)
     return CoverageCurve(kept / count, expected / kept)
 
@@ -162,9 +163,9 @@ def accuracy_coverage(confidence: Tensor, right: Tensor) -> CoverageCurve:
 class Reliability(NamedTuple):
     """Confidence against accuracy in K bins of equal width; bin k reaches from above k / K to (k + 1) / K."""
 
-    images: Tensor  # (K,) int64, how many are in the bin
+    images: Tensor  # (K,) int64, the number in the bin
     confidence: Tensor  # (K,) float64, the mean in the bin; NaN in an empty one
-    accuracy: Tensor  # (K,) float64, the share that is right; NaN in an empty one
+    accuracy: Tensor  # (K,) float64, the share that is correct; NaN in an empty one
 
     @property
     def ece(self) -> float:
@@ -173,28 +174,28 @@ class Reliability(NamedTuple):
         return float((gaps * self.images).sum() / self.images.sum())
 
 
-def reliability(confidence: Tensor, right: Tensor, *, bins: int = CALIBRATION_BINS) -> Reliability:
-    """What a reliability diagram shows of `confidence` `(N,)` from 0 to 1 and of `right` `(N,)` bool; 0 is in bin 0.
+def reliability(confidence: Tensor, correct: Tensor, *, bins: int = CALIBRATION_BINS) -> Reliability:
+    """Return the reliability diagram of `confidence` `(N,)` from 0 to 1 and `correct` `(N,)` bool; 0 is in bin 0.
 
     Raises:
         ValueError: there is no prediction, or the shapes disagree.
     """
-    _check_scores(confidence, right)
-    confidence, right = confidence.detach().cpu().double(), right.cpu().double()
+    _check_scores(confidence, correct)
+    confidence, correct = confidence.detach().cpu().double(), correct.cpu().double()
     inner = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
     index = torch.bucketize(confidence, inner)  # a value on an edge belongs to the bin below it
     images = torch.bincount(index, minlength=bins)
-    sums = (torch.bincount(index, weights=values, minlength=bins) for values in (confidence, right))
+    sums = (torch.bincount(index, weights=values, minlength=bins) for values in (confidence, correct))
     return Reliability(images, *(total / images for total in sums))
 
 
-def _check_scores(confidence: Tensor, right: Tensor) -> None:
-    if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
+def _check_scores(confidence: Tensor, correct: Tensor) -> None:
+    if confidence.ndim != 1 or confidence.shape != correct.shape or len(correct) == 0:
         raise ValueError(
-            f"confidence {tuple(confidence.shape)} and right {tuple(right.shape)} do not fit; needed (N,) each, N >= 1."
+            f"confidence {tuple(confidence.shape)} and correct {tuple(correct.shape)} do not fit. Expected (N,) each."
         )
 
 
 def percent(fraction: float) -> str:
-    """A fraction as people read it, such as "63.4 %"."""
+    """Return a fraction as text, such as "63.4 %"."""
     return f"{100 * fraction:.1f} %"

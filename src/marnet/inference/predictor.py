@@ -78,7 +78,7 @@ class Predictor:
         ('apple', 'eel', 'lime')
         >>> one = clf.predict("a.jpg")
         >>> many = clf.predict(["a.jpg", Path("b.jpg").read_bytes()])
-        >>> one == many[0], len(many)
+        >>> one.labels == many[0].labels, len(many)
         (True, 2)
         >>> clf.predict_proba(["a.jpg", "b.jpg"]).shape, clf.encode("a.jpg").ndim, clf.transform("a.jpg").shape
         ((2, 3), 1, torch.Size([3, 32, 32]))
