@@ -27,7 +27,8 @@ class MarnetError(Exception):
         >>> try:
         ...     marnet.make_config({"training": {"epochs": 0}})
         ... except marnet.MarnetError as error:
-        ...     print(error, error.settings, sep="\\n")
+        ...     print(error)
+        ...     print(error.settings)
         The configuration cannot be used:
           `training.epochs`: found 0; input should be greater than or equal to 1.
         ('training.epochs',)
