@@ -297,7 +297,7 @@ def test_epochs_are_told(products: Path, tmp_path: Path) -> None:
     ("arguments", "error", "message"),
     [
         ({}, ConfigError, "There is no data to train on. Give `data`"),
-        ({"data": "x.csv", "settings": {"training.epoch": 1}}, ConfigError, "training.epoch: unknown key"),
+        ({"data": "x.csv", "settings": {"training.epoch": 1}}, ConfigError, "`training.epoch`: unknown key"),
         ({"data": "x.csv", "settings": {"": 1}}, ConfigError, "'' is no name of a setting"),
         (
             {"data": "x.csv", "settings": {"training.epochs": 1, "training": {"epochs": 2}}},

@@ -199,4 +199,4 @@ def test_what_agrees_with_the_features_may_stand_next_to_them(manifest_file: Pat
     values = merge_settings(source, {"data": {"features": str(features)}, "training": training})
     run = fit(make_config(values), tmp_path / "run").path
     again = fit(read_config(run / "config.yaml"), tmp_path / "again")
-    assert marnet.load(again.run).config == marnet.load(run).config
+    assert marnet.load(again.path).config == marnet.load(run).config
