@@ -1,4 +1,4 @@
-"""`python -m marnet` is the command `marnet`."""
+"""`python -m marnet` runs the command `marnet`."""
 
 from marnet.cli.app import main
 

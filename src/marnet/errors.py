@@ -1,15 +1,36 @@
-"""What marnet raises when a user can mend the cause.
+"""Errors that marnet raises when a user can mend the cause.
 
-Every message says what was found, what was needed and what to do. The command line prints the message without a
-traceback and exits with code 1; in Python they are ordinary exceptions.
+Every message begins with what is wrong, says what was found and expected, and ends with what to do. It names settings
+and Python arguments in backticks: `` `training.lr` ``, `` `data.on_bad_image=skip` ``, `` `overwrite=True` ``. The
+command line shows the flags for them, prints the message without a traceback and exits with code 1; in Python these are
+ordinary exceptions.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# A name in backticks, possibly with a value, in the groups "name" and "value". A stretch in quotes matches as a whole
+# without these groups: it is text of the user, in which a backtick means nothing.
+NAMES = re.compile(
+    r"(?<!\w)'[^'\n]*'(?!\w)"
+    r'|"[^"\n]*"'
+    r"|(?<![^\s(\[])`(?P<name>[a-z_][a-z0-9_]*(?:\.[a-z0-9_]+)*)(?:=(?P<value>[^`\n]*))?`(?![^\s.,;:)\]'])"
+)
 
 
 class MarnetError(Exception):
     """Base of every error that marnet raises on purpose."""
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Return the settings and arguments that the message names in backticks, each once, in their order.
+
+        >>> MarnetError("`training.lr` is -1, but it must be > 0. Try `training.lr=0.001`.").settings
+        ('training.lr',)
+        """
+        names = [match["name"] for match in NAMES.finditer(str(self)) if match["name"] is not None]
+        return tuple(dict.fromkeys(names))
 
 
 class ConfigError(MarnetError):
@@ -33,10 +54,14 @@ class RunDirectoryError(MarnetError):
 
 
 class NonFiniteLossError(MarnetError):
-    """A loss term became NaN or infinite during training."""
+    """A loss term that became NaN or infinite during training."""
 
 
 def suggest(name: str, known: Iterable[str], *, limit: int = 3) -> str:
-    """Return `" Did you mean 'a' or 'b'?"` for the names in `known` nearest to `name`, or `""` if none is near."""
+    """Return the names in `known` that are nearest to `name` as a question, or "" if none is near.
+
+    >>> suggest("epoch", ["epochs", "seed"])
+    " Did you mean 'epochs'?"
+    """
     near = difflib.get_close_matches(name, list(known), n=limit, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""

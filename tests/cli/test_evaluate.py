@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marnet.cli.robustness_output import print_robustness, robustness_json
+from marnet.cli.robustness import print_robustness, robustness_json
 from marnet.evaluation.corruptions import CORRUPTIONS, HELD_OUT, OURS, STANDARD
 from marnet.evaluation.robustness import Robustness
 from marnet.metrics import Metrics
@@ -84,7 +84,7 @@ def test_the_table_of_some_corruptions_and_one_from_outside(capsys: pytest.Captu
 def test_a_baseline_without_corruptions(trained_run: Path, call: Call) -> None:
     code, out, err = call("evaluate", trained_run, "--baseline", trained_run)
     assert (code, out) == (1, "")
-    assert "Error: --baseline is compared under corruptions only. Add --corruptions, or leave --baseline out." in err
+    assert "Error: --baseline is used under corruptions only. Add --corruptions, or leave --baseline out." in err
     code, out, err = call("evaluate", trained_run, "--corruptions", "--baseline", "nowhere")
     assert (code, out) == (1, "")
     assert "Run directory nowhere does not exist" in err

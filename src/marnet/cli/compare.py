@@ -1,53 +1,62 @@
 """`marnet compare`: methods, placebos and ablations over several seeds, from one file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from marnet.cli.flags import settings_from_flags
 
 if TYPE_CHECKING:
     from marnet.comparison.runner import ComparisonResult
 
 
 def compare(  # noqa: PLR0917 - typer calls it by keyword
-    config: Annotated[Path, typer.Argument(help="A YAML file; see docs/comparing.md.", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Argument(help="A YAML file that describes the comparison; see docs/comparing.md.", show_default=False),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="The folder for results", show_default="that of the file, else comparisons/NAME")
+        Path | None,
+        typer.Option(help="The folder for the results", show_default="the file's, else comparisons/NAME"),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A source in place of that of the file; see docs/data.md.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0", show_default="that of the file")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A data source instead of the one in the file; see docs/data.md.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many seeds to train with, counted from 0", show_default="the file's")
+    ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Only these arms of the file this time, such as image-only,marnet.")
+        str | None, typer.Option(help="Train only these arms of the file, such as image-only,marnet.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Judge on train, val or test", show_default="that of the file")
+        str | None, typer.Option(help="The split to score: train, val or test", show_default="the file's")
     ] = None,
     label_budget: Annotated[
         float | None,
-        typer.Option(help="Share of training rows to train on, class by class", show_default="that of the file"),
+        typer.Option(help="Share of the training rows to train on, class by class", show_default="the file's"),
     ] = None,
     text_budget: Annotated[
-        float | None, typer.Option(help="Share of training texts to keep", show_default="that of the file")
+        float | None, typer.Option(help="Share of the training texts to keep", show_default="the file's")
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of every run, as section.key=value; may be repeated."),
+        typer.Option("--set", help="A setting for all runs, as section.key=value; may be repeated."),
     ] = None,
 ) -> None:
-    """Train every arm with every seed and compare them; may be stopped at any time and started again."""
+    """Train every arm with every seed and compare them. Stop at any time; run it again to go on."""
     from marnet.comparison.plan import read_comparison_config
     from marnet.comparison.runner import run_comparison
     from marnet.reports.comparison_report import write_comparison_report
 
-    given: dict[str, Any] = {
-        "seeds": seeds,
-        "split": split,
-        "label_budget": label_budget,
-        "text_budget": text_budget,
-        "base": None if data is None else {"data": {"source": data}},
+    typed = {
+        "--data": data,
+        "--seeds": seeds,
+        "--split": split,
+        "--label-budget": label_budget,
+        "--text-budget": text_budget,
     }
-    values = {name: value for name, value in given.items() if value is not None}
-    comparison = read_comparison_config(config, values=values, sets=sets or [])
+    comparison = read_comparison_config(config, values=settings_from_flags("compare", typed), sets=sets or [])
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
     folder = out or comparison.out or Path("comparisons") / config.stem
     result = run_comparison(comparison, folder, methods=names)
@@ -56,7 +65,8 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
 
 def _print_result(result: "ComparisonResult", report: Path | None) -> None:
     if result.elsewhere:
-        typer.echo(f"In the hands of another process: {result.elsewhere} runs; start again for what it leaves.")
+        runs = "1 run is" if result.elsewhere == 1 else f"{result.elsewhere} runs are"
+        typer.echo(f"{runs} in progress in another process; rerun to pick up anything left.")
     typer.echo(f"Records: {result.out / 'runs'}, {len(result.records)} in all, {result.trained} new")
     for name, path in (("Results", result.results), ("Report", report)):
         if path is not None:

@@ -1,5 +1,6 @@
-"""`marnet report`: the report of runs or of a comparison. As in `cli.py`, it parses, calls one function and prints."""
+"""`marnet report`: one HTML file about runs or about a comparison."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="Run directories of 'marnet train', or the one folder of a comparison.",
+            help="Run directories of 'marnet train', or the folder of one comparison.",
             metavar="RUN... | COMPARISON",
             show_default=False,
         ),
@@ -20,46 +21,41 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The HTML file to write",
-            show_default="report.html in the folder of the one run or comparison",
+            help="The HTML file to write", show_default="report.html in the folder of the one run or comparison"
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of runs: judge them on train, val or test", show_default="val")
+        str | None, typer.Option(help="For runs: the split to score (train, val or test)", show_default="val")
     ] = None,
     baseline: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a comparison: the arm to compare with",
-            show_default="image-only",
-        ),
+        str | None, typer.Option(help="For a comparison: the arm to compare with", show_default="image-only")
     ] = None,
     figures: Annotated[
         Path | None,
         typer.Option(
-            help="Of runs: a folder for every drawing as SVG and PNG. A comparison writes them anyway.",
+            help="For runs: also write every plot as SVG and PNG into this folder. A comparison always writes them.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Write one HTML file that shows what runs or a comparison found; it needs no network and no other file."""
+    """Write one HTML file with the results of runs or of a comparison. It needs no network and no other file."""
     from marnet.reports.comparison_report import is_comparison, write_comparison_report
     from marnet.reports.run_report import write_run_report
 
     if len(runs) == 1 and is_comparison(runs[0]):
-        _refuse("a comparison", {"--split": split, "--figures": figures})
+        _refuse_flags("a comparison", {"--split": split, "--figures": figures})
         typer.echo(f"Report: {write_comparison_report(runs[0], page=out, baseline=baseline)}")
         return
-    _refuse("runs", {"--baseline": baseline})
+    _refuse_flags("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
-        raise ConfigError(f"{len(runs)} runs have no folder in common to write to; needed --out FILE.")
+        raise ConfigError(f"{len(runs)} runs share no folder for the report. Say where to write it with --out FILE.")
     page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", figures=figures)
     typer.echo(f"Report: {page}")
 
 
-def _refuse(what: str, given: dict[str, object]) -> None:
-    found = [name for name, value in given.items() if value is not None]
+def _refuse_flags(subject: str, given: Mapping[str, object]) -> None:
+    found = [flag for flag, value in given.items() if value is not None]
     if found:
         raise ConfigError(
-            f"{' and '.join(found)} cannot be used with {what}; leave that out (see marnet report --help)."
+            f"{' and '.join(found)} cannot be used for {subject}. Leave {'them' if found[1:] else 'it'} out."
         )

@@ -15,12 +15,13 @@ from marnet.comparison.records import RunRecord
 from marnet.comparison.training_rows import keep_labels, keep_texts, shuffle_texts
 from marnet.config import Config
 from marnet.data.manifest import Manifest
-from marnet.errors import ConfigError, RunDirectoryError
+from marnet.errors import ConfigError, MarnetError
 from marnet.evaluation.robustness import corruption_accuracy
 from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
-from marnet.runs.directory import CONFIG, RESUME_POINT
+from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
 from marnet.training.fit import fit
+from marnet.training.resuming import changed_settings
 
 
 def perform(
@@ -38,7 +39,8 @@ def perform(
     work = out / "work" / run.name
     progress.started(run)
     state = _state_path(work)
-    resume, seconds = _resumable(work, run.key)
+    config = _on_one_device(run.config)
+    resume, seconds = _resumable(work, run.key, config)
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def perform(
         progress.epoch(epoch, epochs)
 
     rows = training_rows(run, comparison, data.manifest)
-    fit(_on_one_device(run.config), work, manifest=rows, resume=resume, on_epoch=after_epoch)
+    fit(config, work, manifest=rows, resume=resume, on_epoch=after_epoch)
     seconds = time.monotonic() - start
     progress.trained()
     predictor = Predictor(work, device="cpu" if run.config.training.devices.startswith("cpu") else "auto")
@@ -112,17 +114,18 @@ def _state_path(work: Path) -> Path:
     return work.with_name(work.name + ".state.json")
 
 
-def _resumable(work: Path, key: str) -> tuple[bool, float]:
-    """Whether `work` holds an unfinished run of that key to go on from, and the seconds spent on it."""
+def _resumable(work: Path, key: str, config: Config) -> tuple[bool, float]:
+    """Return whether `work` holds an unfinished run that `config` may resume, and the seconds spent on it."""
     if not (work / RESUME_POINT).is_file() or not (work / CONFIG).is_file() or not _state_path(work).is_file():
         return False, 0.0
     try:
         state: dict[str, Any] = read_json(_state_path(work))
         with ZipFile(work / RESUME_POINT) as archive:  # torch's format
             damaged = archive.testzip()
-    except (RunDirectoryError, OSError, BadZipFile):
+        changes = changed_settings(read_run_config(work), config)  # the key leaves out what the method does not read
+    except (MarnetError, OSError, BadZipFile):
         return False, 0.0
-    if damaged or state.get("key") != key:
+    if damaged or changes or state.get("key") != key:
         return False, 0.0
     return True, float(state.get("seconds", 0.0))
 

@@ -1,5 +1,6 @@
-"""What can be set: the schema with its defaults, nested settings, presets, and what is wrong with a value."""
+"""Configuration: the schema with its defaults, a list of all settings, nested settings, presets, and their errors."""
 
+from marnet.config.listing import SettingInfo, list_settings
 from marnet.config.schema import (
     AlignmentConfig,
     BackboneConfig,
@@ -31,8 +32,10 @@ __all__ = [
     "ReconstructionConfig",
     "Section",
     "SemanticsConfig",
+    "SettingInfo",
     "TextConfig",
     "TrainingConfig",
+    "list_settings",
     "make_config",
     "read_config",
     "write_config",

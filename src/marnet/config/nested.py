@@ -1,4 +1,4 @@
-"""Nested settings before they are a configuration: read from YAML, put over one another, given as `--set a.b=c`."""
+"""Nested settings before they are a configuration: read from YAML, merged, or written as "section.key=value"."""
 
 import contextlib
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from marnet.errors import ConfigError
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds, `{}` of an empty file.
+    """Return the mapping that a YAML file holds, `{}` for an empty file.
 
     Raises:
-        ConfigError: the file is missing, is not YAML or holds something else.
+        ConfigError: the file is missing, is not YAML, or holds something other than a mapping.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -27,14 +27,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(
-            f"Configuration file {path} holds a {type(content).__name__}; needed a mapping of sections such as "
+            f"Configuration file {path} holds a {type(content).__name__}, but it must be a mapping of sections such as "
             f"'training: {{epochs: 40}}'."
         )
     return content
 
 
 def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, those of `over` winning."""
+    """Return both nested settings in one; `over` wins.
+
+    >>> merge_settings({"training": {"lr": 0.1, "seed": 1}}, {"training": {"lr": 0.2}})
+    {'training': {'lr': 0.2, 'seed': 1}}
+    """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -45,7 +49,7 @@ def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
 
 
 def expand_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings over those of the preset that they name under `preset`, where they name one.
+    """Return settings merged over the preset that they name under `preset`, if they name one.
 
     Raises:
         ConfigError: the preset is unknown.
@@ -57,15 +61,20 @@ def expand_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_assignment(assignment: str) -> dict[str, Any]:
-    """The nested setting that "a.b=c" means, its value read as YAML.
+    """Return the nested setting that "section.key=value" stands for, with its value read as YAML.
+
+    >>> parse_assignment("training.lr=1e-3")
+    {'training': {'lr': 0.001}}
 
     Raises:
-        ConfigError: it has another form.
+        ConfigError: the assignment has another form.
     """
     dotted, separator, text = assignment.partition("=")
     keys = dotted.strip().split(".")
     if not separator or not all(keys):
-        raise ConfigError(f"--set {assignment!r} is not of the form section.key=value, such as training.epochs=40.")
+        raise ConfigError(
+            f"`sets` holds {assignment!r}, which is not of the form section.key=value. An example: training.epochs=40."
+        )
     try:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError:

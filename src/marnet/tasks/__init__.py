@@ -1,7 +1,7 @@
-"""What the labels ask for: one class an image, or any number of them.
+"""Tasks: one class per image, or any number of classes.
 
-A task is the one place that knows: the loss, the probabilities, the figures, and how a prediction reads. `SingleLabel`
-and `MultiLabel` are the two; all other code asks the task.
+A task is the one place that knows the loss, the probabilities, the metrics, and which classes a user is shown. There
+are two, `SingleLabel` and `MultiLabel`; all other code asks the task.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,24 +20,24 @@ from marnet.tasks.single import SingleLabel
 
 
 class Task(Protocol):
-    """One kind of labels, for a fixed list of C classes. Targets are those of `label_targets`."""
+    """A form of labels, for a fixed list of C classes. Targets are those of `label_targets`."""
 
     @property
     def score(self) -> str:
-        """The name of the figure that chooses the best epoch; larger is better."""
+        """The name of the metric that chooses the best epoch; larger is better."""
         ...
 
     @property
     def score_title(self) -> str:
-        """The same as people write it."""
+        """The name of that metric as people write it."""
         ...
 
     def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """The plain loss `()` of logits `(B, C)`."""
+        """Return the plain loss `()` of logits `(B, C)`."""
         ...
 
     def check_balance(self, balance: Balance) -> None:
-        """Say before anything is read whether these labels can be balanced so.
+        """Check, before any image is read, that these labels can be balanced this way.
 
         Raises:
             ConfigError: they cannot.
@@ -45,31 +45,31 @@ class Task(Protocol):
         ...
 
     def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
-        """The loss to train with, balanced for the targets of all N training rows.
+        """Return the loss to train with, balanced for the targets of all N training rows.
 
         Raises:
-            ConfigError: these labels cannot be balanced so.
+            ConfigError: these labels cannot be balanced this way.
         """
         ...
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Probabilities `(B, C)` of logits `(B, C)`."""
+        """Return probabilities `(B, C)` for logits `(B, C)`."""
         ...
 
     def score_metric(self) -> Metric:
-        """Takes logits and targets batch by batch and computes the score of all."""
+        """Return an object that takes logits and targets batch by batch and computes the score of them all."""
         ...
 
     def metrics(self, logits: Tensor, targets: Tensor) -> Metrics | MultiLabelMetrics:
-        """The figures of logits `(N, C)`."""
+        """Return the metrics of logits `(N, C)`."""
         ...
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
-        """The classes that a user is shown of each row of probabilities `(B, C)`, the best first.
+        """Return the classes to show a user for each row, the most probable first.
 
         Args:
-            probabilities: of the rows.
-            top: this many of the best; None as many as the task finds fit.
+            probabilities: `(B, C)`.
+            top: how many classes; None leaves that to the task.
         """
         ...
 
@@ -81,5 +81,5 @@ TASKS: Mapping[LabelForm, Callable[[int, float], Task]] = {
 
 
 def make_task(config: Config, num_classes: int) -> Task:
-    """The task of a configuration whose labels name `num_classes` classes."""
+    """Return the task of a configuration whose labels name `num_classes` classes."""
     return TASKS[config.data.labels](num_classes, config.data.threshold)

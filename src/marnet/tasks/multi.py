@@ -1,4 +1,4 @@
-"""Any number of classes an image: sigmoid, binary cross-entropy, mAP; and two ways to balance rare classes."""
+"""Any number of classes per image: sigmoid, binary cross-entropy, mAP; and two ways to balance rare classes."""
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from marnet.metrics import MultiLabelMetrics, mean_average_precision, multi_labe
 
 
 class MultiLabel:
-    """Each image has any of C classes, or none; targets are `(N, C)` float of 0 and 1. See `marnet.tasks.Task`.
+    """The task in which each image has any of C classes, or none. See `marnet.tasks.Task`.
+
+    Targets are `(N, C)` floats, 0 or 1.
 
     Args:
         num_classes: C.
-        threshold: an image has the classes whose probability is this or more.
+        threshold: an image has the classes whose probability is at least this.
     """
 
     score = "map"
@@ -29,19 +31,24 @@ class MultiLabel:
         self.threshold = threshold
 
     def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Binary cross-entropy `()`, the mean over images and classes."""
+        """Return the binary cross-entropy `()`, the mean over images and classes."""
         return binary_cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     def check_balance(self, balance: Balance) -> None:
-        """The sampler is refused."""
+        """Refuse the sampler.
+
+        Raises:
+            ConfigError: `balance` is the sampler.
+        """
         if balance == "sampler":
             raise ConfigError(
-                "--balance sampler draws every class equally often; found images with several classes, which come "
-                "together. Choose --balance weights or logit-adjust."
+                "`training.balance=sampler` draws every class equally often, which is impossible here: images have "
+                "several classes, which come together. Choose `training.balance=weights` or "
+                "`training.balance=logit-adjust`."
             )
 
     def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
-        """Binary cross-entropy, each class weighted or adjusted as a task of its own."""
+        """Return binary cross-entropy, with each class weighted or adjusted as a task of its own."""
         self.check_balance(balance)
         if balance == "none":
             return binary_cross_entropy
@@ -52,30 +59,30 @@ class MultiLabel:
         return BalancedBinaryCrossEntropy(ones, ones, tau * log_odds(with_class, rows))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """The sigmoid."""
+        """Return the sigmoid."""
         return logits.sigmoid()
 
     def score_metric(self) -> Metric:
-        """Mean average precision."""
+        """Return mean average precision."""
         return _MeanAveragePrecision()
 
     def metrics(self, logits: Tensor, targets: Tensor) -> MultiLabelMetrics:
-        """See `MultiLabelMetrics`."""
+        """Return the metrics, see `MultiLabelMetrics`."""
         return multi_label_metrics(logits, targets, threshold=self.threshold)
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
-        """The classes at the threshold or above it, possibly none; with `top` so many whatever the threshold."""
+        """Return the classes that reach the threshold, possibly none; with `top` that many, whatever the threshold."""
         order = probabilities.argsort(dim=-1, descending=True, stable=True)
         counts = (probabilities >= self.threshold).sum(-1).tolist() if top is None else [top] * len(probabilities)
         return [row[:count] for row, count in zip(order.tolist(), counts, strict=True)]
 
 
 class BalancedBinaryCrossEntropy(nn.Module):
-    """Binary cross-entropy of logits + a, weighted by class and by whether an image has it.
+    """The binary cross-entropy of logits + a, weighted by class and by whether an image has the class.
 
     Args:
         positive: `(C,)`, weights of images with the class.
-        negative: `(C,)`, of those without.
+        negative: `(C,)`, weights of images without it.
         offsets: `(C,)`, a.
     """
 
@@ -90,7 +97,7 @@ class BalancedBinaryCrossEntropy(nn.Module):
         self.register_buffer("offsets", offsets, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """The loss `()` of logits `(B, C)` against targets `(B, C)`."""
+        """Return the loss `()` of logits `(B, C)` against targets `(B, C)`."""
         weights = torch.where(targets > 0.5, self.positive, self.negative)  # (B, C)
         return binary_cross_entropy(logits + self.offsets, targets, label_smoothing=label_smoothing, weights=weights)
 
@@ -98,7 +105,10 @@ class BalancedBinaryCrossEntropy(nn.Module):
 def binary_cross_entropy(
     logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """The mean `()` over images and classes, of logits and targets `(B, C)`; smoothing e makes 1 - e/2 of a 1."""
+    """Return the mean `()` over images and classes for logits and targets `(B, C)`.
+
+    Smoothing e turns a 1 into 1 - e/2 and a 0 into e/2.
+    """
     if len(logits) == 0:
         return logits.sum() * 0.0
     smooth = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
@@ -106,10 +116,10 @@ def binary_cross_entropy(
 
 
 def binary_weights(counts: np.ndarray, rows: int) -> tuple[Tensor, Tensor]:
-    """Weights `(C,)` of rows with the class, N / (2 n_c), and of those without it, N / (2 (N - n_c)).
+    """Return weights `(C,)` of rows with the class, N / (2 n_c), and of rows without it, N / (2 (N - n_c)).
 
-    Their ratio is what PyTorch calls `pos_weight`, (N - n_c) / n_c; the mean over the N rows is 1. A class that no row
-    or every row has keeps the weight 1.
+    Their ratio is PyTorch's `pos_weight`, (N - n_c) / n_c; the mean over the N rows is 1. A class that no row or every
+    row has keeps the weight 1.
     """
     mixed = (counts > 0) & (counts < rows)
     safe = np.where(mixed, counts, rows / 2)
@@ -118,9 +128,9 @@ def binary_weights(counts: np.ndarray, rows: int) -> tuple[Tensor, Tensor]:
 
 
 def log_odds(counts: np.ndarray, rows: int) -> Tensor:
-    """log(n_c / (N - n_c)) `(C,)`: for two classes, what Menon et al. (2021) add to their difference of logits.
+    """Return log(n_c / (N - n_c)) `(C,)`, which Menon et al. (2021) add to the difference of two logits.
 
-    0 for a class that no row or every row has.
+    It is 0 for a class that no row or every row has.
     """
     mixed = (counts > 0) & (counts < rows)
     safe = np.where(mixed, counts, rows / 2)
@@ -128,7 +138,7 @@ def log_odds(counts: np.ndarray, rows: int) -> Tensor:
 
 
 class _MeanAveragePrecision(Metric):
-    """`mean_average_precision` of all batches, of all processes."""
+    """The `mean_average_precision` over all batches of all processes."""
 
     logits: list[Tensor]
     targets: list[Tensor]
@@ -139,11 +149,11 @@ class _MeanAveragePrecision(Metric):
         self.add_state("targets", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Take in a batch, `(B, C)` each."""
+        """Take in the logits and targets of a batch, `(B, C)` each."""
         self.logits.append(logits.detach())
         self.targets.append(targets)
 
     def compute(self) -> Tensor:
-        """The score `()`."""
+        """Return the score `()`."""
         logits, targets = dim_zero_cat(self.logits), dim_zero_cat(self.targets)
         return torch.tensor(mean_average_precision(logits, targets), device=logits.device)

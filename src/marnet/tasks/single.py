@@ -1,4 +1,4 @@
-"""One class an image: softmax, cross-entropy, top-1; and three ways to balance rare classes."""
+"""One class per image: softmax, cross-entropy, top-1; and three ways to balance rare classes."""
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ from marnet.choices import Balance
 from marnet.losses import ClassificationLoss, classification_loss
 from marnet.metrics import Metrics, classification_metrics
 
-_SHOWN = 5  # classes of an image that are shown where the user does not say
+_SHOWN = 5  # classes per image that are shown by default
 
 
 class SingleLabel:
-    """Each image has exactly one of C classes; targets are `(N,)` int64. See `marnet.tasks.Task`."""
+    """The task in which each image has exactly one of C classes; targets are `(N,)` int64. See `marnet.tasks.Task`."""
 
     score = "top1"
     score_title = "top-1"
@@ -24,14 +24,14 @@ class SingleLabel:
         self.num_classes = num_classes
 
     def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy `()`."""
+        """Return the cross-entropy `()`."""
         return classification_loss(logits, targets, label_smoothing=label_smoothing)
 
     def check_balance(self, balance: Balance) -> None:
-        """Every way to balance will do."""
+        """Accept every way to balance."""
 
     def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
-        """Cross-entropy with weights or adjusted logits; the sampler needs no other loss than none."""
+        """Return cross-entropy with weights or adjusted logits; the sampler uses plain cross-entropy."""
         if balance in ("none", "sampler"):
             return classification_loss
         counts = np.bincount(targets, minlength=self.num_classes)
@@ -40,28 +40,28 @@ class SingleLabel:
         return BalancedCrossEntropy(torch.ones(self.num_classes), tau * log_priors(counts))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """The softmax."""
+        """Return the softmax."""
         return logits.softmax(-1)
 
     def score_metric(self) -> Metric:
-        """Top-1."""
+        """Return top-1."""
         return MulticlassAccuracy(self.num_classes, average="micro")
 
     def metrics(self, logits: Tensor, targets: Tensor) -> Metrics:
-        """See `Metrics`."""
+        """Return the metrics, see `Metrics`."""
         return classification_metrics(logits, targets)
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
-        """The `top` most probable classes, 5 if None."""
+        """Return the `top` most probable classes, 5 if None."""
         rows: list[list[int]] = probabilities.topk(min(top or _SHOWN, self.num_classes)).indices.tolist()
         return rows
 
 
 class BalancedCrossEntropy(nn.Module):
-    """Mean over the batch of w_y CE(logits + a, y), of weights and offsets by class.
+    """The mean over the batch of w_y CE(logits + a, y), with a weight w and an offset a for each class.
 
-    Divided by the number of rows, not by the sum of their weights: so a batch without rare classes does not count for
-    more than another.
+    The sum is divided by the number of rows, not by the sum of their weights, so that a batch without rare classes
+    does not count for more than another.
 
     Args:
         weights: `(C,)`, w.
@@ -77,7 +77,7 @@ class BalancedCrossEntropy(nn.Module):
         self.register_buffer("offsets", offsets, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """The loss `()` of logits `(B, C)` against targets `(B,)` int64."""
+        """Return the loss `()` of logits `(B, C)` against targets `(B,)` int64."""
         if len(logits) == 0:
             return logits.sum() * 0.0
         rows = functional.cross_entropy(
@@ -87,9 +87,12 @@ class BalancedCrossEntropy(nn.Module):
 
 
 def class_weights(counts: np.ndarray) -> Tensor:
-    """N / (K n_c) `(C,)` for n_c of N rows in class c and K classes that have any; 0 for the others.
+    """Return N / (K n_c) `(C,)` for n_c of N rows in class c and K classes that have rows; 0 for the others.
 
-    So every class has the same weight in all, and the mean over the N rows is 1.
+    The rows of every class then have the same weight in total, and the mean over the N rows is 1.
+
+    >>> class_weights(np.array([1, 3, 0])).tolist()
+    [2.0, 0.6666666865348816, 0.0]
     """
     present = counts > 0
     weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
@@ -97,5 +100,5 @@ def class_weights(counts: np.ndarray) -> Tensor:
 
 
 def log_priors(counts: np.ndarray) -> Tensor:
-    """log(n_c / N) `(C,)`, to add to the logits in training (Menon et al., 2021); no row counts as one."""
+    """Return log(n_c / N) `(C,)`, to add to the logits in training (Menon et al., 2021); no row counts as one."""
     return torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float()

@@ -1,4 +1,4 @@
-"""Features computed once with a frozen backbone, to train EMA, CDR and fusion on in seconds.
+"""Features computed once with a frozen backbone, on which EMA, CDR and fusion train in seconds.
 
 ```
 FOLDER/
@@ -23,22 +23,25 @@ from torch import Tensor, nn
 from marnet.building import build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
+from marnet.config.flat import flat_settings
 from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
-from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
-from marnet.errors import RunDirectoryError
+from marnet.errors import ConfigError, RunDirectoryError
 from marnet.runs.directory import MANIFEST, start_run_directory
 from marnet.runs.weights import load_run, save_weights
+from marnet.training.sources import open_named_source
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
+# Settings that are not those of the features.
+_NEXT_TO_FEATURES = ("data.features", "data.workers", "data.threshold", "data.cache")
 _logger = logging.getLogger("marnet")
 
 
 class FeatureSet(NamedTuple):
-    """Features with the rows they belong to and the backbone they came from."""
+    """Features, the rows they belong to and the backbone they came from."""
 
     manifest: Manifest
     splits: dict[str, Tensor]  # (N, D_v) each
@@ -47,7 +50,7 @@ class FeatureSet(NamedTuple):
     spec: ImageSpec
 
     def dataset(self, split: str) -> FeatureDataset:
-        """The features of a split as a dataset."""
+        """Return the features of a split as a dataset."""
         records = self.manifest.split(split)
         labels = label_targets(records, self.manifest.classes, self.manifest.labels)
         return FeatureDataset(self.splits[split], [record.text for record in records], labels)
@@ -56,16 +59,20 @@ class FeatureSet(NamedTuple):
 def embed(config: Config, out: Path | str) -> Path:
     """Compute the features of every image of `config.data` with `config.backbone`, without augmentation.
 
+    Returns:
+        The folder `out`.
+
     Raises:
+        ConfigError: no data was named.
         RunDirectoryError: `out` holds something already.
         MarnetError: the data or the backbone cannot be used.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another --out.")
+        raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another `out`.")
     data = config.data
-    manifest = open_source(data)
-    torch.manual_seed(config.training.seed)  # of a backbone that starts at random
+    manifest = open_named_source(data)
+    torch.manual_seed(config.training.seed)  # for a backbone that starts from random weights
     backbone = build_backbone(config)
     size = data.image_size or backbone.image_size
     spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
@@ -95,7 +102,7 @@ def embed(config: Config, out: Path | str) -> Path:
 
 
 def open_features(folder: Path | str) -> FeatureSet:
-    """Open what `embed` wrote.
+    """Open a folder that `embed` wrote.
 
     Raises:
         RunDirectoryError: a file is missing or damaged.
@@ -103,7 +110,7 @@ def open_features(folder: Path | str) -> FeatureSet:
     folder = Path(folder)
     if not (folder / FEATURES).is_file():
         raise RunDirectoryError(
-            f"{folder} has no {FEATURES}; needed a folder written by 'marnet embed SOURCE --out {folder}'."
+            f"{folder} has no {FEATURES}. Name a folder written by 'marnet embed', or write one there with it."
         )
     try:
         splits = load_file(folder / FEATURES)
@@ -114,10 +121,33 @@ def open_features(folder: Path | str) -> FeatureSet:
     counts = {name: len(features) for name, features in splits.items()}
     if counts != manifest.splits():
         raise RunDirectoryError(
-            f"{folder / FEATURES} holds {counts} features, {MANIFEST} {manifest.splits()} rows; needed as many of "
-            f"each. Embed the source again."
+            f"{folder / FEATURES} holds {counts} features, but {MANIFEST} has {manifest.splits()} rows; their numbers "
+            f"must be equal. Embed the source again."
         )
     return FeatureSet(manifest, splits, encoder.model.backbone, encoder.config, encoder.spec)
+
+
+def check_next_to_features(config: Config, features: FeatureSet) -> None:
+    """Refuse settings of data and backbone that contradict what the features bring.
+
+    Settings that nobody gave do not count; nor do those that reading features does not need.
+
+    Raises:
+        ConfigError: one or several do, all of which it names.
+    """
+    brought = flat_settings(features.config) | {"backbone.freeze": True}
+    given = flat_settings(config, only_given=True)
+    refused = [
+        f"`{name}={value}`"
+        for name, value in given.items()
+        if name.startswith(("data.", "backbone.")) and name not in _NEXT_TO_FEATURES
+        if value not in (None, "") and value != brought[name]
+    ]
+    if refused:
+        raise ConfigError(
+            f"`data.features` brings its own data and backbone, but {', '.join(refused)} was given as well. Leave that "
+            f"out, or give it to 'marnet embed'."
+        )
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""`fit`: data, model, training and the first figures, from one configuration into one run directory."""
+"""`fit`: data, model, training and the first metrics, from one configuration into one run directory."""
 
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from marnet.data.image_bytes import places_in_shards
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
-from marnet.data.sources import open_source
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone
@@ -32,19 +31,21 @@ from marnet.model import MARNet
 from marnet.runs.directory import MANIFEST, METRICS, check_run_directory, start_run_directory
 from marnet.runs.weights import load_run
 from marnet.tasks import TASKS, make_task
-from marnet.training.features import open_features
+from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
+from marnet.training.resuming import resumed_config
+from marnet.training.sources import open_named_source
 
 
 class FitResult(NamedTuple):
-    """Where the run is and how good its best epoch is on val."""
+    """A finished run: its directory, and the metrics of its best epoch on val."""
 
     run: Path
     metrics: Metrics | MultiLabelMetrics
 
 
 class _TrainingData(NamedTuple):
-    """What a run trains on."""
+    """The rows, images or features, and backbone that a run trains on."""
 
     manifest: Manifest
     train: ImageTextDataset | FeatureDataset
@@ -61,7 +62,7 @@ class ModelFactory(Protocol):
     def __call__(
         self, config: Config, *, num_classes: int, texts: list[str], labels: np.ndarray, backbone: nn.Module | None
     ) -> MARNet:
-        """The model for `num_classes` classes that learns from `texts` with their `labels`, on `backbone`."""
+        """Return the model for `num_classes` classes that learns from `texts` with their `labels`, on `backbone`."""
         ...
 
 
@@ -81,16 +82,19 @@ def fit(
     Args:
         config: every setting; `config.training.seed` fixes weights, order, augmentation and noise.
         out: the run directory to write.
-        backbone: your own module, with the input it needs, instead of that of `config.backbone`.
-        manifest: rows instead of `config.data.source`.
+        backbone: your own module, with the input it needs, instead of the one in `config.backbone`.
+        manifest: rows to use instead of `config.data.source`.
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
-        resume: continue the run that `out` holds from its resume point, the last finished epoch or, where epochs take
-            seconds, one up to ten seconds before.
-        on_epoch: called after every epoch with its number from 1 and the number of epochs, in place of a progress bar
+        resume: continue the run that `out` holds from its resume point: the last finished epoch or, if epochs take
+            seconds, one up to ten seconds earlier. The run keeps its settings (`marnet.training.resuming`); only how
+            long, on which devices and in which precision it trains may change.
+        on_epoch: called after every epoch with its number from 1 and the number of epochs, instead of a progress bar
             or a line in the log.
 
     Raises:
+        ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
+            change the run's settings.
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
     """
     run = Path(out)
@@ -99,17 +103,21 @@ def fit(
         check_run_directory(run, overwrite=overwrite, resume=resume)
     if backbone is not None:
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
+    if resume:
+        config = resumed_config(run, config)
     seed_everything(config.training.seed)  # before all draws: every method starts from the same backbone
     if config.data.features is not None:
         if backbone is not None or manifest is not None:
             raise ConfigError(
-                "data.features brings its own rows and backbone; found a manifest or a backbone beside it. "
+                "`data.features` brings its own rows and backbone, but `manifest` or `backbone` was given as well. "
                 "Leave that out."
             )
         config, data = _load_features(config, config.data.features)
+        if resume:
+            _check_same_rows(run, data.manifest)
     else:
         if manifest is None:
-            manifest = read_manifest(run / MANIFEST, labels=config.data.labels) if resume else open_source(config.data)
+            manifest = _recorded_rows(run, config) if resume else open_named_source(config.data)
         config, data = _load_images(config, manifest, backbone)
     task = make_task(config, len(data.manifest.classes))
     training = config.training
@@ -143,6 +151,20 @@ def fit(
     return FitResult(run, metrics)
 
 
+def _recorded_rows(run: Path, config: Config) -> Manifest:
+    return read_manifest(run / MANIFEST, labels=config.data.labels)
+
+
+def _check_same_rows(run: Path, manifest: Manifest) -> None:
+    """Refuse features of other rows, which a folder at another place may hold."""
+    recorded = read_manifest(run / MANIFEST, labels=manifest.labels)
+    if recorded.records != manifest.records:
+        raise ConfigError(
+            f"The features have {len(manifest.records)} rows that are not the {len(recorded.records)} rows of "
+            f"{run / MANIFEST}. Name the features that the run was trained on with `data.features=FOLDER`."
+        )
+
+
 def _check_texts(config: Config, manifest: Manifest) -> None:
     method = find_method(config.method)
     if not method.needs_text:
@@ -161,7 +183,7 @@ def _check_balance(config: Config, manifest: Manifest) -> None:
 
 
 def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) -> tuple[Config, "_TrainingData"]:
-    """Decoded images and the backbone for them; the configuration comes back with the size of the images."""
+    """Return decoded images and the backbone for them, and the configuration with the size of the images."""
     check_trainable(manifest)
     _check_texts(config, manifest)
     _check_balance(config, manifest)
@@ -186,8 +208,9 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
 
 
 def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData"]:
-    """Features of a frozen backbone; the configuration comes back with that backbone and the data they came from."""
+    """Return the features of a frozen backbone, and the configuration with that backbone and their data."""
     found = open_features(folder)
+    check_next_to_features(config, found)
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)
     _check_balance(config, found.manifest)
@@ -227,7 +250,7 @@ def _train_loader(config: Config, data: _TrainingData, process: int, processes: 
 
 
 def _val_loader(config: Config, data: _TrainingData, process: int, processes: int) -> DataLoader[Any]:
-    # With several processes a row or so is repeated where they do not go round: all must take equally many steps.
+    # With several processes a row or two may be repeated, because all processes must take equally many steps.
     sampler: Sampler[Any] | None = (
         DistributedSampler(data.val, processes, process, shuffle=False) if processes > 1 else None
     )

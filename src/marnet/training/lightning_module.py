@@ -41,7 +41,7 @@ logger = logging.getLogger("marnet")
 
 Loader = DataLoader[Any]
 OnEpoch = Callable[[int, int], None]  # the epoch that ended, from 1, and the number of epochs
-MakeLoader = Callable[[int, int], Loader]  # of the number of a training process (rank) and how many there are
+MakeLoader = Callable[[int, int], Loader]  # takes the number of a training process (rank) and how many there are
 
 
 def train_with_lightning(
@@ -59,22 +59,22 @@ def train_with_lightning(
     """Train `model` in place; write weights, history, logs and the resume point into `run`.
 
     Args:
-        model: what to train.
-        train: the loader of a training process; its sampler has `set_epoch`, which is called before every epoch.
-        val: likewise, of the batches to validate on after every epoch.
+        model: the model to train.
+        train: makes the loader of a training process; its sampler has `set_epoch`, which is called before every epoch.
+        val: makes the loader of the batches to validate on after every epoch.
         spec: how images are normalised.
         run: the run directory.
-        task: judges the epochs.
-        settings: of the optimisation.
+        task: scores the epochs.
+        settings: settings of the optimisation.
         resume: go on from the resume point in `run`.
-        on_epoch: told of every epoch, in place of a progress bar or a line in the log.
+        on_epoch: called after every epoch, instead of a progress bar or a line in the log.
 
     Returns:
-        The number of epochs that were trained in all, those before a resume included.
+        The number of epochs trained, including those before a resume.
 
     Raises:
         NonFiniteLossError: a loss became NaN or infinite; the best weights so far stay in `run`.
-        ConfigError: the devices or the precision are not to be had on this machine.
+        ConfigError: this machine lacks the devices or cannot compute in the precision.
     """
     show_bar = on_epoch is None and sys.stderr.isatty()
     callbacks: list[Callback] = [
@@ -92,7 +92,7 @@ def train_with_lightning(
     else:
         callbacks.append(_Announcement(on_epoch or _log_epoch(run / HISTORY, task)))
     if settings.patience is not None:
-        callbacks.append(EarlyStopping(f"val/{task.score}", mode="max", patience=settings.patience))
+        callbacks.append(_Patience(f"val/{task.score}", mode="max", patience=settings.patience))
     with _quiet():
         trainer = _make_trainer(settings, run, callbacks, show_bar=show_bar)
     module = _TrainingModule(
@@ -115,7 +115,7 @@ def seed_everything(seed: int) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the one of several training processes that writes files."""
+    """Return whether this is the training process that writes files; with one process it is."""
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
@@ -172,9 +172,9 @@ class _TrainingModule(lightning.LightningModule):
         return loss.total
 
     def means(self) -> dict[str, Tensor]:
-        """The mean of each loss over the steps of this epoch so far, by its name in the history.
+        """Return the mean of each loss over the steps of this epoch so far, by its name in the history.
 
-        Lightning's own log would do the same in each step, for a tenth of the time of training on features.
+        Lightning's own log would do the same, but it takes a tenth of the time of training on features.
         """
         return {f"train/{name}": torch.as_tensor(total / self.steps) for name, total in self.sums.items()}
 
@@ -204,15 +204,17 @@ class _TrainingModule(lightning.LightningModule):
 
     def _refuse(self, terms: dict[str, Tensor], step: int) -> None:
         broken = [name for name, term in terms.items() if not bool(torch.isfinite(term))] or ["total"]
+        weighted = [name for name in broken if name in self.losses.weights]
+        smaller = f", or a smaller weight with `losses.{weighted[0]}`" if weighted else ""
         raise NonFiniteLossError(
             f"The loss term {', '.join(repr(name) for name in broken)} became NaN or infinite in epoch "
             f"{self.current_epoch + 1}, step {step + 1}; training stopped. The best weights of the epochs before are "
-            f"kept. Try a lower --lr, --precision 32, or a smaller weight with --set losses.{broken[0]}=..."
+            f"kept. Try a lower `training.lr`, `training.precision=32`{smaller}."
         )
 
 
 def warmup_cosine(step: int, warmup: int, steps: int, floor: float) -> float:
-    """Factor on the learning rate: linear up over `warmup` steps, then a half cosine down to `floor` at `steps`."""
+    """Return the factor on the learning rate: up in a line over `warmup` steps, then down half a cosine to `floor`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -227,7 +229,7 @@ def _make_trainer(
         accelerator, count = "auto", accelerator
     if count and not count.isdigit():
         raise ConfigError(
-            f"--devices {settings.devices!r} is not known; needed auto, a count, cpu, cpu:2, cuda:1 or mps."
+            f"`training.devices={settings.devices}` is not known. Expected auto, a count, cpu, cpu:2, cuda:1 or mps."
         )
     devices: int | str = int(count) if count else ("auto" if accelerator in ("auto", "cuda") else 1)
     several = isinstance(devices, int) and devices > 1
@@ -250,7 +252,8 @@ def _make_trainer(
         )
     except (ValueError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ConfigError(
-            f"This machine cannot train with --devices {settings.devices} --precision {settings.precision}: {error}"
+            f"This machine cannot train with `training.devices={settings.devices}` and "
+            f"`training.precision={settings.precision}`: {error}"
         ) from error
 
 
@@ -269,7 +272,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _BestWeights(Callback):
-    """Keep the weights of the epoch with the best score on val; of equals, the one with the lower nll."""
+    """The weights of the epoch with the best score on val, kept in the run; of equals, the one with the lower nll."""
 
     def __init__(self, run: Path, score: str) -> None:
         self.run = run
@@ -292,10 +295,21 @@ class _BestWeights(Callback):
         self.best = (score, nll)
 
 
-class _ResumePoint(ModelCheckpoint):
-    """Save what resuming needs after an epoch, unless that was done moments ago and the training is not over.
+class _Patience(EarlyStopping):
+    """Early stopping with the patience of this call, even if the run was started with another."""
 
-    On features an epoch is shorter than the writing. Resuming repeats the epochs since, to the same weights.
+    @property
+    def state_key(self) -> str:  # that of Lightning, so that resume points of any version fit
+        return super().state_key.replace(type(self).__qualname__, EarlyStopping.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
+class _ResumePoint(ModelCheckpoint):
+    """The state that resuming needs, saved after an epoch unless it was saved moments ago and training goes on.
+
+    On features an epoch takes less time than the writing. Resuming repeats the epochs since, to the same weights.
     """
 
     saved = -math.inf
@@ -309,7 +323,7 @@ class _ResumePoint(ModelCheckpoint):
 
 
 class _ProgressBar(RichProgressBar):
-    """Lightning's bar, with the figures under their plain names."""
+    """Lightning's bar, with the metrics under their plain names."""
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Any:
         shown = super().get_metrics(trainer, pl_module)
@@ -319,7 +333,7 @@ class _ProgressBar(RichProgressBar):
 
 
 class _History(Callback):
-    """One CSV row an epoch; a resumed run goes on below the rows that it does not repeat."""
+    """One CSV row per epoch; a resumed run goes on below the rows that it does not repeat."""
 
     def __init__(self, path: Path, task: Task) -> None:
         self.path = path
@@ -328,11 +342,11 @@ class _History(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if isinstance(pl_module, _TrainingModule):
             pl_module.log_dict(pl_module.means(), sync_dist=True)
-        figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}  # all processes add
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}  # all processes add
         if not trainer.is_global_zero:
             return
         epoch = trainer.current_epoch + 1
-        row = {"epoch": epoch, "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups), **figures}
+        row = {"epoch": epoch, "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups), **metrics}
         rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
         columns = list(dict.fromkeys(name for each in rows for name in each))
         with self.path.open("w", newline="", encoding="utf-8") as file:
@@ -342,7 +356,7 @@ class _History(Callback):
 
 
 class _Announcement(Callback):
-    """Tell of every epoch after its row of the history is written."""
+    """The call of `on_epoch` after the row of an epoch is written to the history."""
 
     def __init__(self, on_epoch: OnEpoch) -> None:
         self.on_epoch = on_epoch

@@ -1,4 +1,4 @@
-"""Which weights learn at what rate and decay: groups for the optimiser."""
+"""Groups of parameters for the optimiser: the learning rate and the decay of each weight."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,22 +14,22 @@ _LISTS = (nn.Sequential, nn.ModuleList)
 
 @runtime_checkable
 class _KnowsItsLayers(Protocol):
-    """timm's models say which of their parameters belong to which layer."""
+    """A model that says which of its parameters belong to which layer, as timm's models do."""
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]: ...
 
 
 def parameter_groups(model: MARNet, *, lr: float, weight_decay: float, layer_decay: float = 1.0) -> Groups:
-    """Groups of the weights that learn, with `lr` and `weight_decay` each.
+    """Return groups of the weights that learn, each with its `lr` and `weight_decay`.
 
     Biases, norms, scales and other parameters of fewer than two dimensions are not decayed.
 
     Args:
-        model: what to train.
+        model: the model to train.
         lr: learning rate of everything behind the backbone and of the backbone's last layer.
-        weight_decay: of the rest.
-        layer_decay: learning rate of each layer of the backbone over that of the layer after it (as in BEiT, Bao et
-            al., 2022); 1 is none. timm's models know their layers; of others the order of their modules decides.
+        weight_decay: decay of all parameters of two or more dimensions.
+        layer_decay: learning rate of each layer of the backbone divided by that of the layer after it (as in BEiT, Bao
+            et al., 2022); 1 is none. timm's models know their layers; for other models the order of modules decides.
     """
     if layer_decay == 1.0:
         return _decayed_and_not(list(model.ordered_parameters()), lr, weight_decay)
@@ -48,11 +48,11 @@ def parameter_groups(model: MARNet, *, lr: float, weight_decay: float, layer_dec
 
 
 def parameters_by_layer(module: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters of each layer of any module, the first layer first.
+    """Return the parameters of each layer of any module, the first layer first.
 
-    A layer is an element of a `Sequential` or `ModuleList`, or else a module without parts. What has only parameters of
-    fewer than two dimensions, such as a norm, belongs to the layer before it; those of no layer, such as a class token,
-    to the first.
+    A layer is an element of a `Sequential` or `ModuleList`, or else a module without parts. A module that only has
+    parameters of fewer than two dimensions, such as a norm, belongs to the layer before it. Parameters of no layer,
+    such as a class token, belong to the first.
     """
     layers: list[list[nn.Parameter]] = []
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Settings that have a name: a YAML file each in this folder, for `marnet train --preset NAME`."""
+"""Presets: sets of settings with a name, each a YAML file in this folder."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ from marnet.errors import ConfigError, suggest
 
 
 def preset_names() -> list[str]:
-    """The known presets."""
+    """Return the names of the presets in alphabetical order."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
 
 
 def preset_file(name: str) -> Path:
-    """The file of a preset.
+    """Return the file of a preset.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no preset has that name.
     """
     known = preset_names()
     if name not in known:
-        raise ConfigError(f"Preset {name!r} is not known; needed one of {', '.join(known)}.{suggest(name, known)}")
+        raise ConfigError(f"Preset {name!r} is not known. Expected {' or '.join(known)}.{suggest(name, known)}")
     return Path(__file__).parent / f"{name}.yaml"

@@ -1,4 +1,4 @@
-"""What `marnet evaluate --corruptions` prints: a table for people, JSON for programs."""
+"""The output of `marnet evaluate --corruptions`: a table for people, JSON for programs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,12 @@ def robustness_json(found: "Robustness") -> dict[str, Any]:
 
 def print_robustness(found: "Robustness", title: str) -> None:
     """Print top-1 by corruption and severity, with the means of each group, in percent."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from marnet.cli.tables import new_table, show
     from marnet.evaluation.corruption_metrics import MEAN_ACCURACY, RELATIVE_ERROR, groups_of
 
     content = robustness_json(found)
-    table = Table(title=title)
-    table.add_column("corruption", no_wrap=True)
-    for heading in ("1", "2", "3", "4", "5", "mean"):
-        table.add_column(heading, justify="right")
-    if found.baseline is not None:
-        table.add_column("relative error", justify="right")
+    headings = ["corruption", "1", "2", "3", "4", "5", "mean"]
+    table = new_table(title, [*headings, "relative error"] if found.baseline is not None else headings)
     table.add_row("none", *[""] * 5, _number(100 * found.metrics.top1, 1), end_section=True)
     for group in groups_of(found.corruptions):
         for name in (name for name in group.names if name in found.corruptions):
@@ -47,7 +41,7 @@ def print_robustness(found: "Robustness", title: str) -> None:
         if found.baseline is not None:
             mean.append(_number(content[f"{RELATIVE_ERROR}{group.ending}"], 3))
         table.add_row(f"mean of {group.title}", *[""] * 5, *mean, style="bold", end_section=True)
-    Console().print(table)
+    show(table)
 
 
 def _number(value: float | None, decimals: int) -> str:

@@ -1,0 +1,50 @@
+"""`marnet evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marnet.cli.options import AsJson, Run
+from marnet.errors import ConfigError
+
+
+def evaluate(  # noqa: PLR0917 - typer calls it by keyword
+    run: Run,
+    split: Annotated[str, typer.Option(help="The split to score: train, val or test")] = "val",
+    data: Annotated[
+        str | None, typer.Option(help="Score another data source; its labels are matched to the run's by name.")
+    ] = None,
+    corruptions: Annotated[
+        bool,
+        typer.Option("--corruptions", help="Also score under 22 corruptions at 5 severities; see docs/robustness.md."),
+    ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="With --corruptions: another run; errors are given relative to the errors of that run."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the metrics of a run on one split."""
+    if corruptions:
+        from marnet.cli.robustness import print_robustness, robustness_json
+        from marnet.evaluation.robustness import evaluate_robustness
+
+        found = evaluate_robustness(run, split=split, source=data, baseline=baseline)
+        metrics, content = found.metrics._asdict(), robustness_json(found)
+    elif baseline is not None:
+        raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
+    else:
+        from marnet.evaluation.evaluate import evaluate as score
+
+        metrics = content = score(run, split=split, source=data)._asdict()
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+        return
+
+    from marnet.cli.tables import print_metrics
+
+    print_metrics(metrics, f"{run} on {split}")
+    if corruptions:
+        print_robustness(found, f"Top-1 (%) of {run} on {split}, corrupted at severity 1 to 5")

@@ -1,0 +1,68 @@
+"""`marnet predict`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marnet.cli.messages import translate
+from marnet.cli.options import AsJson, Run
+
+if TYPE_CHECKING:
+    from marnet.inference import Prediction
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many classes to print per image. By default 5, or, for a run with --labels multi, all classes "
+            "that reach its threshold.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the classes of images, the most probable first.
+
+    An image that cannot be read is reported and does not stop the others.
+    """
+    from marnet.errors import ImageError
+    from marnet.inference import load
+
+    predictor = load(run)
+    rows: list[Prediction] = []
+    failures = 0
+    for image in images:
+        try:
+            rows += predictor.predict([image], top=top)
+        except ImageError as error:
+            failures += 1
+            typer.echo(f"Error: {translate(str(error), 'predict')}", err=True)
+    if as_json:
+        typer.echo(json.dumps([_as_dict(row) for row in rows], indent=2, ensure_ascii=False))
+    else:
+        _print_rows(rows, threshold=predictor.config.data.threshold)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _as_dict(row: "Prediction") -> dict[str, Any]:
+    predictions = [
+        {"label": label, "probability": probability}
+        for label, probability in zip(row.labels, row.probabilities, strict=True)
+    ]
+    return {"image": row.image, "predictions": predictions}
+
+
+def _print_rows(rows: "Sequence[Prediction]", *, threshold: float) -> None:
+    for row in rows:
+        typer.echo(row.image)
+        for label, probability in zip(row.labels, row.probabilities, strict=True):
+            typer.echo(f"  {100 * probability:5.1f} %  {label}")
+        if not row.labels:
+            typer.echo(f"  none: no class reaches {100 * threshold:g} % (--top 3 shows the most probable)")

@@ -1,0 +1,110 @@
+"""The rule for resuming: a run goes on with its own settings.
+
+Only settings that change neither the model nor the data nor how it learns may differ: how long to train, on which
+devices, and how images are loaded. A file that was moved may be named at its new place.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from marnet.config import Config, make_config
+from marnet.config.flat import flat_settings
+from marnet.config.nested import merge_settings, read_yaml
+from marnet.config.presets import preset_file
+from marnet.errors import ConfigError
+from marnet.runs.directory import CONFIG, read_run_config
+
+CHANGEABLE = (
+    "training.epochs",
+    "training.patience",  # like epochs, it only decides when training ends
+    "training.precision",
+    "training.devices",
+    "data.workers",
+    "data.cache",
+)
+_MOVABLE = ("data.features", "backbone.weights")  # may be elsewhere by now, if the run has them
+_NOT_READ = ("data.source",)  # the rows come from the run's manifest
+_FROM_DATA = ("data.labels", "data.image_size")  # the data and the backbone decide them where nobody does
+
+
+class Change(NamedTuple):
+    """A setting that differs from what a run was started with."""
+
+    name: str
+    recorded: Any
+    given: Any
+
+
+def run_config(
+    run: Path | str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    file: Path | str | None = None,
+    sets: Sequence[str] = (),
+) -> Config:
+    """Return the configuration of a run with other settings over it; the arguments are those of `make_config`.
+
+    Raises:
+        RunDirectoryError: there is no run in `run`.
+        ConfigError: a setting cannot be used.
+    """
+    settings: dict[str, Any] = read_run_config(Path(run)).model_dump(mode="json")
+    for over in (
+        read_yaml(preset_file(preset)) if preset is not None else {},
+        read_yaml(Path(file)) if file is not None else {},
+        values or {},
+    ):
+        settings = merge_settings(settings, over)
+    return make_config(settings, sets=sets)
+
+
+def changed_settings(recorded: Config, given: Config) -> list[Change]:
+    """Return the settings of `given` that differ from the recorded ones and may not differ when a run is resumed.
+
+    Settings that the data or the features decide count only if somebody set them.
+    """
+    before, now, typed = flat_settings(recorded), flat_settings(given), flat_settings(given, only_given=True)
+    decided = _FROM_DATA if recorded.data.features is None else ("data.", "backbone.")
+    changes = []
+    for name, old in before.items():
+        new = now[name]
+        if new == old or name in CHANGEABLE or name in _NOT_READ:
+            continue
+        if name in _MOVABLE and old is not None and new is not None:
+            continue
+        if name.startswith(decided) and name != "data.features" and (name not in typed or new is None):
+            continue
+        changes.append(Change(name, old, new))
+    return changes
+
+
+def resumed_config(run: Path, given: Config) -> Config:
+    """Return the configuration to go on with: that of the run, with what may change taken from `given`.
+
+    Raises:
+        RunDirectoryError: there is no run in `run`.
+        ConfigError: `given` differs in a setting that resuming must not change; nothing was written.
+    """
+    recorded = read_run_config(run)
+    changes = changed_settings(recorded, given)
+    if changes:
+        lines = [f"`{each.name}`: the run has {_shown(each.recorded)}, given {_shown(each.given)}" for each in changes]
+        allowed = ", ".join(f"`{name}`" for name in CHANGEABLE)
+        raise ConfigError(
+            f"{run} cannot be resumed with other settings than those in its {CONFIG}; nothing was changed:\n  "
+            + "\n  ".join(lines)
+            + f"\nLeave them out to resume, or train anew with another `out`. Resuming may change {allowed}."
+        )
+    nested: dict[str, Any] = recorded.model_dump()
+    values = flat_settings(given)
+    for name in (*CHANGEABLE, *_MOVABLE):
+        section, _, key = name.partition(".")
+        nested[section][key] = values[name]
+    return Config.model_validate(nested)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
