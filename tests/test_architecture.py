@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -89,4 +90,17 @@ def test_source_has_no_assert_and_no_bare_kwargs() -> None:
                 offences.append(f"{path.name}:{node.lineno}: assert")
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg is not None:
                 offences.append(f"{path.name}:{node.lineno}: **{node.args.kwarg.arg}")
+    assert offences == []
+
+
+def test_only_the_command_line_knows_flags() -> None:
+    """The library names settings and arguments, which the command line turns into flags (`cli/flags.py`)."""
+    flag = re.compile(r"(^|[^-])--[a-z]")
+    offences = [
+        f"{path.relative_to(SOURCES)}:{number}: {line.strip()}"
+        for path in sorted(SOURCES.rglob("*.py"))
+        if path.relative_to(SOURCES).parts[0] != "cli"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if flag.search(line)
+    ]
     assert offences == []

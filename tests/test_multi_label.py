@@ -190,10 +190,10 @@ def test_features_and_conversion_keep_the_lists(
     assert code == 0, printed
     assert marnet.load(tmp_path / "run").config.data.labels == "multi"
     code, printed = call(
-        "train", *training, "--labels", "multi", "--out", tmp_path / "x", monkeypatch=monkeypatch, capsys=capsys
+        "train", *training, "--labels", "single", "--out", tmp_path / "x", monkeypatch=monkeypatch, capsys=capsys
     )
     assert code == 1
-    assert "--features brings its own data and backbone; found --labels beside it" in printed
+    assert "--features brings its own data and backbone, but --labels single was given as well" in printed
 
 
 def test_info_counts_classes_of_an_image(

@@ -69,8 +69,8 @@ def test_flags_win_over_the_file_and_every_run_is_told_of(
     [
         (["nowhere.yaml"], "nowhere.yaml does not exist"),
         (["small.yaml"], "nowhere.csv"),
-        (["small.yaml", "--seeds", "0"], "seeds: found 0"),
-        (["small.yaml", "--label-budget", "2"], "label_budget: found 2"),
+        (["small.yaml", "--seeds", "0"], "--seeds: found 0"),
+        (["small.yaml", "--label-budget", "2"], "--label-budget: found 2"),
         (["small.yaml", "--set", "training.epoch=1"], "Did you mean 'epochs'"),
         (["small.yaml", "--set", "method=match"], "base of the comparison sets method"),
         (["small.yaml", "--methods", "mtach"], "The comparison has no arm 'mtach'; it has image-only, match, marnet."),

@@ -1,13 +1,15 @@
 """Where a setting's value comes from, what is written out, and how mistakes are answered."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from marnet.cache import cache_directory
-from marnet.config import Config, make_config, read_config, write_config
+from marnet.config import Config, Section, make_config, read_config, write_config
+from marnet.config.errors import explain
 from marnet.config.nested import expand_preset
 from marnet.config.presets import preset_file, preset_names
 from marnet.errors import ConfigError
@@ -75,8 +77,8 @@ def test_everything_wins_over_a_preset_and_the_preset_over_the_defaults(tmp_path
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    assert refusal(preset="papr") == "Preset 'papr' is not known; needed one of paper. Did you mean 'paper'?"
-    assert refusal(preset="../config") == "Preset '../config' is not known; needed one of paper."
+    assert refusal(preset="papr") == "Preset 'papr' is not known. Expected paper. Did you mean 'paper'?"
+    assert refusal(preset="../config") == "Preset '../config' is not known. Expected paper."
 
 
 def test_settings_may_name_a_preset() -> None:
@@ -100,6 +102,8 @@ def test_of_two_sets_the_later_wins() -> None:
         ("training.devices=2", "2"),
         ("training.devices=cpu:2", "cpu:2"),
         ("training.precision=32", "32"),
+        ('training.precision="32"', "32"),
+        ("data.columns.label='1e3'", "1e3"),
         ("training.precision=16-mixed", "16-mixed"),
         ("data.source=synthetic:classes=12,viewpoint=2", "synthetic:classes=12,viewpoint=2"),
         ("data.columns.label=2020", "2020"),
@@ -124,48 +128,79 @@ def test_numbers_in_a_file_may_stand_for_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("assignment", ["training.epochs", "=3", "training.=3", ".epochs=3", ""])
 def test_a_set_without_key_or_value_is_refused(assignment: str) -> None:
-    expected = f"--set {assignment!r} is not of the form section.key=value, such as training.epochs=40."
+    expected = (
+        f"`sets` holds {assignment!r}, which is not of the form section.key=value. An example: training.epochs=40."
+    )
     assert refusal(sets=(assignment,)) == expected
 
 
 def test_a_misspelt_key_is_refused_by_name() -> None:
     sentence = refusal(sets=("training.epocs=3",))
     assert sentence.startswith(
-        "The configuration cannot be used:\n  training.epocs: unknown key. Did you mean 'epochs'"
+        "The configuration cannot be used:\n  `training.epocs`: unknown key. Did you mean 'epochs'"
     )
     assert "Known keys here: epochs, batch_size, lr," in sentence
     sentence = refusal({"trainin": {"epochs": 3}})
-    assert "trainin: unknown key. Did you mean 'training'" in sentence
+    assert "`trainin`: unknown key. Did you mean 'training'" in sentence
     sentence = refusal({"data": {"columns": {"lable": "x"}}})
     assert (
-        "data.columns.lable: unknown key. Did you mean 'label'? Known keys here: image, text, label, split." in sentence
+        "`data.columns.lable`: unknown key. Did you mean 'label'? Known keys here: image, text, label, split."
+        in sentence
     )
 
 
 def test_a_key_in_the_wrong_section_is_refused_with_the_right_one() -> None:
-    assert "lr: unknown key. Did you mean 'training.lr'?" in refusal(sets=("lr=0.1",))
+    assert "`lr`: unknown key. Did you mean 'training.lr'?" in refusal(sets=("lr=0.1",))
     sentence = refusal(sets=("reconstruction.dimensions=8",))
     assert "unknown key. Did you mean 'text.dimensions' or 'semantics.dimensions'? Known keys here: " in sentence
 
 
 def test_every_problem_is_named_at_once() -> None:
     sentence = refusal({"training": {"epochs": 0, "lr": -1, "speed": 3}, "data": {"augmentation": "lite"}})
-    assert "training.epochs: found 0; input should be greater than or equal to 1." in sentence
-    assert "training.lr: found -1; input should be greater than 0." in sentence
-    assert "training.speed: unknown key." in sentence
+    assert "`training.epochs`: found 0; input should be greater than or equal to 1." in sentence
+    assert "`training.lr`: found -1; input should be greater than 0." in sentence
+    assert "`training.speed`: unknown key." in sentence
     assert "Did you mean 'light'?" in sentence
+    assert sentence.count("\n") == 4
+
+
+def test_words_are_suggested_from_the_schema_wherever_a_setting_stands() -> None:
+    class Choice(Section):
+        word: Literal["first", "second"] | None = None
+
+    class Root(Section):
+        choices: tuple[Choice, ...] = ()
+        one: Choice | None = None
+
+    def refuse(values: dict[str, Any]) -> str:
+        with pytest.raises(ValidationError) as refused:
+            Root.model_validate(values)
+        return explain(refused.value, Root)
+
+    assert refuse({"choices": [{}, {"word": "secnd"}]}) == (
+        "The configuration cannot be used:\n"
+        "  `choices.1.word`: found 'secnd'; input should be 'first' or 'second'. Did you mean 'second'?"
+    )
+    assert "`one.word`: found 'frist'; " in refuse({"one": {"word": "frist"}})
+    assert refuse({"one": {"word": "frist"}}).endswith("Did you mean 'first'?")
+    assert "`one.wrod`: unknown key. Did you mean 'word'? Known keys here: word." in refuse({"one": {"wrod": "first"}})
+    assert "`choices.0.wrod`: unknown key. Did you mean 'word'?" in refuse({"choices": [{"wrod": "first"}]})
+    assert "`choices`: found 'x'; expected a list." in refuse({"choices": "x"})
+    assert "`choices.0`: found 3; expected a mapping of settings." in refuse({"choices": [3]})
+    assert "`one`: found [1]; expected a mapping of settings." in refuse({"one": [1]})
 
 
 def test_a_wrong_type_or_word_is_refused() -> None:
-    assert "training.epochs: found 'many'; input should be a valid integer" in refusal({"training": {"epochs": "many"}})
-    assert "data.cache: found 'perhaps'; input should be a valid boolean" in refusal(sets=("data.cache=perhaps",))
+    assert "`training.epochs`: found 'many'; input should be a valid integer" in refusal(
+        {"training": {"epochs": "many"}}
+    )
+    assert "`data.cache`: found 'perhaps'; input should be a valid boolean" in refusal(sets=("data.cache=perhaps",))
     sentence = refusal({"data": {"augmentation": "lite"}})
-    assert "data.augmentation: found 'lite'; input should be 'none', 'light' or 'strong'." in sentence
+    assert "`data.augmentation`: found 'lite'; input should be 'none', 'light' or 'strong'." in sentence
     assert "Did you mean 'light'" in sentence
-    assert "training: found 5; input should be a valid dictionary" in refusal(sets=("training=5",))
-    assert "reconstruction: found" in refusal(sets=("reconstruction.steps=2000",))
-    assert "`reconstruction.steps` (2000) must not exceed `reconstruction.timesteps` (1000)" in refusal(
-        sets=("reconstruction.steps=2000",)
+    assert "`training`: found 5; expected a mapping of settings." in refusal(sets=("training=5",))
+    assert refusal(sets=("reconstruction.steps=2000",)).endswith(
+        "\n  `reconstruction`: `reconstruction.steps` (2000) must not exceed `reconstruction.timesteps` (1000)."
     )
     sentence = refusal(sets=("backbone.freeze=true", "training.probe_epochs=3"))
     assert "so `training.probe_epochs` (3) has no effect. Leave one of them out" in sentence
@@ -178,7 +213,7 @@ def test_a_weight_that_is_no_number_is_refused(value: object) -> None:
         if isinstance(value, str)
         else refusal({"losses": {"matching": value}})
     )
-    assert "losses.matching: found" in sentence
+    assert "`losses.matching`: found" in sentence
     assert "should be a finite number." in sentence
 
 
@@ -224,7 +259,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert refusal(file=path).startswith(f"Configuration file {path} is not readable YAML: ")
     path.write_text("- training\n", encoding="utf-8")
     assert refusal(file=path) == (
-        f"Configuration file {path} holds a list; needed a mapping of sections such as 'training: {{epochs: 40}}'."
+        f"Configuration file {path} holds a list, but it must be a mapping of sections such as "
+        f"'training: {{epochs: 40}}'."
     )
     assert "is not readable YAML" in refusal(file=tmp_path)
     path.write_text("1: 2\n", encoding="utf-8")

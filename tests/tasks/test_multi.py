@@ -82,7 +82,7 @@ def test_the_balanced_loss_against_a_loop_and_its_gradient(balance: str) -> None
 
 
 def test_the_sampler_is_refused_and_none_is_the_plain_loss() -> None:
-    with pytest.raises(ConfigError, match="Choose --balance weights or logit-adjust"):
+    with pytest.raises(ConfigError, match=r"Choose `training.balance=weights` or `training.balance=logit-adjust`"):
         MultiLabel(4).balanced_loss("sampler", TARGETS)
     assert MultiLabel(4).balanced_loss("none", TARGETS) is binary_cross_entropy
 

@@ -139,7 +139,8 @@ def test_several_classes_an_image_refuse_the_sampler_before_any_image_is_read(tm
     values = {"data": {"source": str(file), "labels": "multi"}, "training": {"balance": "sampler"}}
     with pytest.raises(
         ConfigError,
-        match=r"--balance sampler draws every class equally often; found images with several classes, which come "
-        r"together\. Choose --balance weights or logit-adjust\.",
+        match=r"`training.balance=sampler` draws every class equally often, which is impossible here: images have "
+        r"several classes, which come together\. Choose `training.balance=weights` or "
+        r"`training.balance=logit-adjust`\.",
     ):
         fit(make_config(values), tmp_path / "run")

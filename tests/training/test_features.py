@@ -70,32 +70,34 @@ def test_the_command_line(
             main()
         return int(stopped.value.code or 0)
 
-    source = str(manifest_file)
+    source, other = str(manifest_file), "other.csv"
     assert call("embed", source, "--backbone", "timm:test_resnet", "--image-size", "32", "--out", "F") == 0
     assert call("train", "--features", "F", "--epochs", "1", "--batch-size", "16", "--out", "R") == 0
     assert call("evaluate", "R", "--json") == 0
     capsys.readouterr()
-    assert call("train", "--features", "F", "--backbone", "timm:resnet18", "--data", source, "--out", "S") == 1
-    assert "--features brings its own data and backbone; found --data, --backbone beside it" in capsys.readouterr().err
+    assert call("train", "--features", "F", "--backbone", "timm:resnet18", "--data", other, "--out", "S") == 1
+    assert (
+        f"--features brings its own data and backbone, but --data {other}, --backbone timm:resnet18 was given as well."
+    ) in capsys.readouterr().err
     assert call("embed", source, "--out", "F") == 1
     assert "F already holds something; nothing was changed" in capsys.readouterr().err
 
 
 def test_features_take_neither_rows_nor_a_backbone_beside_them(features: Path, tmp_path: Path) -> None:
     config = make_config({"data": {"features": str(features)}})
-    with pytest.raises(ConfigError, match=r"data.features brings its own rows and backbone; found a manifest"):
+    with pytest.raises(ConfigError, match=r"`data.features` brings its own rows and backbone, but `manifest` or"):
         fit(config, tmp_path / "run", manifest=open_features(features).manifest)
 
 
 def test_damage_is_named(features: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        RunDirectoryError, match=r"has no features.safetensors; needed a folder written by 'marnet embed"
+        RunDirectoryError, match=r"has no features.safetensors\. Name a folder written by 'marnet embed'"
     ):
         open_features(tmp_path)
     copy = Path(shutil.copytree(features, tmp_path / "F"))
     rows = load_file(copy / "features.safetensors")
     save_file({**rows, "val": rows["val"][:-1].clone()}, copy / "features.safetensors")
-    with pytest.raises(RunDirectoryError, match=r"needed as many of each. Embed the source again"):
+    with pytest.raises(RunDirectoryError, match=r"their numbers must be equal\. Embed the source again"):
         open_features(copy)
     (copy / "features.safetensors").write_bytes(b"cut short")
     with pytest.raises(RunDirectoryError, match=r"features.safetensors is damaged .* Embed the source again"):

@@ -188,7 +188,7 @@ def test_a_method_that_needs_text_says_so_when_there_is_none(manifest_file: Path
         for row in csv.DictReader(file):
             writer.writerow({**row, "text": " ", "image": str(manifest_file.parent / row["image"])})
     with pytest.raises(
-        DataError, match=r"Method 'marnet' learns from text, but all \d+ training rows .* --method image-only"
+        DataError, match=r"Method 'marnet' learns from text, but all \d+ training rows .* `method=image-only`"
     ):
         fit(settings(blank), tmp_path / "run")
     plain = settings(blank).model_dump()
@@ -251,7 +251,7 @@ def test_what_the_machine_does_not_have_is_said(
 ) -> None:
     if devices.startswith("cuda") and torch.cuda.is_available():
         pytest.skip("this machine has what the test wants absent")
-    with pytest.raises(MarnetError, match="--devices"):
+    with pytest.raises(MarnetError, match=r"`training\.devices="):
         fit(settings(manifest_file, devices=devices, precision=precision), tmp_path / "run")
 
 

@@ -25,6 +25,7 @@ def print_robustness(found: "Robustness", title: str) -> None:
     content = robustness_json(found)
     headings = ["corruption", "1", "2", "3", "4", "5", "mean"]
     table = new_table(title, [*headings, "relative error"] if found.baseline is not None else headings)
+    table.columns[0].no_wrap = True  # the heading "relative error" gives way
     table.add_row("none", *[""] * 5, _number(100 * found.metrics.top1, 1), end_section=True)
     for group in groups_of(found.corruptions):
         for name in (name for name in group.names if name in found.corruptions):

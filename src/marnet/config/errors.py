@@ -11,6 +11,7 @@ _PLAIN = {
     "dict_type": "expected a mapping of settings",
     "model_type": "expected a mapping of settings",
     "list_type": "expected a list",
+    "tuple_type": "expected a list",
 }
 
 

@@ -79,7 +79,8 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    if isinstance(value, str) and any(c.isdigit() for c in value):  # YAML reads 1e-3 as a string; "nan" stays one
+    bare = isinstance(value, str) and value == text.strip()  # a string in quotes stays one
+    if bare and any(c.isdigit() for c in value):  # YAML reads 1e-3 as a string; "nan" stays one
         with contextlib.suppress(ValueError):
             value = float(value)
     nested: dict[str, Any] = {keys[-1]: value}

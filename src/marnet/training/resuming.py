@@ -92,11 +92,12 @@ def resumed_config(run: Path, given: Config) -> Config:
     changes = changed_settings(recorded, given)
     if changes:
         lines = [f"`{each.name}`: the run has {_shown(each.recorded)}, given {_shown(each.given)}" for each in changes]
-        allowed = ", ".join(f"`{name}`" for name in CHANGEABLE)
+        allowed = ", ".join(f"`{name}`" for name in CHANGEABLE[:-1]) + f" and `{CHANGEABLE[-1]}`"
         raise ConfigError(
             f"{run} cannot be resumed with other settings than those in its {CONFIG}; nothing was changed:\n  "
             + "\n  ".join(lines)
-            + f"\nLeave them out to resume, or train anew with another `out`. Resuming may change {allowed}."
+            + f"\nLeave them out to resume, or train anew with another `out`. When a run is resumed, only {allowed} "
+            "may change."
         )
     nested: dict[str, Any] = recorded.model_dump()
     values = flat_settings(given)
