@@ -56,7 +56,7 @@ def test_base_and_arms_may_start_from_a_preset(tmp_path: Path) -> None:
     all_of_them = ComparisonConfig.model_validate({"base": {"preset": "paper", **BASE}, "arms": ["marnet", "match"]})
     assert {configure(all_of_them, arm, 0).fusion.kind for arm in all_of_them.arms} == {"concat"}
     assert base_config(all_of_them).training.epochs == 3
-    sentence = "Preset 'papr' is not known; needed one of paper. Did you mean 'paper'?"
+    sentence = "Preset 'papr' is not known. Expected paper. Did you mean 'paper'?"
     assert refusal(tmp_path, base={**BASE, "preset": "papr"}).endswith(sentence)
     unknown = {**literal, "settings": {"preset": "papr"}}
     assert refusal(tmp_path, arms=[unknown]) == f"In arm 'literal' of the comparison: {sentence}"
@@ -173,17 +173,17 @@ def test_the_arm_image_only_is_not_changed_by_settings_of_other_methods() -> Non
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"seed": 3}, "seed: unknown key. Did you mean 'seeds'"),
-        ({"seeds": 0}, "seeds: found 0; input should be greater than or equal to 1"),
-        ({"arms": []}, "arms: found []"),
+        ({"seed": 3}, "`seed`: unknown key. Did you mean 'seeds'"),
+        ({"seeds": 0}, "`seeds`: found 0; input should be greater than or equal to 1"),
+        ({"arms": []}, "`arms`: found []"),
         ({"arms": ["marnett"]}, "arm 'marnett' is not known and names no method; needed one of image-only, match"),
         ({"arms": ["marnett"]}, "Did you mean 'marnet'"),
-        ({"arms": [{"name": "marnet", "setings": {}}]}, "arms.0.setings: unknown key. Did you mean 'settings'"),
-        ({"arms": [{"name": "a/b", "method": "match"}]}, "arms.0.name: found 'a/b'"),
+        ({"arms": [{"name": "marnet", "setings": {}}]}, "`arms.0.setings`: unknown key. Did you mean 'settings'"),
+        ({"arms": [{"name": "a/b", "method": "match"}]}, "`arms.0.name`: found 'a/b'"),
         ({"arms": [{"name": "a", "method": "macth"}]}, "Did you mean 'match'"),
         ({"arms": ["match", "match"]}, "arms match occur more than once"),
         ({"arms": [{"name": "x", "method": "match", "settings": {"training": {"epoch": 3}}}]},
-         "In arm 'x' of the comparison: The configuration cannot be used:\n  training.epoch: unknown key. "
+         "In arm 'x' of the comparison: The configuration cannot be used:\n  `training.epoch`: unknown key. "
          "Did you mean 'epochs'"),
         ({"arms": [{"name": "x", "method": "image-only", "placebo": "random"}]},
          "In arm 'x' of the comparison: method 'image-only' learns from no text"),
@@ -191,8 +191,8 @@ def test_the_arm_image_only_is_not_changed_by_settings_of_other_methods() -> Non
          "base of the comparison sets method, training.seed, which each arm and seed decide"),
         ({"base": {"data": {"features": "folder"}}}, "base.data.features cannot be compared on"),
         ({"base": {"text": {"name": "bwo"}}, "arms": ["match"]}, "Text encoder 'bwo' is not known"),
-        ({"label_budget": 0}, "label_budget: found 0; input should be greater than 0"),
-        ({"text_budget": 1.5}, "text_budget: found 1.5; input should be less than or equal to 1"),
+        ({"label_budget": 0}, "`label_budget`: found 0; input should be greater than 0"),
+        ({"text_budget": 1.5}, "`text_budget`: found 1.5; input should be less than or equal to 1"),
         ({"split": "vla"}, "Did you mean 'val'"),
     ],
 )  # fmt: skip
