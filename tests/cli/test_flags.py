@@ -165,7 +165,7 @@ def test_errors_and_log_lines_speak_in_flags(monkeypatch: pytest.MonkeyPatch, tm
 
     def refuse(*args: object, **options: object) -> None:
         logging.getLogger("marnet").info("Note: `data.labels=multi` is %s.", "`data.max_pixels`")
-        raise ConfigError("No.\n  `training.devices=x`\n  `losses.guess=3`")
+        raise ConfigError("No.\n  `training.devices=x`\n  `losses.matching=3`")
 
     monkeypatch.setattr(marnet.training, "fit", refuse)
     code, out, err = call("train", "--data", "x", "--out", tmp_path / "run")
@@ -174,7 +174,7 @@ def test_errors_and_log_lines_speak_in_flags(monkeypatch: pytest.MonkeyPatch, tm
         "Note: --labels multi is --set data.max_pixels=....",
         "Error: No.",
         "  --devices x",
-        "  --set losses.guess=3",
+        "  --set losses.matching=3",
     ]
 
 

@@ -40,6 +40,7 @@ def assign(name: str, value: Any) -> dict[str, Any]:
 
 OTHER = {  # a value of each kind of setting that no run here was trained with
     "method": "match",
+    "options": {"x": 1},
     "data.labels": "multi",
     "data.augmentation": "strong",
     "data.on_bad_image": "skip",

@@ -55,7 +55,9 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     pretrained: Pretrained = False,
     preset: Annotated[
         str | None,
-        typer.Option(help="Start from a preset; all other settings override it. paper is the literal reading of the paper."),
+        typer.Option(
+            help="Start from a preset; all other settings override it. paper is the literal reading of the paper."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; flags override it.")] = None,
     sets: Sets = None,

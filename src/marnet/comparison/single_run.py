@@ -21,7 +21,7 @@ from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
 from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
 from marnet.training.fit import fit
-from marnet.training.resuming import changed_settings
+from marnet.training.resuming import run_config
 
 
 def perform(
@@ -40,8 +40,10 @@ def perform(
     progress.started(run)
     state = _state_path(work)
     config = _on_one_device(run.config)
-    resume, seconds = _resumable(work, run.key, config)
-    if not resume:
+    resume, seconds = _resumable(work, run.key)
+    if resume:  # with its own settings: the key leaves out those that its method does not read
+        config = run_config(work, _without_effect(config))
+    else:
         shutil.rmtree(work, ignore_errors=True)
         state.parent.mkdir(parents=True, exist_ok=True)
         write_json(state, {"key": run.key, "seconds": 0.0})
@@ -114,20 +116,26 @@ def _state_path(work: Path) -> Path:
     return work.with_name(work.name + ".state.json")
 
 
-def _resumable(work: Path, key: str, config: Config) -> tuple[bool, float]:
-    """Return whether `work` holds an unfinished run that `config` may resume, and the seconds spent on it."""
+def _resumable(work: Path, key: str) -> tuple[bool, float]:
+    """Return whether `work` holds an unfinished run of that key, and the seconds spent on it."""
     if not (work / RESUME_POINT).is_file() or not (work / CONFIG).is_file() or not _state_path(work).is_file():
         return False, 0.0
     try:
         state: dict[str, Any] = read_json(_state_path(work))
         with ZipFile(work / RESUME_POINT) as archive:  # torch's format
             damaged = archive.testzip()
-        changes = changed_settings(read_run_config(work), config)  # the key leaves out what the method does not read
+        read_run_config(work)
     except (MarnetError, OSError, BadZipFile):
         return False, 0.0
-    if damaged or changes or state.get("key") != key:
+    if damaged or state.get("key") != key:
         return False, 0.0
     return True, float(state.get("seconds", 0.0))
+
+
+def _without_effect(config: Config) -> dict[str, Any]:
+    """Return the settings that change nothing about what a run learns."""
+    data = {"workers": config.data.workers, "cache": config.data.cache}
+    return {"data": data, "training": {"devices": config.training.devices}}
 
 
 def _on_one_device(config: Config) -> Config:

@@ -32,7 +32,9 @@ def _line(problem: Any, root: type[BaseModel]) -> str:
         return f"{key}: unknown key.{_hint_for_key(root, location)}"
     if kind == "value_error":  # a sentence of our own; the value is a whole section, which says nothing more
         sentence = str(problem["ctx"]["error"])
-        return f"{key}: {sentence}{'' if sentence.endswith(('.', '?')) else '.'}"
+        sentence += "" if sentence.endswith((".", "?")) else "."
+        names_it = not location or key.removesuffix("`") in sentence
+        return sentence if names_it else f"{key}: {sentence}"
     expected = _PLAIN.get(kind, f"{problem['msg'][:1].lower()}{problem['msg'][1:]}")
     hint = suggest(found, _choices(root, location)) if isinstance(found, str) else ""
     return f"{key}: found {found!r}; {expected}.{hint}"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from marnet.config.schema import Config
 
-_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": "null", "array": "list"}
+_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": "null", "object": "mapping"}
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 
 
@@ -46,7 +46,8 @@ def _settings(section: Mapping[str, Any], definitions: Mapping[str, Any], prefix
             yield from _settings(held, definitions, f"{prefix}{key}.")
         else:
             shown = _type(held or found, definitions)
-            yield SettingInfo(f"{prefix}{key}", shown, found.get("default"), found.get("description", ""))
+            default = found.get("default", {} if shown == "mapping" else None)
+            yield SettingInfo(f"{prefix}{key}", shown, default, found.get("description", ""))
 
 
 def _type(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from marnet.config import TrainingConfig
+from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.data.transforms import ImageSpec, model_input
 from marnet.errors import ConfigError, NonFiniteLossError
@@ -204,7 +204,7 @@ class _TrainingModule(lightning.LightningModule):
 
     def _refuse(self, terms: dict[str, Tensor], step: int) -> None:
         broken = [name for name, term in terms.items() if not bool(torch.isfinite(term))] or ["total"]
-        weighted = [name for name in broken if name in self.losses.weights]
+        weighted = [name for name in broken if name in LossConfig.model_fields]
         smaller = f", or a smaller weight with `losses.{weighted[0]}`" if weighted else ""
         raise NonFiniteLossError(
             f"The loss term {', '.join(repr(name) for name in broken)} became NaN or infinite in epoch "

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
+from marnet.config.legacy import upgrade_settings
 from marnet.config.nested import merge_settings, read_yaml
 from marnet.config.presets import preset_file
 from marnet.errors import ConfigError
@@ -51,13 +52,14 @@ def run_config(
         RunDirectoryError: there is no run in `run`.
         ConfigError: a setting cannot be used.
     """
-    settings: dict[str, Any] = read_run_config(Path(run)).model_dump(mode="json")
+    recorded = read_run_config(Path(run))
+    settings: dict[str, Any] = recorded.model_dump(mode="json")
     for over in (
         read_yaml(preset_file(preset)) if preset is not None else {},
         read_yaml(Path(file)) if file is not None else {},
         values or {},
     ):
-        settings = merge_settings(settings, over)
+        settings = merge_settings(settings, upgrade_settings(over, method=recorded.method))
     return make_config(settings, sets=sets)
 
 
