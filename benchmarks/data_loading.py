@@ -24,9 +24,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from marnet.data.dataset import EpochSampler, open_splits
+from marnet.data.dataset import open_splits
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest
+from marnet.data.sampling import EpochSampler
 from marnet.data.sources import load_source
 from marnet.data.transforms import ImageSpec, model_input, train_transform
 from marnet.runs.directory import describe_environment

@@ -19,7 +19,8 @@ import torch
 from marnet import fit, make_config
 from marnet.building import build_model
 from marnet.config import Config
-from marnet.data.dataset import Draw, EpochSampler
+from marnet.data.dataset import SampleKey
+from marnet.data.sampling import EpochSampler
 from marnet.runs.directory import describe_environment
 from marnet.training import embed
 from marnet.training.features import open_features
@@ -37,13 +38,13 @@ def plain_step_seconds(config: Config, features: Path) -> float:
     model.freeze_backbone()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-3, fused=True)
-    draws: list[int | Draw] = list(EpochSampler(len(train), seed=0, shuffle=True))
+    keys: list[int | SampleKey] = list(EpochSampler(len(train), seed=0, shuffle=True))
     size = config.training.batch_size
     seconds = []
     for number in range(WARMUP + STEPS):
-        first = number % (len(draws) // size) * size
+        first = number % (len(keys) // size) * size
         start = time.perf_counter()
-        batch = train.__getitems__(draws[first : first + size])
+        batch = train.__getitems__(keys[first : first + size])
         loss = model.loss(batch.images, batch.texts, batch.labels)
         optimizer.zero_grad()
         loss.backward()

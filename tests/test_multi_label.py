@@ -95,7 +95,7 @@ def test_train_evaluate_predict(
     assert figures["map"] > 0.8  # chance is about 0.4
     assert figures["n"] == 30
 
-    rows = read_manifest(salads, labels="multi").split("val")
+    rows = read_manifest(salads, label_form="multi").split("val")
     code, printed = call("predict", out, *(row.image for row in rows), "--json", monkeypatch=monkeypatch, capsys=capsys)
     shown = json.loads(printed)
     assert all(each["probability"] >= 0.5 for row in shown for each in row["predictions"])
@@ -111,7 +111,7 @@ def test_where_no_class_reaches_the_threshold_it_is_said(
 ) -> None:
     sure = shutil.copytree(run, tmp_path / "sure")
     (sure / "config.yaml").write_text((run / "config.yaml").read_text().replace("threshold: 0.5", "threshold: 0.9999"))
-    image = read_manifest(salads, labels="multi").records[0].image
+    image = read_manifest(salads, label_form="multi").records[0].image
     code, printed = call("predict", sure, image, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 0
     assert printed == f"{image}\n  none: no class reaches 99.99 % (--top 3 shows the most probable)\n"
@@ -149,7 +149,7 @@ def test_the_rows_say_whether_labels_are_lists_whatever_the_configuration(salads
         "backbone": {"name": "timm:test_resnet"},
         "training": {"epochs": 1, "batch_size": 32, "devices": "cpu"},
     }
-    manifest = read_manifest(salads, labels="multi")
+    manifest = read_manifest(salads, label_form="multi")
     result = marnet.fit(marnet.make_config(values), tmp_path / "run", manifest=manifest)
     assert marnet.load(result.run).config.data.labels == "multi"
     assert isinstance(result.metrics, marnet.MultiLabelMetrics)
@@ -159,16 +159,16 @@ def test_rows_of_the_other_form_or_without_any_class_are_refused(run: Path, sala
     predictor = marnet.load(run)
     rows = predictor.manifest().split("val")
     single = Manifest(tuple(row for row in rows if row.label), predictor.classes, "single.csv")
-    with pytest.raises(
-        DataError, match=r"single.csv has labels of the form 'single'; needed 'multi', as .* was trained"
-    ):
+    with pytest.raises(DataError, match=r"single.csv has labels of the form 'single', but .* was trained with 'multi'"):
         predictor.outputs(single, "val")
     blank = tuple(row._replace(label="") for row in rows)
-    write_manifest(Manifest(blank, (), "blank", labels="multi"), tmp_path / "blank.csv")
-    with pytest.raises(DataError, match="names no class in any of the 30 rows of split 'val'; needed some to judge"):
+    write_manifest(Manifest(blank, (), "blank", label_form="multi"), tmp_path / "blank.csv")
+    with pytest.raises(
+        DataError, match="names no class in any of the 30 rows of split 'val', so there is nothing to score"
+    ):
         marnet.evaluate(run, source=str(tmp_path / "blank.csv"))
     unknown = (rows[0]._replace(label="basil, durian"),)
-    write_manifest(Manifest(unknown, ("basil", "durian"), "x", labels="multi"), tmp_path / "unknown.csv")
+    write_manifest(Manifest(unknown, ("basil", "durian"), "x", label_form="multi"), tmp_path / "unknown.csv")
     with pytest.raises(DataError, match="has labels that the run does not know: durian; the run knows 3 classes"):
         marnet.evaluate(run, source=str(tmp_path / "unknown.csv"))
 
@@ -179,7 +179,7 @@ def test_features_and_conversion_keep_the_lists(
     converted = tmp_path / "copy" / "salads.jsonl"
     arguments = ["data", "convert", salads, converted, "--labels", "multi", "--copy-images"]
     assert call(*arguments, monkeypatch=monkeypatch, capsys=capsys)[0] == 0
-    found, wanted = (read_manifest(file, labels="multi") for file in (converted, salads))
+    found, wanted = (read_manifest(file, label_form="multi") for file in (converted, salads))
     assert [row.label for row in found.records] == [row.label for row in wanted.records]
 
     features = tmp_path / "features"
@@ -201,8 +201,8 @@ def test_info_counts_classes_of_an_image(
 ) -> None:
     code, printed = call("data", "info", salads, "--labels", "multi", "--json", monkeypatch=monkeypatch, capsys=capsys)
     found = json.loads(printed)
-    assert (code, found["labels"], found["classes"]) == (0, "multi", 3)
-    blank = sum(not row.label for row in read_manifest(salads, labels="multi").records)
+    assert (code, found["label_form"], found["classes"]) == (0, "multi", 3)
+    blank = sum(not row.label for row in read_manifest(salads, label_form="multi").records)
     assert found["total"]["without_class"] == blank > 0
     assert (found["total"]["classes_per_image"]["min"], found["total"]["classes_per_image"]["max"]) == (0, 3)
 

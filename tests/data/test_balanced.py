@@ -5,18 +5,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from marnet.data.balanced import ClassBalancedSampler
-from marnet.data.dataset import Draw
+from marnet.data.dataset import SampleKey
+from marnet.data.sampling import ClassBalancedSampler
 
 LABELS = np.array([0] * 70 + [1] * 25 + [3] * 5)
 
 
-def draw(epoch: int, seed: int = 0, labels: np.ndarray = LABELS) -> list[Draw]:
+def draw(epoch: int, seed: int = 0, labels: np.ndarray = LABELS) -> list[SampleKey]:
     sampler = ClassBalancedSampler(labels, seed=seed)
     sampler.set_epoch(epoch)
-    draws = list(sampler)
-    assert len(draws) == len(sampler)
-    return draws
+    keys = list(sampler)
+    assert len(keys) == len(sampler)
+    return keys
 
 
 @pytest.mark.parametrize("epoch", range(3))
@@ -32,15 +32,15 @@ def test_even_classes_show_every_row_once() -> None:
     assert sorted(each.row for each in draw(0, labels=np.arange(12) % 3)) == list(range(12))
 
 
-def test_draws_follow_seed_and_epoch() -> None:
+def test_keys_follow_seed_and_epoch() -> None:
     assert draw(2, seed=5) == draw(2, seed=5)
     assert [each.row for each in draw(0)] != [each.row for each in draw(1)]
     assert [each.row for each in draw(0)] != [each.row for each in draw(0, seed=1)]
 
 
 def test_a_repeated_row_is_augmented_anew() -> None:
-    draws = draw(0) + draw(1)
-    assert len({each.seed for each in draws}) == len(draws)
+    keys = draw(0) + draw(1)
+    assert len({each.seed for each in keys}) == len(keys)
 
 
 def test_a_large_class_shows_its_other_rows_in_other_epochs() -> None:
@@ -53,7 +53,7 @@ def test_classes_are_mixed_within_the_epoch() -> None:
     assert min(first[number] for number in (0, 1, 3)) >= 8
 
 
-def test_several_processes_share_the_draws_out_and_take_equally_many() -> None:
+def test_several_processes_share_the_keys_out_and_take_equally_many() -> None:
     labels = np.array([0] * 20 + [1] * 3)
     alone = ClassBalancedSampler(labels, seed=4)
     shares = [ClassBalancedSampler(labels, seed=4, process=number, processes=3) for number in range(3)]
@@ -61,5 +61,5 @@ def test_several_processes_share_the_draws_out_and_take_equally_many() -> None:
         for sampler in (alone, *shares):
             sampler.set_epoch(epoch)
         drawn = [list(sampler) for sampler in shares]
-        assert [len(each) for each in drawn] == [len(sampler) for sampler in shares] == [7, 7, 7]  # 23 draws
-        assert [draw for each in drawn for draw in each] == list(alone)[:21]
+        assert [len(each) for each in drawn] == [len(sampler) for sampler in shares] == [7, 7, 7]  # 23 keys
+        assert [key for each in drawn for key in each] == list(alone)[:21]

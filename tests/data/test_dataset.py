@@ -1,4 +1,4 @@
-"""Datasets, batches, and what random draws depend on."""
+"""Datasets, batches, and the seeds of random draws."""
 
 import logging
 import pickle
@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from marnet.data.dataset import Batch, Draw, EpochSampler, ImageTextDataset, OpenedSplit, nearby_order, open_splits
+from marnet.data.dataset import Batch, ImageTextDataset, OpenedSplit, SampleKey, open_splits
 from marnet.data.decoded import decode_images
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record
+from marnet.data.sampling import EpochSampler, nearby_order
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.errors import DataError, ImageError
 
@@ -55,7 +56,7 @@ def test_rows_may_leave_images_out() -> None:
     assert len(kept) == 2
     assert torch.equal(kept[1].image, full[3].image)
     assert kept[1][1:] == ("d", 0, 1)
-    with pytest.raises(ValueError, match="Found 4 images, 1 texts and 2 labels; needed as many of each"):
+    with pytest.raises(ValueError, match=r"Found 4 images, 1 texts and 2 labels. Their numbers must be equal"):
         ImageTextDataset(full.images, ["b"], np.array([1, 0]), full.transform)
 
 
@@ -77,9 +78,9 @@ def test_a_row_is_augmented_differently_in_every_epoch_and_row() -> None:
     seeds = set()
     for epoch in range(3):
         sampler.set_epoch(epoch)
-        draws = list(sampler)
-        assert [draw.row for draw in draws] == list(range(1000))
-        seeds |= {draw.seed for draw in draws}
+        keys = list(sampler)
+        assert [key.row for key in keys] == list(range(1000))
+        seeds |= {key.seed for key in keys}
     assert len(seeds) == 3000
     assert len(sampler) == 1000
 
@@ -87,33 +88,33 @@ def test_a_row_is_augmented_differently_in_every_epoch_and_row() -> None:
 @pytest.mark.parametrize("level", ["light", "strong"])
 def test_a_row_is_the_same_alone_and_in_a_batch(level: str) -> None:
     dataset = make_dataset(level)
-    draws = [Draw(row, 100 + row) for row in (4, 0, 11)]
-    batch = dataset.__getitems__(draws)
-    for draw, image, text in zip(draws, batch.images, batch.texts, strict=True):
-        alone = dataset[draw]
+    keys = [SampleKey(row, 100 + row) for row in (4, 0, 11)]
+    batch = dataset.__getitems__(keys)
+    for key, image, text in zip(keys, batch.images, batch.texts, strict=True):
+        alone = dataset[key]
         assert torch.equal(alone.image, image)
-        assert (alone.text, alone.row) == (text, draw.row)
-        assert not torch.equal(dataset[Draw(draw.row, 1)].image, image)
+        assert (alone.text, alone.row) == (text, key.row)
+        assert not torch.equal(dataset[SampleKey(key.row, 1)].image, image)
 
 
-def test_draws_and_plain_indices_are_not_mixed() -> None:
-    with pytest.raises(ValueError, match="Found 1 draws among 2 indices; needed draws alone, or none"):
-        make_dataset().__getitems__([Draw(0, 1), 2])
+def test_keys_and_plain_indices_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match=r"1 of 2 indices are sample keys. Give keys alone, or rows alone"):
+        make_dataset().__getitems__([SampleKey(0, 1), 2])
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
 @pytest.mark.parametrize("in_shards", [False, True])
 def test_training_processes_get_equally_many_rows_of_their_own(processes: int, in_shards: bool) -> None:
-    places = np.stack([np.arange(41) // 9, np.arange(41)], 1) if in_shards else None
+    offsets = np.stack([np.arange(41) // 9, np.arange(41)], 1) if in_shards else None
     left_out = set()
     for epoch in range(3):
         samplers = [
-            EpochSampler(41, seed=0, shuffle=True, places=places, buffer=10, process=each, processes=processes)
+            EpochSampler(41, seed=0, shuffle=True, offsets=offsets, buffer=10, process=each, processes=processes)
             for each in range(processes)
         ]
         for sampler in samplers:
             sampler.set_epoch(epoch)
-        shares = [[draw.row for draw in sampler] for sampler in samplers]
+        shares = [[key.row for key in sampler] for sampler in samplers]
         assert [len(share) for share in shares] == [41 // processes] * processes == [len(each) for each in samplers]
         rows = [row for share in shares for row in share]
         assert len(set(rows)) == len(rows)
@@ -122,26 +123,26 @@ def test_training_processes_get_equally_many_rows_of_their_own(processes: int, i
 
 
 def test_a_process_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="Found process 2 of 2 and a buffer of 2000; needed a process from 0"):
+    with pytest.raises(ValueError, match="`process` is 2 of 2 processes, but it must be from 0"):
         EpochSampler(5, seed=0, shuffle=True, process=2, processes=2)
 
 
 def test_the_order_in_shards_jumps_little() -> None:
     """40 shards of 500 rows: a batch comes from few of them, yet rows are well mixed and every epoch is new."""
-    places = np.stack([np.repeat(np.arange(40), 500), np.tile(np.arange(500), 40)], 1)
-    places = places[np.random.default_rng(0).permutation(len(places))]
+    offsets = np.stack([np.repeat(np.arange(40), 500), np.tile(np.arange(500), 40)], 1)
+    offsets = offsets[np.random.default_rng(0).permutation(len(offsets))]
 
     def order(seed: int, buffer: int) -> np.ndarray:
-        return nearby_order(places, buffer, np.random.default_rng(seed))
+        return nearby_order(offsets, buffer, np.random.default_rng(seed))
 
     rows = order(0, 1000)
     assert sorted(rows.tolist()) == list(range(20_000))
-    in_use = [len(set(batch.tolist())) for batch in places[rows, 0].reshape(-1, 50)]
+    in_use = [len(set(batch.tolist())) for batch in offsets[rows, 0].reshape(-1, 50)]
     assert 2 <= np.median(in_use) <= 12
     assert not np.array_equal(order(1, 1000), rows)
     unmixed = order(0, 1)
-    assert (np.diff(places[unmixed, 0]) != 0).sum() == 39
-    assert (np.diff(places[unmixed, 1]) == 1).sum() == 20_000 - 40  # front to end
+    assert (np.diff(offsets[unmixed, 0]) != 0).sum() == 39
+    assert (np.diff(offsets[unmixed, 1]) == 1).sum() == 20_000 - 40  # front to end
 
 
 def test_a_memory_map_is_pickled_by_its_name(tmp_path: Path) -> None:
@@ -194,8 +195,8 @@ def test_all_broken_images_of_all_splits_stop_at_once(tmp_path: Path) -> None:
         f"  {tmp_path}/1.png does not exist. Check the path.\n"
         f"  {tmp_path}/3.png is empty (0 bytes). Replace it by a whole copy.\n"
         f"  {tmp_path}/6.png has 50 x 50 pixels, 2,500 in all; the limit is 1,000. Make the image smaller, or raise "
-        f"the limit with --set data.max_pixels=2500.\n"
-        f"Mend or remove them, or go on without them: --on-bad-image skip."
+        f"the limit with `data.max_pixels=2500`.\n"
+        f"Mend or remove them, or go on without them: `data.on_bad_image=skip`."
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
         open_both(manifest, tmp_path)
@@ -220,12 +221,12 @@ def test_skipping_must_leave_something_to_learn_from(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path)
     for number in (1, 3):
         (tmp_path / f"{number}.png").unlink()
-    sentence = "rows.csv without its broken images has one class only in split 'train': 'x' (2 images)"
+    sentence = "rows.csv without its broken images has only one class in split 'train': 'x' (2 images)"
     with pytest.raises(DataError, match=re.escape(sentence)):
         open_both(manifest, tmp_path, "skip")
     for number in (4, 5, 6, 7):
         (tmp_path / f"{number}.png").unlink()
-    with pytest.raises(DataError, match=r"Every image of split 'val' of rows.csv is broken; needed at least one"):
+    with pytest.raises(DataError, match=r"Every image of split 'val' of rows.csv is broken. At least one"):
         open_both(manifest, tmp_path, "skip")
 
 
@@ -250,12 +251,12 @@ def test_streamed_images_are_those_of_the_cache_and_are_decoded_when_needed(tmp_
     streamed = open_splits(manifest, transforms, spec=SPEC, max_pixels=1000, cache=tmp_path / "cache", stream=True)
     assert not (tmp_path / "cache").exists()
     cached = open_both(manifest, tmp_path)
-    draws = [Draw(row, 7 * row) for row in (2, 0, 3)]
+    keys = [SampleKey(row, 7 * row) for row in (2, 0, 3)]
     for one, other in ((streamed["train"], cached["train"]), (streamed["val"], cached["val"])):
-        found, expected = (each.dataset.__getitems__(draws) for each in (one, other))
+        found, expected = (each.dataset.__getitems__(keys) for each in (one, other))
         assert torch.equal(found.images, expected.images)
         assert found.texts == expected.texts
     (tmp_path / "5.png").unlink()
     assert len(streamed["val"].dataset[0].image) == 3
-    with pytest.raises(ImageError, match=r"5.png does not exist. Check the path. With data.stream it is met only now"):
+    with pytest.raises(ImageError, match=r"5.png does not exist. Check the path. With `data.stream=true` it is met"):
         streamed["val"].dataset[1]

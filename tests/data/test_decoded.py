@@ -147,7 +147,7 @@ def test_too_little_space_is_refused_before_decoding(tmp_path: Path, monkeypatch
     sentence = (
         f"The decoded images need 0.0 MB below {tmp_path / 'cache' / 'images'}, and they cannot be written there: too "
         f"little space is free. Free some space, point the environment variable MARNET_CACHE to another folder, or "
-        f"decode them anew in every epoch with --set data.stream=true."
+        f"decode them anew in every epoch with `data.stream=true`."
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
         decode_images(paths, size=16, cache=tmp_path / "cache")

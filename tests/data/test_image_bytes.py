@@ -14,8 +14,8 @@ from marnet.data.image_bytes import (
     name_piece,
     open_bytes,
     parse_piece,
-    places_in_shards,
     read_bytes,
+    shard_offsets,
 )
 
 
@@ -67,13 +67,13 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.tar").unlink()
     with pytest.raises(UnreadableError, match=r"^does not exist\. Check the path\.$"):
         read_bytes(pieces["one"])
-    with pytest.raises(UnreadableError, match=r"^is a folder; needed an image file\.$"):
+    with pytest.raises(UnreadableError, match=r"^is a folder, not an image file\. Name a file in it\.$"):
         read_bytes(str(tmp_path))
 
 
-def test_places_in_shards() -> None:
+def test_shard_offsets() -> None:
     images = ["/b.tar!512+9!1.jpg", "/a.tar!2048+9!2.jpg", "/b.tar!4096+9!3.jpg"]
-    found = places_in_shards(images)
+    found = shard_offsets(images)
     assert found is not None
     assert found.tolist() == [[0, 512], [1, 2048], [0, 4096]]
-    assert places_in_shards([*images, "/c.jpg"]) is None
+    assert shard_offsets([*images, "/c.jpg"]) is None

@@ -48,9 +48,9 @@ REASONS = {
     "empty.jpg": "is empty (0 bytes). Replace it by a whole copy.",
     "cut.jpg": "is cut short or damaged (image file is truncated",
     "text.jpg": "is not an image: no known format begins with b'Dear cook, t'. Replace it by an image file.",
-    "folder.jpg": "is a folder; needed an image file.",
+    "folder.jpg": "is a folder, not an image file. Name a file in it.",
     "huge.png": "has 30000 x 30000 pixels, 900,000,000 in all; the limit is 100,000,000. "
-    "Make the image smaller, or raise the limit with --set data.max_pixels=900000000.",
+    "Make the image smaller, or raise the limit with `data.max_pixels=900000000`.",
 }
 
 

@@ -51,7 +51,7 @@ def test_multi_hot_worked_by_hand() -> None:
 
 
 def test_unknown_names_are_counted() -> None:
-    sentence = "Found labels that are not among the 2 classes: 'x' (2 rows); needed labels such as 'a', 'b'."
+    sentence = "Some labels are not among the 2 classes: 'x' (2 rows). Expected labels such as 'a', 'b'."
     for refuse in (lambda: multi_hot(["a, x", "x"], ("a", "b")), lambda: number_classes(["x", "x"], ("a", "b"))):
         with pytest.raises(DataError, match=re.escape(sentence)):
             refuse()
@@ -79,7 +79,7 @@ def test_many_commas_are_worth_a_note() -> None:
     (note,) = comma_notes("rows.csv", labels, "single")
     assert note == (
         "rows.csv: 1 of 10 labels hold a comma, such as 'tomato, basil', and each counts as one class. If they list "
-        "several classes, add --labels multi."
+        "several classes, set `data.labels=multi`."
     )
     assert comma_notes("rows.csv", labels, "multi") == []
     assert comma_notes("rows.csv", [*labels, "soup"], "single") == []  # fewer than one in ten

@@ -61,7 +61,7 @@ def test_a_relative_manifest_gives_absolute_images(tmp_path: Path, monkeypatch: 
 
 def test_other_column_names(tmp_path: Path) -> None:
     file = write(tmp_path, ROWS.replace("image,text,label,split", "file,caption,dish,part"))
-    manifest = read_manifest(file, image="file", text="caption", label="dish", split="part")
+    manifest = read_manifest(file, columns={"image": "file", "text": "caption", "label": "dish", "split": "part"})
     assert manifest.records == read_manifest(write(tmp_path, ROWS, "other.csv")).records
 
 
@@ -71,17 +71,17 @@ def test_other_column_names(tmp_path: Path) -> None:
         (
             {"label": "lable"},
             "has no column 'lable'; found 'image', 'text', 'label', 'split'. Did you mean 'label'? Name the column of "
-            "the labels with --set data.columns.label=NAME.",
+            "the labels with `data.columns.label=NAME`.",
         ),
         ({"text": "caption"}, "has no column 'caption'; found 'image', 'text', 'label', 'split'. Name the column of "
-         "the texts with --set data.columns.text=NAME."),
-        ({"split": "spli"}, "Did you mean 'split'? Name the column of the splits with --set data.columns.split=NAME."),
-        ({"image": "path"}, "Name the column of the images with --set data.columns.image=NAME."),
+         "the texts with `data.columns.text=NAME`."),
+        ({"split": "spli"}, "Did you mean 'split'? Name the column of the splits with `data.columns.split=NAME`."),
+        ({"image": "path"}, "Name the column of the images with `data.columns.image=NAME`."),
     ],
 )  # fmt: skip
 def test_an_unknown_column_is_refused(tmp_path: Path, options: dict[str, str], sentence: str) -> None:
     with pytest.raises(DataError, match=re.escape(sentence)):
-        read_manifest(write(tmp_path, ROWS), **options)  # type: ignore[arg-type]
+        read_manifest(write(tmp_path, ROWS), columns=options)
 
 
 def test_semicolons_are_recognised(tmp_path: Path) -> None:
@@ -113,11 +113,15 @@ def test_without_splits_a_stratified_one_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("apple", "", "has a blank 'label' in line 2; needed one in every row. Fill it in, or remove that row."),
-        ("lime", " ", "has a blank 'label' in lines 3, 4; needed one in every row. Fill it in, or remove those rows."),
-        ("sub/b.jpg", "", "has a blank 'image' in line 3; needed one in every row."),
-        ("Validation", "", "has a blank 'split' in line 4; needed one in every row."),
-        ("Validation", "vall", "line 4: unknown split 'vall'; needed train, val, test. Did you mean 'val'?"),
+        ("apple", "", "has a blank 'label' in line 2, but every row must have one. Fill it in, or remove that row."),
+        (
+            "lime",
+            " ",
+            "has a blank 'label' in lines 3, 4, but every row must have one. Fill it in, or remove those rows.",
+        ),
+        ("sub/b.jpg", "", "has a blank 'image' in line 3, but every row must have one."),
+        ("Validation", "", "has a blank 'split' in line 4, but every row must have one."),
+        ("Validation", "vall", "line 4: unknown split 'vall'. Expected train, val, test. Did you mean 'val'?"),
     ],
 )
 def test_bad_cells_are_refused_by_line(tmp_path: Path, old: str, new: str, sentence: str) -> None:
@@ -128,7 +132,8 @@ def test_bad_cells_are_refused_by_line(tmp_path: Path, old: str, new: str, sente
 def test_an_image_in_two_splits_is_noted(tmp_path: Path) -> None:
     file = write(tmp_path, "image,text,label,split\na.jpg,,x,train\n./a.jpg,,x,val\nb.jpg,,y,train\nb.jpg,,y,train\n")
     assert read_manifest(file).notes == (
-        f"{file} has 1 images in more than one split, so figures on val and test flatter: {tmp_path / 'a.jpg'}.",
+        f"{file} has 1 images in more than one split, so metrics on val and test are too optimistic: "
+        f"{tmp_path / 'a.jpg'}.",
     )
 
 
@@ -168,7 +173,9 @@ def test_written_images_are_relative_where_they_lie_below(tmp_path: Path) -> Non
 def test_a_contradictory_label_index_is_refused(tmp_path: Path, numbers: str) -> None:
     first, second = numbers.split(",")
     file = write(tmp_path, f"image,label,split,label_index\na,x,train,{first}\nb,y,train,{second}\n")
-    with pytest.raises(DataError, match="the column 'label_index' must number the labels, one whole number for each"):
+    with pytest.raises(
+        DataError, match="the column 'label_index' does not number the labels; it must hold one whole number per class"
+    ):
         read_manifest(file)
 
 
@@ -185,7 +192,7 @@ def test_label_indices() -> None:
     indices = label_indices(records, ("y", "x"))
     assert indices.tolist() == [1, 0, 1]
     assert indices.dtype == np.int64
-    sentence = "Found labels that are not among the 2 classes: 'x' (2 rows); needed labels such as 'y', 'z'."
+    sentence = "Some labels are not among the 2 classes: 'x' (2 rows). Expected labels such as 'y', 'z'."
     with pytest.raises(DataError, match=re.escape(sentence)):
         label_indices(records, ("y", "z"))
 
@@ -205,8 +212,8 @@ def test_a_trainable_manifest_passes_silently(caplog: pytest.LogCaptureFixture) 
          "that split, or leave the split column out and let a stratified split be made."),
         (GOOD[4:], "rows.csv has no rows in split 'train'; found val 1."),
         ([], "rows.csv has no rows in split 'train'; found no rows at all."),
-        ([GOOD[0], GOOD[1], GOOD[4]], "rows.csv has one class only in split 'train': 'x' (2 images); needed two or "
-         "more to tell apart. Check the label column."),
+        ([GOOD[0], GOOD[1], GOOD[4]], "rows.csv has only one class in split 'train': 'x' (2 images). A classifier "
+         "needs two or more. Check the label column."),
         ([*GOOD, ("z", "val"), ("z", "val"), ("q", "test"), ("z", "test")], "rows.csv has labels without a training "
          "image: 'q' (test 1), 'z' (val 2, test 1). Move images of these classes to train, or remove their rows."),
     ],
@@ -224,18 +231,18 @@ def test_a_class_without_any_row_is_refused() -> None:
 def test_a_class_with_one_image_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "marnet"):
         check_trainable(make(*GOOD, ("solo", "train")))
-    assert "rows.csv has classes with a single training image, of which little can be learned: 'solo'." in caplog.text
+    assert "rows.csv has classes with a single training image, from which little can be learned: 'solo'." in caplog.text
 
 
 SEVERAL = 'image,text,label,split\na.jpg,,"b, a",train\nb.jpg,,,train\nc.jpg,,"a,c , b",train\nd.jpg,,c,val\n'
 
 
 def test_several_classes_an_image(tmp_path: Path) -> None:
-    manifest = read_manifest(write(tmp_path, SEVERAL), labels="multi")
+    manifest = read_manifest(write(tmp_path, SEVERAL), label_form="multi")
     assert [record.label for record in manifest.records] == ["a, b", "", "a, b, c", "c"]
     assert [manifest.names(record) for record in manifest.records] == [("a", "b"), (), ("a", "b", "c"), ("c",)]
     assert manifest.classes == ("a", "b", "c")
-    assert manifest.labels == "multi"
+    assert manifest.label_form == "multi"
     assert count_classes(manifest, "train") == {"a": 2, "b": 2, "c": 1}
     targets = label_targets(manifest.records, manifest.classes, "multi")
     assert targets.tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1]]
@@ -245,10 +252,10 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("classes", [("a", "b", "c"), ("c", "a", "b")])
 def test_several_classes_survive_writing_in_their_order(tmp_path: Path, suffix: str, classes: tuple[str, ...]) -> None:
-    manifest = dataclasses.replace(read_manifest(write(tmp_path, SEVERAL), labels="multi"), classes=classes)
+    manifest = dataclasses.replace(read_manifest(write(tmp_path, SEVERAL), label_form="multi"), classes=classes)
     write_manifest(manifest, tmp_path / f"copy.{suffix}")
-    again = read_manifest(tmp_path / f"copy.{suffix}", labels="multi")
-    assert (again.records, again.classes, again.labels) == (manifest.records, classes, "multi")
+    again = read_manifest(tmp_path / f"copy.{suffix}", label_form="multi")
+    assert (again.records, again.classes, again.label_form) == (manifest.records, classes, "multi")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
@@ -259,14 +266,14 @@ def test_lists_of_classes(tmp_path: Path, suffix: str) -> None:
     else:
         file = tmp_path / "rows.parquet"
         parquet.write_table(pyarrow.Table.from_pylist(rows), file)
-    assert [record.label for record in read_manifest(file, labels="multi").records] == ["a, b", "", "c"]
+    assert [record.label for record in read_manifest(file, label_form="multi").records] == ["a, b", "", "c"]
 
 
 def test_a_comma_within_a_name_of_a_list_is_refused(tmp_path: Path) -> None:
     row = json.dumps({"image": "a.jpg", "label": ["oil", "salt, pepper"]})
-    sentence = "line 1: column 'label' lists 'salt, pepper'; needed names without a comma"
+    sentence = "line 1: column 'label' lists 'salt, pepper', but commas separate the classes of a label"
     with pytest.raises(DataError, match=re.escape(sentence)):
-        read_manifest(write(tmp_path, row, "rows.jsonl"), labels="multi")
+        read_manifest(write(tmp_path, row, "rows.jsonl"), label_form="multi")
 
 
 def test_commas_in_labels_of_one_class_are_noted_and_kept(tmp_path: Path) -> None:
@@ -274,11 +281,13 @@ def test_commas_in_labels_of_one_class_are_noted_and_kept(tmp_path: Path) -> Non
     assert manifest.classes == ("a,c , b", "b, a", "c")
     (note,) = manifest.notes
     assert "2 of 4 labels hold a comma, such as 'b, a'" in note
-    assert "add --labels multi" in note
+    assert "set `data.labels=multi`" in note
 
 
 def test_a_blank_label_of_one_class_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    sentence = "blank 'label' in line 3; needed one in every row. Fill it in, or remove that row. If a cell may list"
+    sentence = (
+        "blank 'label' in line 3, but every row must have one. Fill it in, or remove that row. If a cell may list"
+    )
     with pytest.raises(DataError, match=re.escape(sentence)):
         read_manifest(write(tmp_path, SEVERAL))
 
@@ -286,14 +295,20 @@ def test_a_blank_label_of_one_class_is_refused_with_the_way_out(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([("", "train"), ("a", "val")], "rows.csv names no class in any of the 1 rows of split 'train'; needed some"),
-        ([("a, b", "train"), ("", "val")], "rows.csv names no class in any of the 1 rows of split 'val'; needed some"),
+        (
+            [("", "train"), ("a", "val")],
+            "rows.csv names no class in any of the 1 rows of split 'train'. Training needs classes",
+        ),
+        (
+            [("a, b", "train"), ("", "val")],
+            "rows.csv names no class in any of the 1 rows of split 'val'. Training needs classes",
+        ),
         ([("a, b", "train"), ("b, c", "val")], "labels without a training image: 'c' (val 1)"),
-        ([("a", "train"), ("a", "val")], "has one class only in split 'train': 'a' (1 images)"),
+        ([("a", "train"), ("a", "val")], "has only one class in split 'train': 'a' (1 images)"),
     ],
 )
 def test_untrainable_lists_of_classes_are_refused(rows: list[tuple[str, str]], sentence: str) -> None:
     records = make(*rows).records
-    manifest = Manifest(records, list_classes((row[0] for row in rows), "multi"), "rows.csv", labels="multi")
+    manifest = Manifest(records, list_classes((row[0] for row in rows), "multi"), "rows.csv", label_form="multi")
     with pytest.raises(DataError, match=re.escape(sentence)):
         check_trainable(manifest)

@@ -74,7 +74,9 @@ def test_rows_of_one_image_stay_together() -> None:
 
 @pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.1), (0.1, -0.1)])
 def test_impossible_shares_are_refused(val: float, test: float) -> None:
-    with pytest.raises(DataError, match=f"Found data.val_share {val} and data.test_share {test}; needed shares of 0"):
+    with pytest.raises(
+        DataError, match=f"`data.val_share` is {val} and `data.test_share` {test}, but they must be 0 or more"
+    ):
         stratified_split(["a"], ["a"], val_share=val, test_share=test, seed=0)
 
 

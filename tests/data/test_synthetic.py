@@ -258,13 +258,13 @@ def test_parse_options_reads_numbers_and_defaults() -> None:
         ("images=2.5", "synthetic: images='2.5' is not a whole number, such as 10."),
         ("noise=much", "synthetic: noise='much' is not a number, such as 1.5."),
         ("noise=nan", "synthetic: noise='nan' is not a number, such as 1.5."),
-        ("classes=1", "synthetic: classes=1; needed a whole number from 2 to 400."),
-        ("size=4", "synthetic: size=4; needed a whole number from 16 to 512."),
-        ("images=-1", "synthetic: images=-1; needed a whole number from 0 to 100000."),
-        ("clutter=9", "synthetic: clutter=9.0; needed a number from 0 to 4."),
+        ("classes=1", "synthetic: classes=1, but it must be a whole number from 2 to 400."),
+        ("size=4", "synthetic: size=4, but it must be a whole number from 16 to 512."),
+        ("images=-1", "synthetic: images=-1, but it must be a whole number from 0 to 100000."),
+        ("clutter=9", "synthetic: clutter=9.0, but it must be a number from 0 to 4."),
         (
             "images=0,val_images=0,test_images=0",
-            "synthetic: images, val_images and test_images are all 0; needed at least one image per class.",
+            "synthetic: images, val_images and test_images are all 0. There must be at least one image per class.",
         ),
     ],
 )

@@ -22,11 +22,11 @@ def test_csv_cells_stay_as_written_and_blanks_are_empty(tmp_path: Path) -> None:
     assert table.columns["label"] == ["007", "1e3", "x"]
     assert table.columns["text"] == ["", "two\nlines", ""]
     assert list(table.columns) == ["image", "label", "text", "other"]
-    assert table.places == [2, 4, 6]
+    assert table.numbers == [2, 4, 6]
 
 
-def test_where_names_five_places_at_most() -> None:
-    table = Table({}, list(range(2, 12)), "line")
+def test_where_names_five_rows_at_most() -> None:
+    table = Table("Manifest a.csv", {}, list(range(2, 12)), "line")
     assert table.where([0]) == "line 2"
     assert table.where([0, 1, 9]) == "lines 2, 3, 11"
     assert table.where(range(10)) == "lines 2, 3, 4, 5, 6 and 5 more"
@@ -41,7 +41,7 @@ def test_jsonl_numbers_lists_and_gaps(tmp_path: Path) -> None:
     table = read_table(file, ["image", "label", "text"])
     assert table.columns["label"] == ["3", "3", "True"]
     assert table.columns["text"] == ["salt, oil", "", ""]
-    assert table.places == [1, 3, 4]
+    assert table.numbers == [1, 3, 4]
 
 
 def test_parquet_numbers_lists_and_gaps(tmp_path: Path) -> None:
@@ -69,23 +69,27 @@ BAD_FILES = {
         "'CSV UTF-8'.",
     ),
     "latin.jsonl": ('{"image": "é"}'.encode("latin-1"), "is not UTF-8 text: found byte 0xE9 in line 1, byte 12"),
-    "empty.csv": (b"", "is empty; needed one row for each image."),
-    "header.csv": (b"image,label\n", "is empty; needed one row for each image."),
-    "empty.jsonl": (b"\n\n", "is empty; needed one row for each image."),
+    "empty.csv": (b"", "is empty. It must have one row per image."),
+    "header.csv": (b"image,label\n", "is empty. It must have one row per image."),
+    "empty.jsonl": (b"\n\n", "is empty. It must have one row per image."),
     "ragged.csv": (
         b"image,label\na.jpg,soup\nb.jpg,salt, pepper\n",
-        "line 3, has 3 cells; needed 2, as the first line has. A text that holds a comma must stand in double quotes",
+        "line 3, has 3 cells, but the first line has 2. A text that holds a comma must stand in double quotes",
     ),
     "quote.csv": (b'image,label\na.jpg,"soup\n', "line 2, is not CSV: unexpected end of data."),
     "twice.csv": (b"image,label,label\na,b,c\n", "has the column 'label' more than once; rename or remove one."),
     "bad.jsonl": (b'{"image": "a"}\n{"image": \n', "line 2, is not JSON: Expecting value"),
-    "list.jsonl": (b"[1, 2]\n", 'line 1, holds a list; needed an object such as {"image": "a.jpg"'),
+    "list.jsonl": (b"[1, 2]\n", 'line 1, holds a list. It must hold an object such as {"image": "a.jpg"'),
     "nested.jsonl": (
         b'{"image": {"bytes": "xx"}}\n',
-        "line 1: column 'image' holds a dict; needed a text, a number or a list of texts. Images must be files",
+        "line 1: column 'image' holds a dict. Expected a text, a number or a list of texts. Images of a file are "
+        "named by their path",
     ),
     "bad.parquet": (b"PAR1 not really", "is not a readable Parquet file:"),
-    "a.xlsx": (b"PK", "has the suffix '.xlsx'; needed .csv, .jsonl, .parquet. Save it as one of these."),
+    "a.xlsx": (
+        b"PK",
+        "has the suffix '.xlsx', but it must be one of .csv, .jsonl, .parquet. Save it in one of these formats.",
+    ),
 }
 
 
@@ -107,7 +111,7 @@ def test_a_missing_file_suggests_its_neighbours(tmp_path: Path) -> None:
 
 
 def test_unwritable_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a.txt cannot be written; needed one of the suffixes .csv, .jsonl, .parquet."):
+    with pytest.raises(DataError, match=r"a.txt cannot be written: its suffix must be one of .csv, .jsonl, .parquet."):
         write_table(tmp_path / "a.txt", {"image": []})
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(DataError, match=r"a.csv cannot be written: Is a directory."):

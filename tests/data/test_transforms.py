@@ -89,7 +89,7 @@ def test_half_of_the_images_are_mirrored_and_colours_change_within_a_fifth() -> 
 
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"Unknown augmentation 'ligth'; needed none, light, strong. Did you mean 'light'\?"
+        ConfigError, match=r"Unknown augmentation 'ligth'. Expected none, light, strong. Did you mean 'light'\?"
     ):
         train_transform("ligth", SPEC)
 

@@ -30,7 +30,7 @@ from marnet.comparison.progress import ComparisonProgress, quiet_log
 from marnet.comparison.records import RunRecord, read_record, write_record
 from marnet.comparison.results import write_results
 from marnet.comparison.single_run import clear_work, locked, perform
-from marnet.data.sources import open_source
+from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, RunDirectoryError, suggest
 from marnet.evaluation.evaluate import require_one_class
 
@@ -62,8 +62,9 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
         MarnetError: the data, an arm or a configuration cannot be used.
     """
     wanted = _choose_arms(comparison, methods)
-    manifest = open_source(base_config(comparison).data)
-    require_one_class(manifest.labels, manifest.source, "A comparison")
+    section = base_config(comparison).data
+    manifest = open_data(section.source, section)
+    require_one_class(manifest.label_form, manifest.source, "A comparison")
     manifest.split(comparison.split)  # refuses one without rows before any training
     data = ComparisonData(manifest, fingerprint(manifest))
     records = _read_own_records(comparison, out, data.fingerprint)

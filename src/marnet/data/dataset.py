@@ -1,17 +1,17 @@
-"""Datasets and batches whose random draws are a function of seed, epoch and row alone."""
+"""Datasets and batches of images with texts and labels; the random draws for a row are a function of its key."""
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from marnet.data.decoded import DecodedImages, StreamedImages, decode_images
+from marnet.data.decoded import StreamedImages, decode_images
 from marnet.data.images import BrokenImage, Target
 from marnet.data.manifest import Manifest, Record, check_trainable, label_targets
 from marnet.data.transforms import ImageSpec, Transform, cache_size
@@ -20,7 +20,18 @@ from marnet.errors import DataError
 _logger = logging.getLogger("marnet")
 
 
-class Draw(NamedTuple):
+class PixelRows(Protocol):
+    """Images by row: an array `(M, S', S', 3)` uint8, possibly memory-mapped, or images decoded on demand.
+
+    Indexed with rows `(B,)` it gives their squares `(B, S', S', 3)`.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
+class SampleKey(NamedTuple):
     """A row to augment, and the seed of its augmentation."""
 
     row: int
@@ -39,8 +50,8 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """B rows of a dataset.
 
-    Images stay uint8, a quarter of the bytes to carry between processes and to a GPU; `model_input` makes of them what
-    the model takes.
+    Images stay uint8, a quarter of the bytes to carry between processes and to a GPU; `model_input` turns them into the
+    input of the model.
     """
 
     images: Tensor  # (B, 3, S, S) uint8, channels last; or features (B, D_v) float32
@@ -57,14 +68,21 @@ class OpenedSplit(NamedTuple):
     skipped: list[BrokenImage]
 
 
+class _Decoded(NamedTuple):
+    """The images of a split, and those that cannot be read."""
+
+    pixels: PixelRows
+    broken: list[BrokenImage]
+
+
 class ImageTextDataset(Dataset[Sample]):
     """Decoded images with their texts and labels.
 
-    Indexed with an int, the transform has no seed, as evaluation wants it; indexed with a `Draw`, as `EpochSampler`
-    yields them, what it draws is a function of the draw's seed.
+    Indexed with an int, the transform has no seed, as evaluation wants it; indexed with a `SampleKey`, as the samplers
+    yield them, its random draws are a function of the key's seed.
 
     Args:
-        images: `(M, S', S', 3)` uint8, possibly memory-mapped.
+        images: M squares `(S', S', 3)` uint8.
         texts: N texts, "" for none.
         labels: of `label_targets`, `(N,)` int64 or `(N, C)` float32.
         transform: from uint8 `(B, 3, S', S')` to uint8 `(B, 3, S, S)`.
@@ -73,7 +91,7 @@ class ImageTextDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: PixelRows,
         texts: Sequence[str],
         labels: np.ndarray,
         transform: Transform,
@@ -83,7 +101,8 @@ class ImageTextDataset(Dataset[Sample]):
         self.rows = np.arange(len(images)) if rows is None else rows
         if not len(self.rows) == len(texts) == len(labels):
             raise ValueError(
-                f"Found {len(self.rows)} images, {len(texts)} texts and {len(labels)} labels; needed as many of each."
+                f"Found {len(self.rows)} images, {len(texts)} texts and {len(labels)} labels. Their "
+                f"numbers must be equal."
             )
         self.images = images
         self.texts = list(texts)
@@ -93,11 +112,11 @@ class ImageTextDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int | Draw) -> Sample:
+    def __getitem__(self, index: int | SampleKey) -> Sample:
         return first_sample(self.__getitems__([index]))
 
-    def __getitems__(self, indices: Sequence[int | Draw]) -> Batch:
-        """A batch, which torch's loaders ask for as a whole; one image at a time takes several times longer."""
+    def __getitems__(self, indices: Sequence[int | SampleKey]) -> Batch:
+        """Return a batch; torch's loaders ask for it as a whole, several times faster than one image at a time."""
         rows, seeds = rows_and_seeds(indices)
         pixels = np.asarray(self.images[self.rows[rows]])  # (B, S', S', 3), a copy: torch needs it writable
         images = self.transform(torch.from_numpy(pixels).permute(0, 3, 1, 2), seeds)  # (B, 3, S, S)
@@ -105,7 +124,7 @@ class ImageTextDataset(Dataset[Sample]):
         return Batch(images, texts, torch.from_numpy(self.labels[rows]), torch.from_numpy(rows))
 
     def __getstate__(self) -> dict[str, Any]:
-        """A memory map travels to loader processes by its file name; pickled as it is, all pixels would be copied."""
+        """Send a memory map to loader processes by its file name; pickled as it is, all pixels would be copied."""
         state = self.__dict__.copy()
         if isinstance(self.images, np.memmap) and self.images.filename is not None:
             state["images"] = Path(self.images.filename)
@@ -117,102 +136,25 @@ class ImageTextDataset(Dataset[Sample]):
             self.images = np.load(self.images, mmap_mode="r")
 
 
-def rows_and_seeds(indices: Sequence[int | Draw]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows `(B,)` int64 and the seeds `(B,)` int64 of a batch; the seeds are None where there are plain indices.
+def rows_and_seeds(indices: Sequence[int | SampleKey]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows `(B,)` int64 and the seeds `(B,)` int64 of a batch; the seeds are None for plain indices.
 
     Raises:
-        ValueError: some are draws and some are not.
+        ValueError: some are sample keys and some are not.
     """
-    draws = [index for index in indices if isinstance(index, Draw)]
-    if not draws:
+    keys = [index for index in indices if isinstance(index, SampleKey)]
+    if not keys:
         return np.array(indices, np.int64), None
-    if len(draws) < len(indices):
-        raise ValueError(f"Found {len(draws)} draws among {len(indices)} indices; needed draws alone, or none.")
-    rows, seeds = np.array(draws, np.int64).T.copy()
+    if len(keys) < len(indices):
+        raise ValueError(f"{len(keys)} of {len(indices)} indices are sample keys. Give keys alone, or rows alone.")
+    rows, seeds = np.array(keys, np.int64).T.copy()
     return rows, seeds
 
 
 def first_sample(batch: Batch) -> Sample:
-    """The first row of a batch."""
+    """Return the first row of a batch."""
     label = batch.labels[0]
     return Sample(batch.images[0], batch.texts[0], label.numpy() if label.ndim else int(label), int(batch.indices[0]))
-
-
-class EpochSampler(Sampler[Draw]):
-    """Every row once an epoch; order and augmentation are a function of seed and epoch.
-
-    So two runs, any number of loader processes, and a resumed run see the same pixels. Of several training processes
-    each gets rows of its own, all equally many: of N rows, N mod `processes` are left out, others in each epoch.
-
-    Args:
-        n: rows of the dataset.
-        seed: of order and augmentation.
-        shuffle: False keeps the rows in order.
-        places: `(N, 2)` int64, the number of the file that holds each row and the offset in it: shuffle so that each
-            file is read once, mostly from front to end. None: a row may come after any other.
-        buffer: with `places`, rows that are mixed; a few batches at least, better as many as a shard or two hold.
-        process: number of this training process, from 0 (rank).
-        processes: of them (world size).
-
-    Raises:
-        ValueError: there is no such process, or the buffer is empty.
-    """
-
-    def __init__(
-        self,
-        n: int,
-        *,
-        seed: int,
-        shuffle: bool,
-        places: np.ndarray | None = None,
-        buffer: int = 2000,
-        process: int = 0,
-        processes: int = 1,
-    ) -> None:
-        if not 0 <= process < processes or buffer < 1:
-            raise ValueError(
-                f"Found process {process} of {processes} and a buffer of {buffer}; needed a process from 0 to the "
-                f"number of processes less one, and a buffer of 1 or more."
-            )
-        self.n = n
-        self.seed = seed
-        self.shuffle = shuffle
-        self.places = places
-        self.buffer = buffer
-        self.process = process
-        self.processes = processes
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration is for; Lightning calls this."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.n // self.processes
-
-    def __iter__(self) -> Iterator[Draw]:
-        seeds = np.random.default_rng((self.seed, self.epoch, 0)).integers(2**63, size=self.n)
-        order = np.arange(self.n)
-        generator = np.random.default_rng((self.seed, self.epoch, 1))
-        if self.shuffle and self.places is not None:
-            order = nearby_order(self.places, self.buffer, generator)
-        elif self.shuffle:
-            generator.shuffle(order)
-        first = self.process * len(self)  # neighbours, so that processes share few files
-        return (Draw(row, int(seeds[row])) for row in order[first : first + len(self)].tolist())
-
-
-def nearby_order(places: np.ndarray, buffer: int, generator: np.random.Generator) -> np.ndarray:
-    """A random order of N rows `(N,)` that takes the files in random turn and mixes rows as a shuffle buffer does.
-
-    `places` and `buffer` are those of `EpochSampler`.
-    """
-    files, offsets = places[:, 0], places[:, 1]
-    turn = generator.permutation(int(files.max(initial=0)) + 1)  # of each file in the epoch
-    order = np.lexsort((offsets, turn[files]))
-    # A buffer that is kept full and gives out a random row at a time holds each one back for a random time.
-    delays = generator.exponential(buffer, len(order)) if buffer > 1 else np.zeros(len(order))
-    return np.asarray(order[np.argsort(np.arange(len(order)) + delays, kind="stable")])
 
 
 def open_splits(
@@ -258,7 +200,7 @@ def open_splits(
         dataset = ImageTextDataset(
             decoded[name].pixels,
             [record.text for record in kept],
-            label_targets(kept, manifest.classes, manifest.labels),
+            label_targets(kept, manifest.classes, manifest.label_form),
             transform,
             rows=rows,
         )
@@ -267,12 +209,13 @@ def open_splits(
     return opened
 
 
-def _decode(images: Sequence[str], target: Target, *, cache: Path | None, stream: bool) -> DecodedImages:
+def _decode(images: Sequence[str], target: Target, *, cache: Path | None, stream: bool) -> _Decoded:
     if stream:
-        return DecodedImages(cast(np.ndarray, StreamedImages(images, target)), [])  # rows of an array are all it needs
-    return decode_images(
+        return _Decoded(StreamedImages(images, target), [])
+    decoded = decode_images(
         images, size=target.size, interpolation=target.interpolation, max_pixels=target.max_pixels, cache=cache
     )
+    return _Decoded(decoded.pixels, decoded.broken)
 
 
 def _report_broken(manifest: Manifest, broken: Mapping[str, list[BrokenImage]], *, skip: bool) -> None:
@@ -285,18 +228,18 @@ def _report_broken(manifest: Manifest, broken: Mapping[str, list[BrokenImage]], 
         return
     raise DataError(
         f"{len(every)} of {rows} images of {manifest.source} cannot be read ({counts}):\n  {listing}\n"
-        f"Mend or remove them, or go on without them: --on-bad-image skip."
+        f"Mend or remove them, or go on without them: `data.on_bad_image=skip`."
     )
 
 
 def _check_remaining(manifest: Manifest, opened: Mapping[str, OpenedSplit]) -> None:
-    """What skipping left must still be usable."""
+    """Refuse what skipping left if it cannot be used."""
     if not any(each.skipped for each in opened.values()):
         return
     for name, each in opened.items():
         if not each.records:
             raise DataError(
-                f"Every image of split {name!r} of {manifest.source} is broken; needed at least one that can be read."
+                f"Every image of split {name!r} of {manifest.source} is broken. At least one must be readable."
             )
     if {"train", "val"} <= set(opened):
         kept = tuple(record for each in opened.values() for record in each.records)

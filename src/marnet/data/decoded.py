@@ -63,7 +63,7 @@ class StreamedImages:
         return len(self.images)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The squares `(B, S', S', 3)` of B rows.
+        """Return the squares `(B, S', S', 3)` of B rows.
 
         Raises:
             ImageError: an image cannot be read.
@@ -74,8 +74,8 @@ class StreamedImages:
         decoded = decode_square(image, self.target)
         if isinstance(decoded, BrokenImage):
             raise ImageError(
-                f"Image {image} {decoded.reason} With data.stream it is met only now: find all such images with "
-                f"'marnet data check', and mend or leave them out."
+                f"Image {image} {decoded.reason} With `data.stream=true` it is met only now. Find all such images with "
+                f"'marnet data check', and mend them or leave them out."
             )
         return decoded
 
@@ -124,7 +124,7 @@ def decode_images(
 
 
 def list_cache(cache: Path) -> list[CachedImages]:
-    """The files of decoded images below a cache folder, the one that was opened last first."""
+    """Return the files of decoded images below a cache folder, the one that was opened last first."""
     found = []
     for file in _cache_folder(cache).glob("*.npy"):
         status = file.stat()
@@ -143,7 +143,7 @@ def _cache_folder(cache: Path) -> Path:
 
 
 def _remove_unused(cache: Path) -> None:
-    """Remove what nothing opened for `KEPT_DAYS`, and what killed runs left half written."""
+    """Remove files that nothing opened for `KEPT_DAYS`, and those that killed runs left half written."""
     oldest = time.time() - KEPT_DAYS * _DAY
     for file in _cache_folder(cache).glob("*"):
         listing = file.suffix == ".json"  # goes with its pixels, whose time says when they were opened
@@ -176,7 +176,7 @@ def _decode_all(paths: Sequence[str], target: Target) -> Iterator[np.ndarray | B
 
 
 def _cache_key(paths: Sequence[str], target: Target) -> str:
-    """A hash of everything that the pixels depend on."""
+    """Return a hash of everything that the pixels depend on."""
     key = hashlib.sha256(repr((CACHE_VERSION, PIL.__version__, *target)).encode())
     states: dict[Path, tuple[int, int]] = {}  # a tar file holds many images
     for path in paths:
@@ -257,5 +257,5 @@ def _refuse_cache(folder: Path, needed: int, error: OSError) -> NoReturn:
     raise DataError(
         f"The decoded images need {needed / 1e6:,.1f} MB below {folder}, and they cannot be written there: "
         f"{error.strerror or error}. Free some space, point the environment variable MARNET_CACHE to another folder, "
-        f"or decode them anew in every epoch with --set data.stream=true."
+        f"or decode them anew in every epoch with `data.stream=true`."
     ) from None

@@ -1,4 +1,4 @@
-"""A dataset of features that a frozen backbone computed before, in place of images."""
+"""A dataset of features in place of images, computed before by a frozen backbone."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from marnet.data.dataset import Batch, Draw, Sample, first_sample, rows_and_seeds
+from marnet.data.dataset import Batch, Sample, SampleKey, first_sample, rows_and_seeds
 
 
 class FeatureDataset(Dataset[Sample]):
@@ -22,7 +22,8 @@ class FeatureDataset(Dataset[Sample]):
     def __init__(self, features: Tensor, texts: Sequence[str], labels: np.ndarray) -> None:
         if not len(features) == len(texts) == len(labels):
             raise ValueError(
-                f"Found {len(features)} features, {len(texts)} texts and {len(labels)} labels; needed as many of each."
+                f"Found {len(features)} features, {len(texts)} texts and {len(labels)} labels. Their numbers must be "
+                "equal."
             )
         self.features = features
         self.texts = list(texts)
@@ -31,11 +32,11 @@ class FeatureDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, index: int | Draw) -> Sample:
+    def __getitem__(self, index: int | SampleKey) -> Sample:
         return first_sample(self.__getitems__([index]))
 
-    def __getitems__(self, indices: Sequence[int | Draw]) -> Batch:
-        """A batch, which torch's loaders ask for as a whole; its `images` are features `(B, D_v)`."""
+    def __getitems__(self, indices: Sequence[int | SampleKey]) -> Batch:
+        """Return a batch, which torch's loaders ask for as a whole; its `images` are features `(B, D_v)`."""
         rows, _ = rows_and_seeds(indices)
         numbers = torch.from_numpy(rows)
         texts = [self.texts[row] for row in rows.tolist()]

@@ -1,4 +1,4 @@
-"""Where the bytes of an image lie: in a file of its own, or as a piece of a tar file.
+"""The bytes of an image, from a file of its own or from a piece of a tar file.
 
 A manifest names a piece as `SHARD.tar!OFFSET+SIZE!NAME`, so that it is read without a look at the rest of the tar file.
 """
@@ -16,7 +16,7 @@ _PIECE = re.compile(r"(?P<tar>.+\.tar)!(?P<offset>\d+)\+(?P<size>\d+)!(?P<name>[
 
 
 class Piece(NamedTuple):
-    """A member of a tar file, by its place."""
+    """A member of a tar file, by its offset."""
 
     tar: Path
     offset: int  # in bytes
@@ -25,16 +25,16 @@ class Piece(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """Why a file is no usable picture, worded to follow its path."""
+    """A file is no usable picture; the reason is worded to follow its path."""
 
 
 def name_piece(piece: Piece) -> str:
-    """A piece as manifests name it."""
+    """Return a piece as manifests name it."""
     return f"{piece.tar}!{piece.offset}+{piece.size}!{piece.name}"
 
 
 def parse_piece(image: str) -> Piece | None:
-    """The piece that an image of a manifest is, or None for a file."""
+    """Return the piece of a tar file that an image of a manifest names, or None for a file."""
     found = _PIECE.fullmatch(image)
     if found is None:
         return None
@@ -42,22 +42,22 @@ def parse_piece(image: str) -> Piece | None:
 
 
 def file_of(image: str) -> Path:
-    """The file on disk that holds an image."""
+    """Return the file on disk that holds an image."""
     piece = parse_piece(image)
     return Path(image) if piece is None else piece.tar
 
 
 def name_of(image: str) -> str:
-    """The name of an image without its folders or its tar file."""
+    """Return the name of an image without its folders or its tar file."""
     piece = parse_piece(image)
     return Path(image).name if piece is None else piece.name
 
 
 def open_bytes(image: str) -> IO[bytes]:
-    """The bytes of an image as a stream from its first to its last one.
+    """Open the bytes of an image as a stream from its first to its last one.
 
     Raises:
-        OSError: the file cannot be opened, or the tar file has something else in that place.
+        OSError: the file cannot be opened, or the tar file has something else at that offset.
     """
     piece = parse_piece(image)
     if piece is None:
@@ -71,7 +71,7 @@ def open_bytes(image: str) -> IO[bytes]:
 
 
 def read_bytes(image: str) -> bytes:
-    """The bytes of an image, one at least.
+    """Return the bytes of an image, at least one.
 
     Raises:
         UnreadableError: there are none.
@@ -82,19 +82,19 @@ def read_bytes(image: str) -> bytes:
     except FileNotFoundError:
         raise UnreadableError("does not exist. Check the path.") from None
     except IsADirectoryError:
-        raise UnreadableError("is a folder; needed an image file.") from None
+        raise UnreadableError("is a folder, not an image file. Name a file in it.") from None
     except (OSError, ValueError) as error:
         if file_of(image).is_dir():  # which Windows calls a lack of permission
-            raise UnreadableError("is a folder; needed an image file.") from None
+            raise UnreadableError("is a folder, not an image file. Name a file in it.") from None
         raise UnreadableError(f"cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
     if not content:
         raise UnreadableError("is empty (0 bytes). Replace it by a whole copy.")
     return content
 
 
-def places_in_shards(images: Sequence[str]) -> np.ndarray | None:
-    """`(N, 2)` int64, the number of the tar file that holds each image and its offset there; None if some are files."""
+def shard_offsets(images: Sequence[str]) -> np.ndarray | None:
+    """Return `(N, 2)` int64, the number of the tar file of each image and its offset there; None if some are files."""
     pieces = [parse_piece(image) for image in images]
     numbers: dict[Path, int] = {}
-    places = [(numbers.setdefault(each.tar, len(numbers)), each.offset) for each in pieces if each is not None]
-    return np.array(places, np.int64).reshape(-1, 2) if len(places) == len(images) else None
+    offsets = [(numbers.setdefault(each.tar, len(numbers)), each.offset) for each in pieces if each is not None]
+    return np.array(offsets, np.int64).reshape(-1, 2) if len(offsets) == len(images) else None

@@ -21,14 +21,14 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 
 class BrokenImage(NamedTuple):
-    """An image file that cannot be read, and why."""
+    """An image file that cannot be read, and the reason."""
 
     path: str
     reason: str
 
 
 class Target(NamedTuple):
-    """What images are decoded to."""
+    """The form in which images are decoded."""
 
     size: int  # side of the square, in pixels
     interpolation: str  # "bicubic" or "bilinear"
@@ -41,7 +41,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS, min_side: int 
     Transparency is laid over white; 16-bit grey is scaled to 8 bits; the EXIF orientation is applied.
 
     Args:
-        path: the file.
+        path: the file, or a piece of a tar file as manifests name it.
         max_pixels: refuse an image with more, by its header, before it is decoded.
         min_side: both sides may come out smaller than in the file, but not below twice this; large JPEGs then decode
             several times faster. `decode_images` does the same, so that both give the same pixels.
@@ -50,13 +50,13 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS, min_side: int 
         ImageError: the file is missing, damaged, not an image, or too large.
     """
     try:
-        return _decode(str(path), max_pixels, min_side)
+        return decode_bytes(read_bytes(str(path)), max_pixels=max_pixels, min_side=min_side)
     except UnreadableError as error:
         raise ImageError(f"Image {path} {error}") from None
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any Pillow image as upright 8-bit RGB; see `read_image`."""
+    """Return any Pillow image as upright 8-bit RGB; see `read_image`."""
     picture.load()  # here, so that damaged pixels are not taken for a damaged EXIF block
     with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse the pixels
         if picture.getexif().get(_ORIENTATION, 1) != 1:  # else Pillow would copy the picture for nothing
@@ -84,26 +84,24 @@ def fit_square(picture: Image.Image, size: int, *, interpolation: str = "bicubic
 
 
 def decode_square(path: str, target: Target) -> np.ndarray | BrokenImage:
-    """The square `(S', S', 3)` uint8 of an image as `read_image` and `fit_square` give it, or why there is none."""
+    """Return the square `(S', S', 3)` uint8 that `read_image` and `fit_square` give, or why there is none."""
     try:
-        picture = _decode(path, target.max_pixels, target.size)
+        picture = decode_bytes(read_bytes(path), max_pixels=target.max_pixels, min_side=target.size)
     except UnreadableError as error:
         return BrokenImage(path, str(error))
     square = fit_square(picture, target.size, interpolation=target.interpolation)
     return square.permute(1, 2, 0).numpy()
 
 
-def _decode(path: str, max_pixels: int, min_side: int | None) -> Image.Image:
-    """Raises `UnreadableError`."""
-    content = read_bytes(path)
+def decode_bytes(content: bytes, *, max_pixels: int, min_side: int | None) -> Image.Image:
+    """Decode the bytes of an image file as `read_image` does.
+
+    Raises:
+        UnreadableError: they are damaged, not an image, or an image that is too large.
+    """
     try:
-        with _without_pillow_limit(), Image.open(io.BytesIO(content)) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise UnreadableError(
-                    f"has {width} x {height} pixels, {width * height:,} in all; the limit is {max_pixels:,}. "
-                    f"Make the image smaller, or raise the limit with --set data.max_pixels={width * height}."
-                )
+        with without_pillow_limit(), Image.open(io.BytesIO(content)) as picture:
+            check_pixels(picture.size, max_pixels)
             if min_side is not None:
                 picture.draft(None, (2 * min_side, 2 * min_side))
             return to_rgb(picture)
@@ -117,8 +115,22 @@ def _decode(path: str, max_pixels: int, min_side: int | None) -> Image.Image:
         raise UnreadableError(f"is cut short or damaged ({error}). Replace it by a whole copy.") from None
 
 
+def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse an image of `size` (width, height) with more than `max_pixels`.
+
+    Raises:
+        UnreadableError: it has more.
+    """
+    width, height = size
+    if width * height > max_pixels:
+        raise UnreadableError(
+            f"has {width} x {height} pixels, {width * height:,} in all; the limit is {max_pixels:,}. "
+            f"Make the image smaller, or raise the limit with `data.max_pixels={width * height}`."
+        )
+
+
 class _PillowLimit:
-    """How many threads are inside `_without_pillow_limit`, and the limit to restore after the last one."""
+    """The number of threads inside `without_pillow_limit`, and the limit to restore after the last one."""
 
     lock = threading.Lock()
     inside = 0
@@ -126,7 +138,7 @@ class _PillowLimit:
 
 
 @contextlib.contextmanager
-def _without_pillow_limit() -> Iterator[None]:
+def without_pillow_limit() -> Iterator[None]:
     """Switch off Pillow's own limit on pixels, which is a global and would overrule a higher `max_pixels`."""
     with _PillowLimit.lock:
         if _PillowLimit.inside == 0:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +21,13 @@ from marnet.data.labels import (
     number_classes,
     numbered_classes,
 )
+from marnet.data.options import ColumnNames, ReadOptions, column_names
 from marnet.data.splits import SPLITS, normalise_split, split_by_classes
 from marnet.data.tables import Table, read_table, write_table
 from marnet.errors import DataError, suggest
 
 _logger = logging.getLogger("marnet")
+_DEFAULTS = ReadOptions()
 
 
 class Record(NamedTuple):
@@ -33,7 +35,7 @@ class Record(NamedTuple):
 
     image: str  # absolute path
     text: str  # "" for none
-    label: str  # a class, or classes as "basil, tomato" ("" for none), as `Manifest.labels` says
+    label: str  # a class, or classes as "basil, tomato" ("" for none), as `Manifest.label_form` says
     split: str  # "train", "val" or "test"
 
 
@@ -45,27 +47,32 @@ class Manifest:
         records: all rows.
         classes: the C class names; their order numbers the labels.
         source: where the rows come from, for messages.
-        notes: what a user should know about how the source was read.
-        labels: whether a label is one class or a comma list of them.
+        notes: how the source was read, one sentence each.
+        label_form: "single" where a label is one class, "multi" where it is a comma list of classes.
+
+    Example:
+        >>> rows = (Record("/a.jpg", "red, round", "apple", "train"), Record("/b.jpg", "", "lime", "val"))
+        >>> Manifest(rows, ("apple", "lime"), "my rows").splits()
+        {'train': 1, 'val': 1}
     """
 
     records: tuple[Record, ...]
     classes: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
-    labels: LabelForm = "single"
+    label_form: LabelForm = "single"
 
     def names(self, record: Record) -> tuple[str, ...]:
-        """The classes of a row: one, or with `labels` "multi" any number."""
-        return label_names(record.label, self.labels)
+        """Return the classes of a row: one, or any number where `label_form` is "multi"."""
+        return label_names(record.label, self.label_form)
 
     def splits(self) -> dict[str, int]:
-        """The number of rows of each split that has any."""
+        """Return the number of rows of each split that has any."""
         counts = Counter(record.split for record in self.records)
         return {name: counts[name] for name in SPLITS if counts[name]}
 
     def split(self, name: str) -> tuple[Record, ...]:
-        """The rows of one split.
+        """Return the rows of one split.
 
         Raises:
             DataError: there are none.
@@ -81,24 +88,20 @@ class Manifest:
 def read_manifest(
     path: Path | str,
     *,
-    image: str = "image",
-    text: str = "text",
-    label: str = "label",
-    split: str = "split",
-    labels: LabelForm = "single",
-    val_share: float = 0.15,
-    test_share: float = 0.15,
-    split_seed: int = 0,
+    columns: ColumnNames | Mapping[str, str] = _DEFAULTS.columns,
+    label_form: LabelForm = _DEFAULTS.label_form,
+    val_share: float = _DEFAULTS.val_share,
+    test_share: float = _DEFAULTS.test_share,
+    split_seed: int = _DEFAULTS.split_seed,
 ) -> Manifest:
-    """Read a CSV, JSONL or Parquet file with one row for each image.
+    """Read a CSV, JSONL or Parquet file with one row per image.
 
     Args:
         path: the file, UTF-8.
-        image: name of the column of image files, absolute or relative to the manifest.
-        text: name of the column of texts; cells may be blank, and the column "text" may be absent.
-        label: name of the column of class names.
-        split: name of the column of splits; where "split" is absent, a seeded stratified split is made.
-        labels: "multi" reads a label as a comma list of classes; a blank one is no class.
+        columns: names of the columns of images, texts, labels and splits, such as `{"label": "dish"}`. Images are
+            paths, absolute or relative to the file. Texts may be blank. The columns "text" and "split" may be absent;
+            without splits, a seeded stratified split is made.
+        label_form: "single" for one class per image; "multi" reads a label as a comma list of classes, possibly empty.
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
@@ -106,30 +109,61 @@ def read_manifest(
     Raises:
         DataError: the file, a column, a label or a split cannot be used; the message names file and lines.
     """
-    path = Path(path)
-    columns = {"image": image, "text": text, "label": label, "split": split}
-    table = read_table(path, [*columns.values(), LABEL_INDEX], lists=[label] if labels == "multi" else [])
-    for role, name in columns.items():
-        if name not in table.columns and (role in ("image", "label") or name != role):
-            raise _unknown_column(path, role, name, table)
+    options = ReadOptions(
+        columns=column_names(columns),
+        label_form=label_form,
+        val_share=val_share,
+        test_share=test_share,
+        split_seed=split_seed,
+    )
+    return read_manifest_file(Path(path), options)
+
+
+def read_manifest_file(path: Path, options: ReadOptions) -> Manifest:
+    """Read a file as `read_manifest` does, with the options as one value."""
+    table = read_table(path, [*options.columns, LABEL_INDEX], lists=list_columns(options))
+    return manifest_of_table(table, options, source=str(path), folder=path.absolute().parent)
+
+
+def list_columns(options: ReadOptions) -> list[str]:
+    """Return the names of the columns whose lists are taken apart again."""
+    return [options.columns.label] if options.label_form == "multi" else []
+
+
+def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder: Path) -> Manifest:
+    """Return the rows of a table.
+
+    Args:
+        table: with the columns that `options` names, and `label_index` where the classes have an order of their own.
+        options: names of the columns and how they are read.
+        source: the name of the source, for notes and messages about the manifest.
+        folder: absolute; relative images are looked for in it.
+
+    Raises:
+        DataError: a column, a label or a split cannot be used; the message names the table and its rows.
+    """
+    columns, form = options.columns, options.label_form
+    for role, name in columns._asdict().items():
+        if name not in table.columns and (role in ("image", "label") or not columns.is_usual(role)):
+            raise _unknown_column(table, role, name)
     notes = []
-    if text not in table.columns:
-        notes.append(f"{path} has no column {text!r}: all texts are blank.")
-    cells = table.columns[label] if labels == "multi" else _filled(path, table, label, may_list=True)
-    notes += comma_notes(str(path), cells, labels)
-    folder = path.absolute().parent
-    images = [os.path.normpath(folder / name) for name in _filled(path, table, image)]
-    if any(table.columns.get(split, ())):
-        splits = _read_splits(path, table, split)
-        notes += _shared_images(path, images, splits)
+    if columns.text not in table.columns:
+        notes.append(f"{source} has no column {columns.text!r}: all texts are blank.")
+    cells = table.columns[columns.label] if form == "multi" else _filled(table, columns.label, may_list=True)
+    notes += comma_notes(source, cells, form)
+    images = [os.path.normpath(folder / name) for name in _filled(table, columns.image)]
+    if any(table.columns.get(columns.split, ())):
+        splits = _read_splits(table, columns.split)
+        notes += _shared_images(source, images, splits)
     else:
-        names = [label_names(cell, labels) for cell in cells]
-        splits = split_by_classes(images, names, val_share=val_share, test_share=test_share, seed=split_seed)
-        notes.append(f"{path} names no splits: made a stratified one with seed {split_seed}, {_count_splits(splits)}.")
-    texts = table.columns.get(text) or [""] * len(images)
-    named = [canonical_label(cell, labels) for cell in cells]
-    records = tuple(Record(*row) for row in zip(images, texts, named, splits, strict=True))
-    return Manifest(records, _read_classes(path, table, cells, labels), str(path), tuple(notes), labels)
+        names = [label_names(cell, form) for cell in cells]
+        seed = options.split_seed
+        splits = split_by_classes(images, names, val_share=options.val_share, test_share=options.test_share, seed=seed)
+        notes.append(f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}.")
+    texts = table.columns.get(columns.text) or [""] * len(images)
+    labels = [canonical_label(cell, form) for cell in cells]
+    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, strict=True))
+    return Manifest(records, _read_classes(table, cells, form), source, tuple(notes), form)
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
@@ -148,7 +182,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         "label": [record.label for record in manifest.records],
         "split": [record.split for record in manifest.records],
     }
-    if manifest.classes != list_classes(columns["label"], manifest.labels):
+    if manifest.classes != list_classes(columns["label"], manifest.label_form):
         # So that a run keeps its numbering: a number for each name.
         named = [number_classes(manifest.names(record), manifest.classes).tolist() for record in manifest.records]
         columns[LABEL_INDEX] = [", ".join(map(str, numbers)) for numbers in named]
@@ -156,7 +190,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
 
 
 def label_indices(records: Sequence[Record], classes: Sequence[str]) -> np.ndarray:
-    """The position of each label in `classes`, `(N,)` int64.
+    """Return the position of each label in `classes`, `(N,)` int64.
 
     Raises:
         DataError: a label is not among the classes.
@@ -165,7 +199,7 @@ def label_indices(records: Sequence[Record], classes: Sequence[str]) -> np.ndarr
 
 
 def label_targets(records: Sequence[Record], classes: Sequence[str], form: LabelForm) -> np.ndarray:
-    """What a classifier is to learn: `label_indices`, `(N,)` int64; of form "multi" `(N, C)` float32 of 0 and 1.
+    """Return the targets of a classifier: `label_indices`, `(N,)` int64; of form "multi" `(N, C)` float32 of 0 and 1.
 
     Raises:
         DataError: a class is not among the classes.
@@ -176,12 +210,12 @@ def label_targets(records: Sequence[Record], classes: Sequence[str], form: Label
 
 
 def count_classes(manifest: Manifest, split: str) -> Counter[str]:
-    """How many rows of a split each class has; those it has none of are absent."""
+    """Return the number of rows of each class in a split; classes without any are absent."""
     return Counter(name for record in manifest.records if record.split == split for name in manifest.names(record))
 
 
 def check_trainable(manifest: Manifest) -> None:
-    """Refuse a manifest that no classifier can learn from and be judged on.
+    """Refuse a manifest that no classifier can learn from and be scored on.
 
     Raises:
         DataError: train or val is empty or names no class, train has one class only, or a class has no training image.
@@ -197,14 +231,14 @@ def check_trainable(manifest: Manifest) -> None:
             )
         if not rows[name]:
             raise DataError(
-                f"{manifest.source} names no class in any of the {present[name]} rows of split {name!r}; needed some "
-                f"with classes to learn and to judge. Check the label column."
+                f"{manifest.source} names no class in any of the {present[name]} rows of split {name!r}. "
+                f"Training needs classes to learn and to score. Check the label column."
             )
     if len(rows["train"]) < 2:
         only, count = rows["train"].most_common(1)[0]
         raise DataError(
-            f"{manifest.source} has one class only in split 'train': {only!r} ({count} images); needed two or more to "
-            f"tell apart. Check the label column."
+            f"{manifest.source} has only one class in split 'train': {only!r} ({count} images). A classifier needs two "
+            f"or more. Check the label column."
         )
     unlearned = [name for name in manifest.classes if name not in rows["train"]]
     if unlearned:
@@ -216,49 +250,49 @@ def check_trainable(manifest: Manifest) -> None:
     single = [name for name in manifest.classes if rows["train"][name] == 1]
     if single:
         _logger.warning(
-            "%s has classes with a single training image, of which little can be learned: %s.",
+            "%s has classes with a single training image, from which little can be learned: %s.",
             manifest.source,
             ", ".join(repr(name) for name in single),
         )
 
 
-def _unknown_column(path: Path, role: str, name: str, table: Table) -> DataError:
+def _unknown_column(table: Table, role: str, name: str) -> DataError:
     found = list(table.columns)
     hint = ""
     if len(found) == 1 and (separator := next((mark for mark in ";\t|" if mark in found[0]), "")):
         hint = f" The columns seem to be separated by {separator!r}; save the file with commas."
     return DataError(
-        f"Manifest {path} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)}{hint} "
-        f"Name the column of the {role}s with --set data.columns.{role}=NAME."
+        f"{table.name} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)}{hint} "
+        f"Name the column of the {role}s with `data.columns.{role}=NAME`."
     )
 
 
-def _filled(path: Path, table: Table, name: str, *, may_list: bool = False) -> list[str]:
+def _filled(table: Table, name: str, *, may_list: bool = False) -> list[str]:
     cells = table.columns[name]
     blank = [row for row, cell in enumerate(cells) if not cell]
     if blank:
-        several = " If a cell may list several classes or none, add --labels multi." if may_list else ""
+        several = " If a cell may list several classes or none, set `data.labels=multi`." if may_list else ""
         raise DataError(
-            f"Manifest {path} has a blank {name!r} in {table.where(blank)}; needed one in every row. Fill it in, or "
+            f"{table.name} has a blank {name!r} in {table.where(blank)}, but every row must have one. Fill it in, or "
             f"remove {'that row' if len(blank) == 1 else 'those rows'}.{several}"
         )
     return cells
 
 
-def _read_splits(path: Path, table: Table, name: str) -> list[str]:
+def _read_splits(table: Table, name: str) -> list[str]:
     splits = []
-    for row, found in enumerate(_filled(path, table, name)):
+    for row, found in enumerate(_filled(table, name)):
         known = normalise_split(found)
         if known is None:
             raise DataError(
-                f"Manifest {path}, {table.where([row])}: unknown split {found!r}; needed {', '.join(SPLITS)}."
+                f"{table.name}, {table.where([row])}: unknown split {found!r}. Expected {', '.join(SPLITS)}."
                 f"{suggest(found, SPLITS)}"
             )
         splits.append(known)
     return splits
 
 
-def _shared_images(path: Path, images: Sequence[str], splits: Sequence[str]) -> list[str]:
+def _shared_images(source: str, images: Sequence[str], splits: Sequence[str]) -> list[str]:
     where: dict[str, set[str]] = defaultdict(set)
     for image, split in zip(images, splits, strict=True):
         where[image].add(split)
@@ -266,19 +300,19 @@ def _shared_images(path: Path, images: Sequence[str], splits: Sequence[str]) -> 
     if not shared:
         return []
     return [
-        f"{path} has {len(shared)} images in more than one split, so figures on val and test flatter: {shared[0]}"
-        f"{' ...' if len(shared) > 1 else '.'}"
+        f"{source} has {len(shared)} images in more than one split, so metrics on val and test are too optimistic: "
+        f"{shared[0]}{' ...' if len(shared) > 1 else '.'}"
     ]
 
 
-def _read_classes(path: Path, table: Table, labels: Sequence[str], form: LabelForm) -> tuple[str, ...]:
+def _read_classes(table: Table, labels: Sequence[str], form: LabelForm) -> tuple[str, ...]:
     if LABEL_INDEX not in table.columns:
         return list_classes(labels, form)
     classes = numbered_classes(labels, table.columns[LABEL_INDEX], form)
     if classes is None:
         raise DataError(
-            f"Manifest {path}: the column {LABEL_INDEX!r} must number the labels, one whole number for each; found "
-            f"otherwise. Remove or rename the column."
+            f"{table.name}: the column {LABEL_INDEX!r} does not number the labels; it must hold one whole number per "
+            f"class. Remove or rename the column."
         )
     return classes
 

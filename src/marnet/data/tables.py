@@ -1,10 +1,12 @@
-"""CSV, JSONL and Parquet files as named columns of texts."""
+"""Tables as named columns of texts: CSV, JSONL and Parquet files, and columns that are already in memory."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
+from numbers import Number
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +14,20 @@ from marnet.errors import DataError, suggest
 
 # How programs write "no value" where a format has no better way.
 _BLANK = frozenset({"", "nan", "null", "<na>"})
+_READABLE = (str, Number, list, date, time, timedelta)  # values that a cell may hold
 
 
 class Table(NamedTuple):
-    """The rows of a file, every cell a text without surrounding white space, "" for a missing value."""
+    """The rows of a table, every cell a text without surrounding white space, "" for a missing value."""
 
+    name: str  # of the table, at the beginning of messages: "Manifest rows.csv"
     columns: dict[str, list[str]]
-    places: list[int]  # where each row stands in the file
-    unit: str  # what `places` counts: "line" or "row", from 1
+    numbers: list[int]  # of the line or row of the table in which each row stands
+    unit: str  # that `numbers` count, from 1: "line" or "row"
 
     def where(self, rows: Sequence[int]) -> str:
         """Name some rows for a message: `"lines 3, 7, 8 and 12 more"`."""
-        shown = ", ".join(str(self.places[row]) for row in rows[:5])
+        shown = ", ".join(str(self.numbers[row]) for row in rows[:5])
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         return f"{self.unit}{'s' if len(rows) > 1 else ''} {shown}{more}"
 
@@ -43,15 +47,44 @@ def read_table(path: Path, columns: Sequence[str], *, lists: Sequence[str] = ())
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
-            f"Manifest {path} has the suffix {path.suffix!r}; needed {', '.join(_READERS)}. Save it as one of these."
+            f"Manifest {path} has the suffix {path.suffix!r}, but it must be one of {', '.join(_READERS)}. Save it in "
+            f"one of these formats."
         )
     if not path.is_file():
         near = suggest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
         raise DataError(f"Manifest {path} does not exist.{near} Check the path.")
     table = reader(path, columns, lists)
-    if not table.places:
-        raise DataError(f"Manifest {path} is empty; needed one row for each image.")
+    _refuse_empty(table)
     return table
+
+
+def table_in_memory(
+    name: str, columns: Mapping[str, Sequence[Any]], wanted: Sequence[str], *, rows: int, lists: Sequence[str] = ()
+) -> Table:
+    """Return columns in memory as a table, their cells read by the same rules as those of a file.
+
+    Args:
+        name: of the table, for the beginning of messages, such as "The pandas table".
+        columns: by name; those that are not wanted may be empty.
+        wanted: names of the columns to read; those that are missing are left out.
+        rows: their number.
+        lists: those of the wanted ones whose lists will be taken apart at commas again.
+
+    Raises:
+        DataError: there is no row, or a cell cannot be used; the message names row and column.
+    """
+    numbers = list(range(1, rows + 1))
+    found: dict[str, list[str]] = {column: [] for column in columns}
+    for column in set(wanted) & set(found):
+        found[column] = _cells(name, column, columns[column], numbers=numbers, unit="row", apart=column in lists)
+    table = Table(name, found, numbers, "row")
+    _refuse_empty(table)
+    return table
+
+
+def _refuse_empty(table: Table) -> None:
+    if not table.numbers:
+        raise DataError(f"{table.name} is empty. It must have one row per image.")
 
 
 def write_table(path: Path, columns: dict[str, list[str]]) -> None:
@@ -62,7 +95,7 @@ def write_table(path: Path, columns: dict[str, list[str]]) -> None:
     """
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
-        raise DataError(f"Manifest {path} cannot be written; needed one of the suffixes {', '.join(_WRITERS)}.")
+        raise DataError(f"Manifest {path} cannot be written: its suffix must be one of {', '.join(_WRITERS)}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(path, columns)
@@ -78,7 +111,7 @@ def _read_csv(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table
         if repeated:
             raise DataError(f"Manifest {path} has the column {repeated[0]!r} more than once; rename or remove one.")
         wanted = {name: header.index(name) for name in columns if name in header}
-        table = Table({name: [] for name in header}, [], "line")
+        table = Table(f"Manifest {path}", {name: [] for name in header}, [], "line")
         line = reader.line_num
         for cells in reader:
             line, previous = reader.line_num, line  # a quoted cell may span lines: name the first one
@@ -86,10 +119,10 @@ def _read_csv(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table
                 continue
             if len(cells) != len(header):
                 raise DataError(
-                    f"Manifest {path}, line {previous + 1}, has {len(cells)} cells; needed {len(header)}, as the first "
-                    f'line has. A text that holds a comma must stand in double quotes: "salt, pepper".'
+                    f"Manifest {path}, line {previous + 1}, has {len(cells)} cells, but the first line has "
+                    f'{len(header)}. A text that holds a comma must stand in double quotes: "salt, pepper".'
                 )
-            table.places.append(previous + 1)
+            table.numbers.append(previous + 1)
             for name, position in wanted.items():
                 table.columns[name].append(_to_text(cells[position]))
     except csv.Error as error:
@@ -99,7 +132,7 @@ def _read_csv(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table
 
 def _read_jsonl(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
     rows: list[dict[str, Any]] = []
-    places = []
+    numbers = []
     for line, text in enumerate(_read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
@@ -109,16 +142,16 @@ def _read_jsonl(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Tab
             raise DataError(f"Manifest {path}, line {line}, is not JSON: {error}.") from None
         if not isinstance(row, dict):
             raise DataError(
-                f"Manifest {path}, line {line}, holds a {type(row).__name__}; needed an object such as "
+                f"Manifest {path}, line {line}, holds a {type(row).__name__}. It must hold an object such as "
                 f'{{"image": "a.jpg", "text": "", "label": "soup"}}.'
             )
         rows.append(row)
-        places.append(line)
+        numbers.append(line)
     found: dict[str, list[str]] = {name: [] for row in rows for name in row}
     for name in set(columns) & set(found):
         cells = [row.get(name) for row in rows]
-        found[name] = _cells(path, name, cells, places=places, unit="line", apart=name in lists)
-    return Table(found, places, "line")
+        found[name] = _cells(f"Manifest {path}", name, cells, numbers=numbers, unit="line", apart=name in lists)
+    return Table(f"Manifest {path}", found, numbers, "line")
 
 
 def _read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
@@ -131,31 +164,33 @@ def _read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str]) -> T
             table = file.read(columns=[name for name in columns if name in found])
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"Manifest {path} is not a readable Parquet file: {error}") from None
-    places = list(range(1, table.num_rows + 1))
+    numbers = list(range(1, table.num_rows + 1))
     for name in table.column_names:
         cells = table.column(name).to_pylist()
-        found[name] = _cells(path, name, cells, places=places, unit="row", apart=name in lists)
-    return Table(found, places, "row")
+        found[name] = _cells(f"Manifest {path}", name, cells, numbers=numbers, unit="row", apart=name in lists)
+    return Table(f"Manifest {path}", found, numbers, "row")
 
 
-def _cells(path: Path, name: str, values: Sequence[Any], *, places: Sequence[int], unit: str, apart: bool) -> list[str]:
-    for place, value in zip(places, values, strict=True):
-        if isinstance(value, dict | bytes):
+def _cells(
+    table: str, column: str, values: Sequence[Any], *, numbers: Sequence[int], unit: str, apart: bool
+) -> list[str]:
+    for number, value in zip(numbers, values, strict=True):
+        if value is not None and not isinstance(value, _READABLE):
             raise DataError(
-                f"Manifest {path}, {unit} {place}: column {name!r} holds a {type(value).__name__}; needed a text, "
-                f"a number or a list of texts. Images must be files, named by their path."
+                f"{table}, {unit} {number}: column {column!r} holds a {type(value).__name__}. Expected a text, a "
+                f"number or a list of texts. Images of a file are named by their path."
             )
         torn = [entry for entry in value if "," in str(entry)] if apart and isinstance(value, list) else []
         if torn:
             raise DataError(
-                f"Manifest {path}, {unit} {place}: column {name!r} lists {torn[0]!r}; needed names without a comma, "
-                f"since a comma parts the classes of a comma list. Rename that class."
+                f"{table}, {unit} {number}: column {column!r} lists {torn[0]!r}, but commas separate the classes of a "
+                f"label, so a name must not hold one. Rename that class."
             )
     return [_to_text(value) for value in values]
 
 
 def _to_text(value: Any) -> str:
-    """A cell as text: `3.0` is "3" (a column with gaps turns whole numbers into floats), a list is a comma list."""
+    """Return a cell as text: `3.0` as "3" (gaps turn whole numbers into floats), a list as a comma list."""
     if value is None:
         return ""
     if isinstance(value, list):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from marnet.choices import LabelForm
 from marnet.data.manifest import Manifest
-from marnet.data.sources import open_source
+from marnet.data.sources import open_data
 from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
@@ -34,7 +34,7 @@ def rows_to_judge(predictor: Predictor, source: str | None) -> Manifest:
     """
     if source is None:
         return predictor.manifest()
-    return open_source(predictor.config.data.model_copy(update={"source": source}))
+    return open_data(source, predictor.config.data)
 
 
 def require_one_class(labels: LabelForm, what: str, purpose: str) -> None:

@@ -52,7 +52,7 @@ class FeatureSet(NamedTuple):
     def dataset(self, split: str) -> FeatureDataset:
         """Return the features of a split as a dataset."""
         records = self.manifest.split(split)
-        labels = label_targets(records, self.manifest.classes, self.manifest.labels)
+        labels = label_targets(records, self.manifest.classes, self.manifest.label_form)
         return FeatureDataset(self.splits[split], [record.text for record in records], labels)
 
 
@@ -89,7 +89,7 @@ def embed(config: Config, out: Path | str) -> Path:
     kept = tuple(record for each in opened.values() for record in each.records)
     plain = Config.model_validate(
         {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}, "options": {}}
-        | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.labels}}
+        | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.label_form}}
     )
     model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)
     start_run_directory(out / ENCODER, plain, manifest.classes, spec)
@@ -117,7 +117,7 @@ def open_features(folder: Path | str) -> FeatureSet:
     except (SafetensorError, OSError) as error:
         raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
     encoder = load_run(folder / ENCODER)
-    manifest = read_manifest(folder / MANIFEST, labels=encoder.config.data.labels)
+    manifest = read_manifest(folder / MANIFEST, label_form=encoder.config.data.labels)
     counts = {name: len(features) for name, features in splits.items()}
     if counts != manifest.splits():
         raise RunDirectoryError(

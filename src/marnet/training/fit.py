@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from marnet.building import OWN_BACKBONE, build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
-from marnet.data.balanced import ClassBalancedSampler
-from marnet.data.dataset import EpochSampler, ImageTextDataset, open_splits
+from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
-from marnet.data.image_bytes import places_in_shards
+from marnet.data.image_bytes import shard_offsets
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
+from marnet.data.sampling import ClassBalancedSampler, EpochSampler
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone
@@ -53,7 +53,7 @@ class _TrainingData(NamedTuple):
     spec: ImageSpec
     backbone: nn.Module
     skipped: list[BrokenImage]
-    places: np.ndarray | None  # of the training images in their shards, where order matters to reading them
+    offsets: np.ndarray | None  # of the training images in their shards, where order matters to reading them
 
 
 class ModelFactory(Protocol):
@@ -152,12 +152,12 @@ def fit(
 
 
 def _recorded_rows(run: Path, config: Config) -> Manifest:
-    return read_manifest(run / MANIFEST, labels=config.data.labels)
+    return read_manifest(run / MANIFEST, label_form=config.data.labels)
 
 
 def _check_same_rows(run: Path, manifest: Manifest) -> None:
     """Refuse features of other rows, which a folder at another place may hold."""
-    recorded = read_manifest(run / MANIFEST, labels=manifest.labels)
+    recorded = read_manifest(run / MANIFEST, label_form=manifest.label_form)
     if recorded.records != manifest.records:
         raise ConfigError(
             f"The features have {len(manifest.records)} rows that are not the {len(recorded.records)} rows of "
@@ -179,7 +179,7 @@ def _check_texts(config: Config, manifest: Manifest) -> None:
 
 
 def _check_balance(config: Config, manifest: Manifest) -> None:
-    TASKS[manifest.labels](len(manifest.classes), config.data.threshold).check_balance(config.training.balance)
+    TASKS[manifest.label_form](len(manifest.classes), config.data.threshold).check_balance(config.training.balance)
 
 
 def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) -> tuple[Config, "_TrainingData"]:
@@ -189,7 +189,7 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     _check_balance(config, manifest)
     backbone = backbone or build_backbone(config)
     size = config.data.image_size or backbone.image_size
-    section = config.data.model_copy(update={"image_size": size, "labels": manifest.labels})
+    section = config.data.model_copy(update={"image_size": size, "labels": manifest.label_form})
     spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
     opened = open_splits(
         manifest,
@@ -202,8 +202,8 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     )
     skipped = [broken for each in opened.values() for broken in each.skipped]
     train, val = opened["train"].dataset, opened["val"].dataset
-    places = places_in_shards([record.image for record in opened["train"].records]) if section.stream else None
-    data = _TrainingData(manifest, train, val, spec, backbone.module, skipped, places)
+    offsets = shard_offsets([record.image for record in opened["train"].records]) if section.stream else None
+    data = _TrainingData(manifest, train, val, spec, backbone.module, skipped, offsets)
     return config.model_copy(update={"data": section}), data
 
 
@@ -237,7 +237,7 @@ def _train_loader(config: Config, data: _TrainingData, process: int, processes: 
         sampler = ClassBalancedSampler(data.train.labels, seed=seed, process=process, processes=processes)
     else:
         sampler = EpochSampler(
-            len(data.train), seed=seed, shuffle=True, places=data.places, process=process, processes=processes
+            len(data.train), seed=seed, shuffle=True, offsets=data.offsets, process=process, processes=processes
         )
     batch_size = config.training.batch_size
     return make_loader(

@@ -2,7 +2,7 @@
 
 from marnet.config import DataConfig
 from marnet.data.manifest import Manifest
-from marnet.data.sources import open_source
+from marnet.data.sources import open_data
 from marnet.errors import ConfigError
 
 
@@ -18,4 +18,4 @@ def open_named_source(data: DataConfig) -> Manifest:
             "No data was named. Name a source with `data.source=SOURCE`: a manifest file with the columns image, text, "
             "label and split, a folder of images, grocery-store:PATH, synthetic, or another source of docs/data.md."
         )
-    return open_source(data)
+    return open_data(data.source, data)

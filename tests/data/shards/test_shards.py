@@ -21,6 +21,7 @@ from marnet.config import make_config
 from marnet.data.decoded import decode_images
 from marnet.data.image_bytes import parse_piece, read_bytes
 from marnet.data.manifest import Manifest, Record, read_manifest
+from marnet.data.options import ReadOptions
 from marnet.data.shards import INDEX, PLAN, read_index, read_shard_fields, read_shards, writing
 from marnet.data.shards.writing import write_shards
 from marnet.data.sources import load_source
@@ -198,10 +199,10 @@ def test_another_conversion_in_the_folder(manifest: Manifest, tmp_path: Path) ->
     out = tmp_path / "shards"
     write_shards(manifest, out, images_per_shard=4)
     before = contents(out)
-    with pytest.raises(DataError, match=r"holds shards of other rows, other files or another --images-per-shard"):
+    with pytest.raises(DataError, match=r"holds shards of other rows, other files or another `images_per_shard`"):
         write_shards(manifest, out, images_per_shard=10)
     shutil.copy(tmp_path / "files" / "2.webp", tmp_path / "files" / "3.bmp")  # a file has changed
-    with pytest.raises(DataError, match=r"or replace them with --overwrite\."):
+    with pytest.raises(DataError, match=r"or replace them with `overwrite=True`\."):
         write_shards(manifest, out, images_per_shard=4)
     assert contents(out) == before
     write_shards(manifest, out, images_per_shard=10, overwrite=True)
@@ -209,7 +210,7 @@ def test_another_conversion_in_the_folder(manifest: Manifest, tmp_path: Path) ->
 
 
 def test_a_folder_of_something_else_is_left_alone(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is not empty: found '0.jpg' and more\. Needed a new or an empty folder"):
+    with pytest.raises(DataError, match=r"is not empty: found '0.jpg' and more\. Choose a new or an empty folder"):
         write_shards(manifest, tmp_path / "files", overwrite=True)
 
 
@@ -244,11 +245,11 @@ def test_damage_is_noticed(manifest: Manifest, tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
     shard.write_bytes(whole[:-512])
     with pytest.raises(
-        DataError, match=rf"has {len(whole) - 512} bytes; needed {len(whole)} bytes, as .*info\.json says"
+        DataError, match=rf"has {len(whole) - 512} bytes, but it must have {len(whole)} bytes, as .*info\.json says"
     ):
         read_shards(out, tmp_path / "cache")
     shard.unlink()
-    with pytest.raises(DataError, match=r"train-000001\.tar is missing; needed"):
+    with pytest.raises(DataError, match=r"train-000001\.tar is missing, but it must have"):
         read_shards(out, tmp_path / "cache")
     (out / INDEX).write_text("{}")
     with pytest.raises(DataError, match="is not an index of marnet-shards, version 1"):
@@ -259,7 +260,7 @@ def test_damage_is_noticed(manifest: Manifest, tmp_path: Path) -> None:
 
 
 def test_no_shards_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Needed a folder written by 'marnet data convert SOURCE OUT --shards'"):
+    with pytest.raises(DataError, match="Name a folder of shards written by 'marnet data convert'"):
         load_source(f"shards:{tmp_path}")
 
 
@@ -369,24 +370,26 @@ def test_a_streamed_run_on_shards_depends_on_no_process_and_resumes(
 
 
 def test_streaming_and_skipping_exclude_each_other(manifest_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stream meets broken images only during training, so on_bad_image cannot be"):
+    with pytest.raises(
+        ConfigError, match=r"`data.stream` meets broken images only during training, so `data.on_bad_image` cannot"
+    ):
         train(str(manifest_file), tmp_path / "run", stream=True, on_bad_image="skip")
 
 
 def test_several_classes_survive_shards_without_being_asked_for(manifest: Manifest, tmp_path: Path) -> None:
     labels = ("apple, lime", "", "lime")
     records = tuple(row._replace(label=labels[number % 3]) for number, row in enumerate(manifest.records))
-    several = dataclasses.replace(manifest, records=records, labels="multi")
+    several = dataclasses.replace(manifest, records=records, label_form="multi")
     index = write_shards(several, tmp_path / "shards", images_per_shard=5)
     with tarfile.open(tmp_path / "shards" / index.shards[0].name) as tar:
         assert not any(name.endswith(".cls") for name in tar.getnames())
     for asked in ("single", "multi"):
-        found = load_source(f"shards:{tmp_path / 'shards'}", cache=tmp_path / "cache", labels=asked)  # type: ignore[arg-type]
-        assert (found.labels, found.classes) == ("multi", ("lime", "apple"))
+        found = load_source(f"shards:{tmp_path / 'shards'}", ReadOptions(label_form=asked), cache=tmp_path / "cache")  # type: ignore[arg-type]
+        assert (found.label_form, found.classes) == ("multi", ("lime", "apple"))
         assert [row.label for row in found.records] == [row.label for row in records]
 
 
 def test_shards_of_one_class_an_image_are_not_read_as_lists(manifest: Manifest, tmp_path: Path) -> None:
     write_shards(manifest, tmp_path / "shards")
-    with pytest.raises(DataError, match="was written with one class an image; found --labels multi beside it"):
-        load_source(f"shards:{tmp_path / 'shards'}", cache=tmp_path / "cache", labels="multi")
+    with pytest.raises(DataError, match=r"was written with one class per image, but `data.labels=multi` is set"):
+        load_source(f"shards:{tmp_path / 'shards'}", ReadOptions(label_form="multi"), cache=tmp_path / "cache")

@@ -54,11 +54,11 @@ def test_its_class_order_survives_being_written(store: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("train.txt", "a.jpg, 9, 0\n", "train.txt, line 1: found 'a.jpg, 9, 0'; needed 'path, fine class id, coarse "
+        ("train.txt", "a.jpg, 9, 0\n", "train.txt, line 1: found 'a.jpg, 9, 0'. Expected 'path, fine class id, coarse "
          "class id' with a class id of classes.csv."),
-        ("val.txt", "a.jpg\n", "val.txt, line 1: found 'a.jpg'; needed 'path, fine class id, coarse class id'"),
+        ("val.txt", "a.jpg\n", "val.txt, line 1: found 'a.jpg'. Expected 'path, fine class id, coarse class id'"),
         ("classes.csv", "Name,Id\nx,1\n", "classes.csv has no column 'Class Name (str)'; found ['Name', 'Id']."),
-        ("classes.csv", f"{HEADER}\nx,one,,,,\n", "classes.csv, line 2: the class id is 'one'; needed a number."),
+        ("classes.csv", f"{HEADER}\nx,one,,,,\n", "classes.csv, line 2: the class id 'one' is not a number."),
     ],
 )  # fmt: skip
 def test_damaged_files_are_refused(store: Path, file: str, content: str, sentence: str) -> None:
@@ -78,7 +78,7 @@ def test_another_folder_is_refused(store: Path, tmp_path: Path) -> None:
         load_source(f"grocery-store:{tmp_path}")
     for name in ("train.txt", "val.txt"):
         (store / "dataset" / name).unlink()
-    with pytest.raises(DataError, match=r"holds none of train.txt, val.txt, test.txt; needed at least train.txt"):
+    with pytest.raises(DataError, match=r"holds none of train.txt, val.txt, test.txt. It must hold at least train.txt"):
         load_source(f"grocery-store:{store}")
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from marnet.data.images import read_image
 from marnet.data.manifest import check_trainable
+from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources import load_source
 from marnet.errors import DataError
 
@@ -112,7 +113,7 @@ def test_a_folder_of_data_files_is_streamed(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     part(4).to_parquet(tmp_path / "files" / "train-0.parquet")
     part(2).to_parquet(tmp_path / "files" / "test-0.parquet")
-    manifest = load_source(f"hf-dataset:{tmp_path}/files", cache=tmp_path / "cache", val_share=0.5)
+    manifest = load_source(f"hf-dataset:{tmp_path}/files", ReadOptions(val_share=0.5), cache=tmp_path / "cache")
     assert manifest.splits() == {"train": 2, "val": 2, "test": 2}
     assert set(manifest.classes) == {"soup", "cake"}
     assert manifest.notes == (
@@ -122,12 +123,12 @@ def test_a_folder_of_data_files_is_streamed(tmp_path: Path) -> None:
 
 def test_without_splits_a_stratified_one_is_made(tmp_path: Path) -> None:
     part(40).save_to_disk(tmp_path / "one")
-    manifest = load_source(f"hf-dataset:{tmp_path}/one", cache=tmp_path / "cache", split_seed=2)
+    manifest = load_source(f"hf-dataset:{tmp_path}/one", ReadOptions(split_seed=2), cache=tmp_path / "cache")
     assert set(manifest.splits()) == {"train", "val", "test"}
     assert manifest.notes[0].startswith(
         f"hf-dataset:{tmp_path}/one names no splits: made a stratified one with seed 2,"
     )
-    other = load_source(f"hf-dataset:{tmp_path}/one", cache=tmp_path / "cache", split_seed=3)
+    other = load_source(f"hf-dataset:{tmp_path}/one", ReadOptions(split_seed=3), cache=tmp_path / "cache")
     assert other.records != manifest.records
 
 
@@ -146,7 +147,11 @@ def test_columns_by_name_and_by_type(tmp_path: Path) -> None:
         ("sweet", "soup", "val"),
         ("a", "cake", "test"),
     ]
-    same = load_source(f"hf-dataset:{tmp_path}/one", text="caption", split="part", cache=tmp_path / "cache")
+    same = load_source(
+        f"hf-dataset:{tmp_path}/one",
+        ReadOptions(columns=ColumnNames(text="caption", split="part")),
+        cache=tmp_path / "cache",
+    )
     assert same.records == manifest.records
 
 
@@ -158,8 +163,8 @@ def test_rows_without_label_and_unknown_splits_are_left_out_and_noted(tmp_path: 
     assert "test" not in manifest.splits()
     assert manifest.notes[:2] == (
         f"hf-dataset:{tmp_path}/saved: left out the split 'unsupervised'.",
-        "hf-dataset: no column 'text' of split 'train', found 'image', 'label': texts are blank. Give text=COLUMN for "
-        "others.",
+        "hf-dataset: no column 'text' of split 'train', found 'image', 'label': texts are blank. Name another "
+        "column with `data.columns.text=NAME`.",
     )
     assert "hf-dataset: left out 3 rows without label of split 'test'." in manifest.notes
 
@@ -178,7 +183,7 @@ def test_a_damaged_image_is_left_to_the_check(tmp_path: Path) -> None:
         (
             ",text=txt",
             "no column 'txt' of split 'train'; found 'image', 'text', 'label'. Did you mean 'text'? Name the "
-            "column of the texts with hf-dataset:NAME,text=COLUMN.",
+            "column of the texts with `data.columns.text=NAME`.",
         ),
         (
             ",txt=text",
@@ -188,11 +193,11 @@ def test_a_damaged_image_is_left_to_the_check(tmp_path: Path) -> None:
         ),
         (
             ",image=text",
-            "row 1 of split 'train': the image is NoneType 'None'; needed a column of the type "
+            "row 1 of split 'train': the image is NoneType 'None'. Expected a column of the type "
             "Image, or the "
             "bytes of an image file.",
         ),
-        (",split=text", "row 2 of split 'train': unknown split 'text\\n1'; needed train, val, test."),
+        (",split=text", "row 2 of split 'train': unknown split 'text\\n1'. Expected train, val, test."),
     ],
 )
 def test_wrong_columns_are_refused(saved: Path, tmp_path: Path, option: str, sentence: str) -> None:
@@ -210,7 +215,7 @@ def test_a_dataset_without_labels_or_known_splits_is_refused(tmp_path: Path) -> 
     ):
         load_source(f"hf-dataset:{tmp_path}/one", cache=tmp_path)
     datasets.DatasetDict({"a": part(2), "b": part(2)}).save_to_disk(tmp_path / "two")
-    with pytest.raises(DataError, match=r"two has the splits 'a', 'b'; needed some of train, val, test."):
+    with pytest.raises(DataError, match=r"two has the splits 'a', 'b', but it must have some of train, val, test."):
         load_source(f"hf-dataset:{tmp_path}/two", cache=tmp_path)
 
 
@@ -218,13 +223,13 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         DataError,
-        match=r"empty cannot be loaded: \w+: .*Needed a folder written by "
+        match=r"empty cannot be loaded: \w+: .*Name a folder written by "
         r"save_to_disk, a folder",
     ):
         load_source(f"hf-dataset:{tmp_path}/empty", cache=tmp_path / "cache")
     with pytest.raises(
         DataError,
-        match=r"'hf-dataset' names no folder; needed "
+        match=r"'hf-dataset' names no folder. Write "
         r"hf-dataset:PATH\[,image=VALUE,text=VALUE,",
     ):
         load_source("hf-dataset", cache=tmp_path / "cache")
@@ -236,7 +241,9 @@ NAMED = datasets.Features({"label": datasets.Sequence(datasets.ClassLabel(names=
 def test_lists_of_classes(tmp_path: Path) -> None:
     lists = part(4, label=([[1, 0], [], [0], [1]], NAMED))
     datasets.DatasetDict({"train": lists, "validation": part(2)}).save_to_disk(tmp_path / "saved")
-    manifest = load_source(f"hf-dataset:{tmp_path / 'saved'}", cache=tmp_path / "cache", labels="multi")
+    manifest = load_source(
+        f"hf-dataset:{tmp_path / 'saved'}", ReadOptions(label_form="multi"), cache=tmp_path / "cache"
+    )
     assert [manifest.names(record) for record in manifest.records] == [
         ("cake", "soup"), (), ("soup",), ("cake",), ("soup",), ("cake",),
     ]  # fmt: skip
@@ -251,18 +258,22 @@ def test_lists_and_comma_lists_of_names(tmp_path: Path) -> None:
     ):
         rows = part(4, label=(list(values), feature))
         rows.save_to_disk(tmp_path / name)
-        manifest = load_source(f"hf-dataset:{tmp_path / name}", cache=tmp_path / "cache", labels="multi")
+        manifest = load_source(
+            f"hf-dataset:{tmp_path / name}", ReadOptions(label_form="multi"), cache=tmp_path / "cache"
+        )
         assert [record.label for record in manifest.records] == ["a, b", "a", ""]
         assert manifest.notes[0] == "hf-dataset: left out 1 rows without label."
 
 
 def test_a_list_is_no_single_class(tmp_path: Path) -> None:
     part(2, label=([[1, 0], [0]], NAMED)).save_to_disk(tmp_path / "saved")
-    with pytest.raises(DataError, match=r"row 1: the label is the list \[1, 0\]; needed one class an image. If an"):
+    with pytest.raises(
+        DataError, match=r"row 1: the label is the list \[1, 0\], but it must be one class per image. If an"
+    ):
         load_source(f"hf-dataset:{tmp_path / 'saved'}", cache=tmp_path / "cache")
 
 
 def test_a_comma_in_a_name_of_a_list_is_refused(tmp_path: Path) -> None:
     part(2, label=([["a, b"], ["c"]], datasets.Sequence(datasets.Value("string")))).save_to_disk(tmp_path / "saved")
-    with pytest.raises(DataError, match="row 1: the label lists 'a, b'; needed names without a comma"):
-        load_source(f"hf-dataset:{tmp_path / 'saved'}", cache=tmp_path / "cache", labels="multi")
+    with pytest.raises(DataError, match="row 1: the label lists 'a, b', but commas separate the classes of a label"):
+        load_source(f"hf-dataset:{tmp_path / 'saved'}", ReadOptions(label_form="multi"), cache=tmp_path / "cache")

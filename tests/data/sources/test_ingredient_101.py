@@ -120,7 +120,7 @@ def change(file: str, content: str | None) -> Callable[[Path], None]:
         (change("Annotations/ingredients_simplified.txt", "apple\n\nrice\n"), " has no ingredients of 'ramen'."),
         (
             change("Annotations/test_images.txt", "ramen/2\n"),
-            ": images in more than one split: 1, such as ramen/2.jpg; figures on val and test flatter.",
+            ": images in more than one split: 1, such as ramen/2.jpg; metrics on val and test are too optimistic.",
         ),
     ],
 )
@@ -136,43 +136,42 @@ def test_what_can_be_tolerated_is_noted(food: Path, damage: Callable[[Path], Non
         (
             "train_images.txt",
             "apple_pie/1\nramn/2\n",
-            "train_images.txt, line 2: found 'ramn/2'; needed "
+            "train_images.txt, line 2: found 'ramn/2'. Expected "
             "'<class>/<id>' with "
             "a class of classes.txt. Did you mean 'ramen'?",
         ),
         (
             "val_images.txt",
             "4\n",
-            "val_images.txt, line 1: found '4'; needed '<class>/<id>' with a class of classes.txt.",
+            "val_images.txt, line 1: found '4'. Expected '<class>/<id>' with a class of classes.txt.",
         ),
-        ("val_images.txt", "ramen/../4\n", "val_images.txt, line 1: found 'ramen/../4'; needed"),
+        ("val_images.txt", "ramen/../4\n", "val_images.txt, line 1: found 'ramen/../4'. Expected"),
         (
             "classes.txt",
             "apple_pie\nramen\nramen\n",
             "classes.txt, line 3: the class 'ramen' stands in line 2 already.",
         ),
-        ("classes.txt", "apple_pie\n\nramen\n", "classes.txt, line 2, is blank; needed the name of class 2"),
+        ("classes.txt", "apple_pie\n\nramen\n", "classes.txt, line 2, is blank. It must name class 2"),
         (
             "ingredients_simplified.txt",
             "apple\nnoodle\n",
             "ingredients_simplified.txt has 2 lines and "
-            "classes.txt 3; needed "
-            "one line of ingredients for each class. One of the two files is cut short.",
+            "classes.txt 3. There must be "
+            "one line of ingredients per class. One of the two files is cut short.",
         ),
         (
             "train_labels.txt",
             "0\n1\n",
-            "train_labels.txt has 2 labels and train_images.txt 3 images; needed one "
-            "label for "
-            "each. One of the two files is cut short.",
+            "train_labels.txt has 2 labels and train_images.txt 3 images. There must be one "
+            "label per image. One of the two files is cut short.",
         ),
         (
             "train_labels.txt",
             "0\n2\n2\n",
-            "train_labels.txt, line 2: found 2; needed 1, the number of 'ramen', which "
+            "train_labels.txt, line 2: found 2. Expected 1, the number of 'ramen', which "
             "train_images.txt names in line 2. The two files do not belong together.",
         ),
-        ("val_labels.txt", "0\none\n", "val_labels.txt, line 2: found 'one'; needed the number of a class."),
+        ("val_labels.txt", "0\none\n", "val_labels.txt, line 2: found 'one'. Expected the number of a class."),
     ],
 )
 def test_damaged_files_are_refused(food: Path, file: str, content: str, sentence: str) -> None:
@@ -186,15 +185,15 @@ def test_other_folders_and_options_are_refused(food: Path, tmp_path: Path) -> No
     for source, sentence in {
         f"ingredient-101:{tmp_path}/empty": "is no copy of Ingredient-101: found no classes.txt in it, nor in "
         "Annotations",
-        f"ingredient-101:{tmp_path}/gone": "gone is no folder; needed the one that holds Annotations and "
+        f"ingredient-101:{tmp_path}/gone": "gone is not a folder. Name the one that holds Annotations and "
         "Food-101's images.",
-        "ingredient-101:": "names no folder; needed ingredient-101:PATH[,ingredients=VALUE,images=VALUE].",
-        f"ingredient-101:{food},ingredients=row": "found ingredients=row; needed simplified or raw. Did you mean "
+        "ingredient-101:": "names no folder. Write ingredient-101:PATH[,ingredients=VALUE,images=VALUE].",
+        f"ingredient-101:{food},ingredients=row": "found ingredients=row. Expected simplified or raw. Did you mean "
         "'raw'?",
         f"ingredient-101:{food},ingredient=raw": "unknown key 'ingredient'. Did you mean 'ingredients'? Keys "
         "follow the "
         "path; known keys: ingredients, images.",
-        f"ingredient-101:{food},images=": "images has no value; needed images=VALUE.",
+        f"ingredient-101:{food},images=": "images has no value. Write images=VALUE.",
         f"ingredient-101:{food},ingredients=raw,ingredients=raw": "ingredients is given twice; keep one of them.",
     }.items():
         with pytest.raises(DataError, match=re.escape(sentence)):
@@ -207,7 +206,7 @@ def test_other_folders_and_options_are_refused(food: Path, tmp_path: Path) -> No
         (food / "Annotations" / f"{split}_images.txt").unlink()
     with pytest.raises(
         DataError,
-        match=r"holds none of train_images.txt, val_images.txt, test_images.txt; "
-        r"needed at least",
+        match=r"holds none of train_images.txt, val_images.txt, test_images.txt. "
+        r"It must hold at least",
     ):
         load_source(f"ingredient-101:{food},ingredients=raw")

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from marnet.config import make_config
-from marnet.data.sources import READERS, SOURCES, load_source, open_source
+from marnet.data.options import ReadOptions
+from marnet.data.sources import READERS, SOURCES, load_source, open_data
 from marnet.errors import DataError
 
 NEEDED = (
-    "Needed FILE (.csv, .jsonl, .parquet), FOLDER, imagefolder:PATH, hf-dataset:PATH_OR_NAME, "
+    "Expected FILE (.csv, .jsonl, .parquet), FOLDER, imagefolder:PATH, hf-dataset:PATH_OR_NAME, "
     "grocery-store:PATH, ingredient-101:PATH, vireo-food172:PATH, shards:PATH, synthetic or synthetic:key=value,..."
 )
 
@@ -34,7 +35,7 @@ def test_an_unknown_source_is_refused(source: str, sentence: str) -> None:
 
 def test_a_folder_is_an_image_folder(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"imagefolder: .* holds neither metadata.csv \(or .jsonl, .parquet\) nor a folder"
+        DataError, match=r"imagefolder: .* holds neither metadata.csv \(or .jsonl, .parquet\) nor one folder"
     ):
         load_source(str(tmp_path))
     for label in ("cat", "dog"):
@@ -54,7 +55,7 @@ def test_a_missing_file_is_refused_as_a_file(tmp_path: Path) -> None:
 
 
 def test_grocery_store_needs_a_path() -> None:
-    with pytest.raises(DataError, match=r"'grocery-store' names no folder; needed grocery-store:PATH."):
+    with pytest.raises(DataError, match=r"'grocery-store' names no folder. Write grocery-store:PATH."):
         load_source("grocery-store")
 
 
@@ -74,7 +75,8 @@ def test_the_configuration_reaches_the_manifest_and_notes_are_logged(
     columns = {"image": "file", "text": "caption", "label": "dish"}
     data = {"source": str(tmp_path / "a.csv"), "columns": columns, "val_share": 0.4, "test_share": 0.1, "split_seed": 3}
     with caplog.at_level(logging.INFO, "marnet"):
-        manifest = open_source(make_config({"data": data}).data)
+        config = make_config({"data": data}).data
+        manifest = open_data(config.source, config)
     assert manifest.splits() == {"train": 20, "val": 16, "test": 4}
     assert manifest.records[0].text == "red"
     assert "names no splits: made a stratified one with seed 3, train 20, val 16, test 4." in caplog.text
@@ -82,12 +84,12 @@ def test_the_configuration_reaches_the_manifest_and_notes_are_logged(
 
 @pytest.mark.parametrize("source", ["synthetic", "grocery-store:x", "vireo-food172:x", "ingredient-101:x"])
 def test_sources_of_one_class_an_image_refuse_lists(source: str) -> None:
-    sentence = f"{source} gives each image one class; found --labels multi beside it, which needs a column of lists"
+    sentence = f"{source} gives each image one class, but `data.labels=multi` is set, which needs a column of lists"
     with pytest.raises(DataError, match=re.escape(sentence)):
-        load_source(source, labels="multi")
+        load_source(source, ReadOptions(label_form="multi"))
 
 
 def test_the_configuration_says_that_labels_are_lists(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text('image,label,split\na.jpg,"x, y",train\nb.jpg,,val\n')
-    manifest = open_source(make_config(sets=[f"data.source={tmp_path}/rows.csv", "data.labels=multi"]).data)
+    manifest = open_data(tmp_path / "rows.csv", make_config(sets=["data.labels=multi"]).data)
     assert manifest.classes == ("x", "y")

@@ -96,7 +96,7 @@ def remove(path: str) -> Callable[[Path], None]:
         ),
         (
             append("TE.txt", "3/3_1.jpg\n"),
-            "images in more than one split: 1, such as 3/3_1.jpg; figures on val and test flatter.",
+            "images in more than one split: 1, such as 3/3_1.jpg; metrics on val and test are too optimistic.",
         ),
         (remove("SplitAndIngreLabel/VAL.txt"), "has no VAL.txt: split 'val' is empty."),
     ],
@@ -134,41 +134,37 @@ def test_classes_of_one_name_stay_apart(vireo: Path) -> None:
         (
             "TR.txt",
             "/1/1_1.jpg\n/4/4.jpg\n",
-            "TR.txt, line 2: found '/4/4.jpg'; needed '/<class>/<name>.jpg' "
+            "TR.txt, line 2: found '/4/4.jpg'. Expected '/<class>/<name>.jpg' "
             "with a class "
             "from 1 to 3, the number of lines of FoodList.txt.",
         ),
-        ("VAL.txt", "\n1_1.jpg\n", "VAL.txt, line 2: found '1_1.jpg'; needed '/<class>/<name>.jpg'"),
-        ("TE.txt", "/../1.jpg\n", "TE.txt, line 1: found '/../1.jpg'; needed"),
-        ("TE.txt", "/one/1.jpg\n", "TE.txt, line 1: found '/one/1.jpg'; needed"),
+        ("VAL.txt", "\n1_1.jpg\n", "VAL.txt, line 2: found '1_1.jpg'. Expected '/<class>/<name>.jpg'"),
+        ("TE.txt", "/../1.jpg\n", "TE.txt, line 1: found '/../1.jpg'. Expected"),
+        ("TE.txt", "/one/1.jpg\n", "TE.txt, line 1: found '/one/1.jpg'. Expected"),
         (
             "IngreLabel.txt",
             "/1/1_1.jpg 1 1 1\n/1/1_2.jpg 1 1\n",
             "IngreLabel.txt, line 2: found 2 flags after "
-            "'/1/1_2.jpg'; needed 3, one for each line of IngredientList.txt. One of the two files is cut short or "
+            "'/1/1_2.jpg'. Expected 3, one per line of IngredientList.txt. One of the two files is cut short or "
             "of another "
             "release.",
         ),
         (
             "IngreLabel.txt",
             "/1/1_1.jpg 1 0 7\n",
-            "IngreLabel.txt, line 1: found the flag '7'; needed -1, 0 or 1, "
-            "of which 1 "
-            "means that the ingredient is present.",
+            "IngreLabel.txt, line 1: found the flag '7'. Expected -1, 0 or 1; 1 means that the ingredient is present.",
         ),
         (
             "IngreLabel.txt",
             "1_1.jpg 1 0 0\n",
-            "IngreLabel.txt, line 1: found the path '1_1.jpg'; needed '/<class>/<name>.jpg'.",
+            "IngreLabel.txt, line 1: found the path '1_1.jpg'. Expected '/<class>/<name>.jpg'.",
         ),
         (
             "FoodList.txt",
             "a\n\nb\n",
-            "FoodList.txt, line 2, is blank; needed the name of food 2, because the "
-            "line's number "
-            "is what the other files refer to.",
+            "FoodList.txt, line 2, is blank. It must name food 2, because the other files refer to the line's number.",
         ),
-        ("IngredientList.txt", "\n\n", "IngredientList.txt is empty; needed the name of one ingredient in each line."),
+        ("IngredientList.txt", "\n\n", "IngredientList.txt is empty. It must name one ingredient per line."),
     ],
 )
 def test_damaged_files_are_refused(vireo: Path, file: str, content: str, sentence: str) -> None:
@@ -194,20 +190,22 @@ def test_files_that_cannot_be_read_are_refused(vireo: Path) -> None:
 def test_other_folders_are_refused(vireo: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"gone is no folder; needed the one that holds ready_chinese_food and "
+        match=r"gone is not a folder. Name the one that holds ready_chinese_food and "
         r"SplitAndIngre",
     ):
         load_source(f"vireo-food172:{tmp_path / 'gone'}")
-    with pytest.raises(DataError, match=r"'vireo-food172' names no folder; needed vireo-food172:PATH."):
+    with pytest.raises(DataError, match=r"'vireo-food172' names no folder. Write vireo-food172:PATH."):
         load_source("vireo-food172")
     for name in ("TR.txt", "VAL.txt", "TE.txt"):
         (vireo / "SplitAndIngreLabel" / name).unlink()
-    with pytest.raises(DataError, match=r"holds none of TR.txt, VAL.txt, TE.txt; needed at least TR.txt, a line"):
+    with pytest.raises(
+        DataError, match=r"holds none of TR.txt, VAL.txt, TE.txt. It must hold at least TR.txt, with one line"
+    ):
         load_source(f"vireo-food172:{vireo}")
     (vireo / "ready_chinese_food").rename(tmp_path / "elsewhere")
     with pytest.raises(
         DataError,
-        match=r"has no folder ready_chinese_food. Needed both ready_chinese_food \(the "
+        match=r"has no folder ready_chinese_food. It must hold both ready_chinese_food \(the "
         r"images\)",
     ):
         load_source(f"vireo-food172:{vireo}")

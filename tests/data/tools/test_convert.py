@@ -80,11 +80,14 @@ def test_a_stopped_copy_goes_on(manifest: Manifest, tmp_path: Path) -> None:
 
 
 def test_what_is_refused(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"suffix \.csv, \.jsonl, \.parquet, or --shards to write a folder of shards\."):
+    with pytest.raises(
+        DataError,
+        match=r"\.csv, \.jsonl, \.parquet\. Choose such a name, or write a folder of shards",
+    ):
         convert_manifest(manifest, tmp_path / "folder", copy_images=True)
     (tmp_path / "out.csv").write_text("mine")
     with pytest.raises(
-        DataError, match=r"out\.csv already exists\. Choose another name, or replace it with --overwrite"
+        DataError, match=r"out\.csv already exists\. Choose another name, or replace it with `overwrite=True`"
     ):
         convert_manifest(manifest, tmp_path / "out.csv", copy_images=True)
     assert not (tmp_path / "images").exists()

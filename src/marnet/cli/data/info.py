@@ -28,7 +28,7 @@ def info(source: Source, labels: Labels = None, sets: DataSets = None, as_json: 
 def _print_info(found: "SourceStatistics") -> None:
     from marnet.cli.tables import print_table
 
-    several = found.labels == "multi"
+    several = found.label_form == "multi"
     columns = [_column(each, several=several) for each in (*found.splits.values(), found.total)]
     print_table(
         f"{found.source}: {found.total.images} images, {found.classes} classes",

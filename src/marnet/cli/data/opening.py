@@ -19,9 +19,9 @@ def data_settings(command: str, source: str, labels: str | None, sets: list[str]
 
 def open_manifest(command: str, source: str, labels: str | None, sets: list[str] | None) -> "Manifest":
     """Return the rows of the source that a command was given."""
-    from marnet.data.sources import open_source
+    from marnet.data.sources import open_data
 
-    return open_source(data_settings(command, source, labels, sets))
+    return open_data(source, data_settings(command, source, labels, sets))
 
 
 def as_json_value(value: Any) -> Any:

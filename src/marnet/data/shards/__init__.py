@@ -40,14 +40,14 @@ class Shard(NamedTuple):
 
 
 class ShardIndex(NamedTuple):
-    """What a folder of shards holds, as its `info.json` says."""
+    """The content of a folder of shards, as its `info.json` says."""
 
     folder: Path
     source: str
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
     notes: tuple[str, ...]
-    labels: LabelForm = "single"
+    label_form: LabelForm = "single"
 
 
 def read_index(path: Path | str) -> ShardIndex:
@@ -61,9 +61,9 @@ def read_index(path: Path | str) -> ShardIndex:
     if not file.is_file():
         unfinished = (file.parent / PLAN).is_file()
         todo = (
-            "The conversion was not finished: run the same 'marnet data convert ... --shards' again."
+            "The conversion was not finished: run the same 'marnet data convert' again."
             if unfinished
-            else f"Needed a folder written by 'marnet data convert SOURCE OUT --shards', with {INDEX} in it."
+            else f"Name a folder of shards written by 'marnet data convert', with {INDEX} in it."
         )
         raise DataError(f"shards: {file} does not exist. {todo}")
     try:
@@ -71,7 +71,7 @@ def read_index(path: Path | str) -> ShardIndex:
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
             raise DataError(
                 f"shards: {file} is not an index of {FORMAT}, version {VERSION}. Write the shards with "
-                f"'marnet data convert SOURCE OUT --shards'."
+                f"'marnet data convert'."
             )
         shards = tuple(Shard(**each) for each in content["shards"])
         index = ShardIndex(
@@ -90,14 +90,14 @@ def read_index(path: Path | str) -> ShardIndex:
         if size != shard.size:
             state = "is missing" if size is None else f"has {size} bytes"
             raise DataError(
-                f"shards: {found} {state}; needed {shard.size} bytes, as {file} says. Copy it again, or delete {file} "
-                f"and run the conversion again."
+                f"shards: {found} {state}, but it must have {shard.size} bytes, as {file} says. Copy it again, or "
+                f"delete {file} and run the conversion again."
             )
     return index
 
 
 class Fields(NamedTuple):
-    """One image of a shard: where it lies, and what belongs to it."""
+    """One image of a shard, with its row, text and label."""
 
     row: int
     image: tarfile.TarInfo
@@ -106,7 +106,7 @@ class Fields(NamedTuple):
 
 
 def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
-    """Where the images of one shard lie, with texts and labels; the images themselves are skipped.
+    """Yield the offset of each image of one shard, with its text and label; the images themselves are skipped.
 
     Raises:
         DataError: the shard is no tar file, or something is missing in it.
@@ -134,10 +134,10 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
 
 
 def read_shards(path: Path | str, cache: Path) -> Manifest:
-    """The rows of a folder of shards, in the order of the manifest that was written.
+    """Return the rows of a folder of shards, in the order of the manifest that was written.
 
-    The images stay where they are: a row names its piece of a tar file (`marnet.data.image_bytes`), of which the pixels
-    are those of the file that was packed. Where the pieces lie is read from the tar files' headers the first time and
+    The images stay where they are: a row names its piece of a tar file (`marnet.data.image_bytes`), whose pixels are
+    those of the file that was packed. The offsets of the pieces are read from the tar files' headers the first time and
     kept below `cache`.
 
     Raises:
@@ -149,11 +149,11 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
     if not file.is_file():
         _write_listing(index, file)
     rows = json.loads(file.read_text(encoding="utf-8"))
-    return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.labels)
+    return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.label_form)
 
 
 def member_key(row: int) -> str:
-    """The name of all that belongs to one row."""
+    """Return the name shared by the members of one row."""
     return f"{row:09d}"
 
 
@@ -187,7 +187,7 @@ def _damaged(file: Path, reason: str) -> DataError:
 
 
 def shard_progress(title: str, total: int) -> Progress:
-    """A bar on stderr with one task; silent where stderr is no terminal."""
+    """Return a bar on stderr with one task; silent where stderr is no terminal."""
     console = Console(stderr=True)
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     progress.add_task(title, total=total)

@@ -43,8 +43,8 @@ def write_shards(
         out: the folder to write.
         images_per_shard: at most; timm and open_clip share shards out among processes, so have several times as many
             shards as processes.
-        seed: of the order within a split. Readers that stream shuffle only nearby rows, and manifests are often sorted
-            by class.
+        seed: for shuffling images into shards. Readers that stream shuffle only nearby rows, and manifests are often
+            sorted by class.
         overwrite: replace shards of another conversion in `out`.
         max_pixels: refuse an image with more, if it must be re-encoded.
 
@@ -53,12 +53,12 @@ def write_shards(
         ValueError: `images_per_shard` is below 1.
     """
     if images_per_shard < 1:
-        raise ValueError(f"images_per_shard is {images_per_shard}; needed 1 or more.")
+        raise ValueError(f"`images_per_shard` is {images_per_shard}, but it must be 1 or more.")
     out = Path(out)
     plan = _make_plan(manifest, images_per_shard, seed)
     identity = {"format": FORMAT, "version": VERSION, "plan": _plan_hash(manifest, plan)}
-    targets = label_targets(manifest.records, manifest.classes, manifest.labels)  # refuses unknown classes
-    numbers = None if manifest.labels == "multi" else targets  # readers expect one number
+    targets = label_targets(manifest.records, manifest.classes, manifest.label_form)  # refuses unknown classes
+    numbers = None if manifest.label_form == "multi" else targets  # readers expect one number
     try:
         _prepare_folder(out, identity, overwrite=overwrite)
         with shard_progress("Writing shards", len(manifest.records)) as progress:
@@ -78,7 +78,7 @@ def write_shards(
 
 
 def _make_plan(manifest: Manifest, images_per_shard: int, seed: int) -> dict[str, list[int]]:
-    """The rows of each shard by its file name; shards of a split differ by one row at most."""
+    """Return the rows of each shard by its file name; shards of a split differ by one row at most."""
     plan = {}
     for number, split in enumerate(manifest.splits()):
         rows = np.array([row for row, record in enumerate(manifest.records) if record.split == split])
@@ -89,8 +89,8 @@ def _make_plan(manifest: Manifest, images_per_shard: int, seed: int) -> dict[str
 
 
 def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
-    """Of everything that the shards' bytes depend on; the images count by path, size and time of change."""
-    key = hashlib.sha256(json.dumps([manifest.labels, manifest.classes, plan]).encode())
+    """Return a hash of everything that the shards' bytes depend on; of images the path, size and time of change."""
+    key = hashlib.sha256(json.dumps([manifest.label_form, manifest.classes, plan]).encode())
     for record in manifest.records:
         try:
             status = file_of(record.image).stat()
@@ -110,16 +110,16 @@ def _prepare_folder(out: Path, identity: Mapping[str, Any], *, overwrite: bool) 
         foreign = sorted(path.name for path in out.iterdir())
         if foreign:
             raise DataError(
-                f"{out} is not empty: found {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}. Needed a new or "
-                f"an empty folder for shards."
+                f"{out} is not empty: found {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}. Choose a new "
+                f"or an empty folder for shards."
             )
     else:
         found = _read_json(out / begun)
         if not all(found.get(name) == value for name, value in identity.items()):
             if found.get("format") != FORMAT or not overwrite:
                 raise DataError(
-                    f"{out} holds shards of other rows, other files or another --images-per-shard. Choose another "
-                    f"folder, or replace them with --overwrite."
+                    f"{out} holds shards of other rows, other files or another `images_per_shard`. Choose another "
+                    f"folder, or replace them with `overwrite=True`."
                 )
             for path in (*out.glob("*.tar"), *out.glob("*.part")):
                 path.unlink()
@@ -136,7 +136,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _is_complete(file: Path, rows: Sequence[int]) -> bool:
-    """Whether a shard that an earlier run left holds what the plan says."""
+    """Return True if a shard that an earlier run left holds the rows of the plan."""
     if not file.is_file():
         return False
     try:
@@ -171,7 +171,7 @@ def _write_shard(
 
 
 def _image_bytes(image: str, max_pixels: int) -> tuple[str, bytes]:
-    """The suffix and the bytes of an image; other formats than JPEG and PNG as PNG."""
+    """Return the suffix and the bytes of an image; other formats than JPEG and PNG as PNG."""
     try:
         content = read_bytes(image)
     except UnreadableError as error:
@@ -190,7 +190,7 @@ def _make_index(manifest: Manifest, out: Path, plan: Mapping[str, Sequence[int]]
         with (out / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         shards.append(Shard(name, manifest.records[rows[0]].split, len(rows), (out / name).stat().st_size, digest))
-    return ShardIndex(out, manifest.source, manifest.classes, tuple(shards), manifest.notes, manifest.labels)
+    return ShardIndex(out, manifest.source, manifest.classes, tuple(shards), manifest.notes, manifest.label_form)
 
 
 def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
@@ -207,7 +207,7 @@ def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
         **identity,
         "source": index.source,
         "classes": index.classes,
-        "labels": index.labels,
+        "labels": index.label_form,
         "notes": index.notes,
         "splits": splits,
         "shards": [shard._asdict() for shard in index.shards],

@@ -1,17 +1,20 @@
-"""From the name of a data source to its manifest."""
+"""From a data source to its manifest: `open_data` takes them all, named or in memory."""
 
+import dataclasses
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from marnet.cache import cache_directory
-from marnet.choices import LabelForm
 from marnet.config import DataConfig
-from marnet.data.manifest import Manifest, read_manifest
+from marnet.data.manifest import Manifest, read_manifest_file
+from marnet.data.options import ColumnNames, ReadOptions, read_options
 from marnet.data.sources.grocery_store import read_grocery_store
-from marnet.data.sources.hf_dataset import HFColumns, read_hf_dataset
-from marnet.data.sources.image_folder import Columns, read_image_folder
+from marnet.data.sources.hf_dataset import read_hf_dataset
+from marnet.data.sources.image_folder import read_image_folder
+from marnet.data.sources.in_memory import read_in_memory
 from marnet.data.sources.ingredient_101 import read_ingredient_101
 from marnet.data.sources.listings import parse_location
 from marnet.data.sources.vireo_food172 import read_vireo_food172
@@ -20,138 +23,81 @@ from marnet.errors import DataError, suggest
 _logger = logging.getLogger("marnet")
 
 
-class _Options(NamedTuple):
-    """The options of `load_source`, for the sources that heed them."""
+def open_data(data: Any, config: DataConfig, *, cache: Path | None = None) -> Manifest:
+    """Return the rows of a data source, and log how it was read.
 
-    image: str
-    text: str
-    label: str
-    split: str
-    labels: LabelForm
-    val_share: float
-    test_share: float
-    split_seed: int
-    cache: Path
-
-
-def open_source(config: DataConfig) -> Manifest:
-    """Load the source that a configuration names and log its notes.
+    Args:
+        data: a path or a source such as "synthetic" (see `load_source`); a table of pandas, polars or pyarrow, or any
+            object with the Arrow interface; a `datasets.Dataset` or `DatasetDict`; a list of rows, each a `Record`, a
+            tuple `(image, text, label[, split])` or a dictionary; or a `Manifest`, which is returned as it is.
+        config: names of columns, form of labels and shares of splits. Its `source` is not read.
+        cache: where images are kept that are not files yet; None is the user's cache folder.
 
     Raises:
-        DataError: see `load_source`.
+        DataError: the source is unknown, or a column, a row or an image of it cannot be used.
     """
-    columns = config.columns
-    manifest = load_source(
-        config.source,
-        image=columns.image,
-        text=columns.text,
-        label=columns.label,
-        split=columns.split,
-        labels=config.labels,
-        val_share=config.val_share,
-        test_share=config.test_share,
-        split_seed=config.split_seed,
-    )
+    if isinstance(data, Manifest):
+        return data
+    options = read_options(config)
+    if isinstance(data, str | os.PathLike):
+        manifest = load_source(os.fspath(data), options, cache=cache)
+    else:
+        manifest = read_in_memory(data, options, cache=cache or cache_directory())
     for note in manifest.notes:
         _logger.info("Note: %s", note)
     return manifest
 
 
-def load_source(
-    source: str,
-    *,
-    image: str = "image",
-    text: str = "text",
-    label: str = "label",
-    split: str = "split",
-    labels: LabelForm = "single",
-    val_share: float = 0.15,
-    test_share: float = 0.15,
-    split_seed: int = 0,
-    cache: Path | None = None,
-) -> Manifest:
+def load_source(source: str, options: ReadOptions | None = None, *, cache: Path | None = None) -> Manifest:
     """Load a manifest file, a folder of images or a named source (docs/data.md).
 
     Args:
         source: `FILE`, `FOLDER` or `NAME:PATH`, see `SOURCES`.
-        image: name of the column of images; "image" is "file_name" in the metadata of an image folder.
-        text: name of the column of texts; like all columns, for files, image folders and Hugging Face datasets.
-        label: name of the column of class names.
-        split: name of the column of splits.
-        labels: "multi" where a label is a comma list of classes; shards know it themselves.
-        val_share: share of val in a split made here.
-        test_share: share of test in a split made here.
-        split_seed: seed of a split made here.
+        options: columns, form of labels and shares of splits; None takes the defaults. Columns are those of files,
+            image folders and Hugging Face datasets.
         cache: where drawn and exported images are kept; None is the user's cache folder.
 
     Raises:
         DataError: the source is unknown, or what it names cannot be used.
     """
-    options = _Options(image, text, label, split, labels, val_share, test_share, split_seed, cache or cache_directory())
+    options = options or ReadOptions()
+    cache = cache or cache_directory()
     name, _, argument = source.partition(":")
     if name in READERS:
-        if labels == "multi" and name not in _WITH_LABEL_COLUMN:
+        if options.label_form == "multi" and name not in _WITH_LABEL_COLUMN:
             raise DataError(
-                f"{source} gives each image one class; found --labels multi beside it, which needs a column of lists "
+                f"{source} gives each image one class, but `data.labels=multi` is set, which needs a column of lists "
                 f"of classes. Leave it out."
             )
-        return READERS[name](argument, options)
+        return READERS[name](argument, options, cache)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _image_folder(source, options)
+        return _image_folder(source, options, cache)
     if not path.is_file() and path.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
         raise DataError(
             f"Data source {source!r} is neither a file nor a folder nor a known source.{suggest(name, READERS)} "
-            f"Needed {', '.join(SOURCES[:-1])} or {SOURCES[-1]}"
+            f"Expected {', '.join(SOURCES[:-1])} or {SOURCES[-1]}"
         )
-    return read_manifest(
-        path,
-        image=image,
-        text=text,
-        label=label,
-        split=split,
-        labels=labels,
-        val_share=val_share,
-        test_share=test_share,
-        split_seed=split_seed,
-    )
+    return read_manifest_file(path, options)
 
 
-def _grocery_store(argument: str, options: _Options) -> Manifest:
+def _grocery_store(argument: str, options: ReadOptions, cache: Path) -> Manifest:
     return read_grocery_store(Path(parse_location("grocery-store", argument).path).expanduser())
 
 
-def _hf_dataset(argument: str, options: _Options) -> Manifest:
-    location = parse_location("hf-dataset", argument, ("image", "text", "label", "split", "config"))
-    defaults = Columns(image="image")
-    # A key of the source wins over the configuration; what neither names is chosen by name and type.
-    given = {role: name for role, name in options._asdict().items() if name != getattr(defaults, role, name)}
-    given |= location.options
-    return read_hf_dataset(
-        location.path,
-        cache=options.cache,
-        columns=HFColumns(given.get("image"), given.get("text"), given.get("label"), given.get("split")),
-        config=location.options.get("config"),
-        labels=options.labels,
-        val_share=options.val_share,
-        test_share=options.test_share,
-        split_seed=options.split_seed,
-    )
+def _hf_dataset(argument: str, options: ReadOptions, cache: Path) -> Manifest:
+    location = parse_location("hf-dataset", argument, (*ColumnNames._fields, "config"))
+    # A key of the source wins over the configuration.
+    named = {role: name for role, name in location.options.items() if role in ColumnNames._fields}
+    options = dataclasses.replace(options, columns=options.columns._replace(**named))
+    return read_hf_dataset(location.path, options, cache=cache, config=location.options.get("config"))
 
 
-def _image_folder(argument: str, options: _Options) -> Manifest:
-    image = Columns().image if options.image == "image" else options.image
-    return read_image_folder(
-        Path(parse_location("imagefolder", argument).path).expanduser(),
-        columns=Columns(image, options.text, options.label, options.split),
-        labels=options.labels,
-        val_share=options.val_share,
-        test_share=options.test_share,
-        split_seed=options.split_seed,
-    )
+def _image_folder(argument: str, options: ReadOptions, cache: Path) -> Manifest:
+    return read_image_folder(Path(parse_location("imagefolder", argument).path).expanduser(), options)
 
 
-def _ingredient_101(argument: str, options: _Options) -> Manifest:
+def _ingredient_101(argument: str, options: ReadOptions, cache: Path) -> Manifest:
     location = parse_location("ingredient-101", argument, ("ingredients", "images"))
     images = location.options.get("images")
     return read_ingredient_101(
@@ -161,29 +107,30 @@ def _ingredient_101(argument: str, options: _Options) -> Manifest:
     )
 
 
-def _shards(argument: str, options: _Options) -> Manifest:
+def _shards(argument: str, options: ReadOptions, cache: Path) -> Manifest:
     from marnet.data.shards import read_shards
 
-    manifest = read_shards(Path(parse_location("shards", argument).path).expanduser(), options.cache)
-    if options.labels == "multi" != manifest.labels:
+    manifest = read_shards(Path(parse_location("shards", argument).path).expanduser(), cache)
+    # The other way round the shards are right: they know that their labels are lists.
+    if options.label_form == "multi" and manifest.label_form == "single":
         raise DataError(
-            f"{manifest.source} was written with one class an image; found --labels multi beside it. Leave it out, or "
-            f"write the shards again from their source with --labels multi."
+            f"{manifest.source} was written with one class per image, but `data.labels=multi` is set. Leave it out, "
+            f"or write the shards again from their source with `data.labels=multi`."
         )
     return manifest
 
 
-def _synthetic(argument: str, options: _Options) -> Manifest:
+def _synthetic(argument: str, options: ReadOptions, cache: Path) -> Manifest:
     from marnet.data.synthetic.source import parse_options, synthetic_manifest
 
-    return synthetic_manifest(parse_options(argument), options.cache)
+    return synthetic_manifest(parse_options(argument), cache)
 
 
-def _vireo_food172(argument: str, options: _Options) -> Manifest:
+def _vireo_food172(argument: str, options: ReadOptions, cache: Path) -> Manifest:
     return read_vireo_food172(Path(parse_location("vireo-food172", argument).path).expanduser())
 
 
-READERS: dict[str, Callable[[str, _Options], Manifest]] = {
+READERS: dict[str, Callable[[str, ReadOptions, Path], Manifest]] = {
     "grocery-store": _grocery_store,
     "hf-dataset": _hf_dataset,
     "imagefolder": _image_folder,
@@ -193,7 +140,7 @@ READERS: dict[str, Callable[[str, _Options], Manifest]] = {
     "vireo-food172": _vireo_food172,
 }
 _WITH_LABEL_COLUMN = ("hf-dataset", "imagefolder", "shards")
-# What a user may write, for messages and help.
+# The forms of a source, for messages and help.
 SOURCES = (
     "FILE (.csv, .jsonl, .parquet)",
     "FOLDER",

@@ -36,7 +36,9 @@ def read_grocery_store(path: Path) -> Manifest:
     classes = _read_classes(root)
     present = [split for split in SPLITS if (root / f"{split}.txt").is_file()]
     if not present:
-        raise DataError(f"grocery-store: {root} holds none of train.txt, val.txt, test.txt; needed at least train.txt.")
+        raise DataError(
+            f"grocery-store: {root} holds none of train.txt, val.txt, test.txt. It must hold at least train.txt."
+        )
     records = tuple(record for split in present for record in _read_split(root, split, classes))
     notes = [f"{source} has no {split}.txt: split {split!r} is empty." for split in SPLITS if split not in present]
     labels = {record.label for record in records}
@@ -55,9 +57,7 @@ def _read_classes(root: Path) -> dict[int, _Class]:
     for row in rows:
         name, number, description = (str(row[column] or "").strip() for column in _CLASS_COLUMNS)
         if not number.isdecimal():
-            raise DataError(
-                f"grocery-store: {file}, line {rows.line_num}: the class id is {number!r}; needed a number."
-            )
+            raise DataError(f"grocery-store: {file}, line {rows.line_num}: the class id {number!r} is not a number.")
         text_file = root / description.lstrip("/")
         text = " ".join(_read_text(text_file).split()) if text_file.is_file() else ""
         classes[int(number)] = _Class(name, text)
@@ -74,7 +74,7 @@ def _read_split(root: Path, split: str, classes: dict[int, _Class]) -> list[Reco
         image, *numbers = (part.strip() for part in text.rsplit(",", 2))
         if len(numbers) != 2 or not numbers[0].isdecimal() or int(numbers[0]) not in classes:
             raise DataError(
-                f"grocery-store: {file}, line {line}: found {text!r}; needed 'path, fine class id, coarse class id' "
+                f"grocery-store: {file}, line {line}: found {text!r}. Expected 'path, fine class id, coarse class id' "
                 f"with a class id of classes.csv."
             )
         label, description = classes[int(numbers[0])]

@@ -1,4 +1,4 @@
-"""The source `imagefolder:PATH`: a folder with a metadata file, or a tree with one folder for each class."""
+"""The source `imagefolder:PATH`: a folder with a metadata file, or a tree with one folder per class."""
 
 import os
 from collections import Counter
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from marnet.choices import LabelForm
 from marnet.data.labels import canonical_label, comma_notes, list_classes, natural_order
 from marnet.data.manifest import Manifest, Record
+from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.splits import SPLITS, normalise_split
@@ -18,15 +19,7 @@ from marnet.errors import DataError, suggest
 _NAME = "imagefolder"
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _CLASSES = "classes.csv"
-
-
-class Columns(NamedTuple):
-    """Names of the columns of metadata files."""
-
-    image: str = "file_name"
-    text: str = "text"
-    label: str = "label"
-    split: str = "split"
+_IMAGE_COLUMN = "file_name"  # the usual name in such metadata
 
 
 class _Part(NamedTuple):
@@ -36,15 +29,7 @@ class _Part(NamedTuple):
     split: str
 
 
-def read_image_folder(
-    path: Path,
-    *,
-    columns: Columns = Columns(),  # noqa: B008 (immutable)
-    labels: LabelForm = "single",
-    val_share: float = 0.15,
-    test_share: float = 0.15,
-    split_seed: int = 0,
-) -> Manifest:
+def read_image_folder(path: Path, options: ReadOptions) -> Manifest:
     """Read the layout of Hugging Face's `imagefolder`.
 
     Either `metadata.csv`, `.jsonl` or `.parquet` with a column `file_name`, in the folder or in one for each split; or
@@ -53,34 +38,36 @@ def read_image_folder(
 
     Args:
         path: the folder; the layout may stand in `data` in it.
-        columns: names of the columns of the metadata or of `classes.csv`.
-        labels: "multi" reads the labels of the metadata as comma lists of classes.
-        val_share: share of val, where there are no splits, or train and test alone.
-        test_share: share of test, where there are no splits.
-        split_seed: seed of a split made here.
+        options: columns of the metadata or of `classes.csv` (that of images is "file_name" unless it is named), form of
+            labels and shares of splits.
 
     Raises:
         DataError: there is no such layout, or a file cannot be used; the message names file and line.
     """
     if not path.is_dir():
-        raise DataError(f"{_NAME}: {path} is no folder; needed one with a metadata file or a folder for each class.")
+        raise DataError(f"{_NAME}: {path} is not a folder. Name one with a metadata file or one folder per class.")
     source = f"{_NAME}:{path}"
+    form, columns = options.label_form, options.columns
+    columns = columns._replace(image=_IMAGE_COLUMN) if columns.is_usual("image") else columns
     root = path.absolute()
     if not _metadata_parts(root) and not any(_images_below(each) for each in _subfolders(root) if each.name != "data"):
         root = root / "data" if (root / "data").is_dir() else root
     parts = _metadata_parts(root)
-    if labels == "multi" and not parts:
+    if form == "multi" and not parts:
         raise DataError(
-            f"{_NAME}: {root} has no metadata file, so its folders give each image one class; found --labels multi "
-            f"beside it. Leave it out, or list the classes in metadata.csv with the columns file_name and label."
+            f"{_NAME}: {root} has no metadata file, so its folders give each image one class, but "
+            f"`data.labels=multi` is set. Leave it out, or list the classes in metadata.csv with the columns file_name "
+            f"and label."
         )
-    manifest = _read_metadata(source, root, parts, columns, labels) if parts else _read_tree(source, root, columns)
+    manifest = _read_metadata(source, root, parts, columns, form) if parts else _read_tree(source, root, columns)
     if not any(record.split for record in manifest.records):
-        return split_unsplit(manifest, val_share=val_share, test_share=test_share, seed=split_seed)
-    return hold_out_val(manifest, share=val_share, seed=split_seed)
+        return split_unsplit(
+            manifest, val_share=options.val_share, test_share=options.test_share, seed=options.split_seed
+        )
+    return hold_out_val(manifest, share=options.val_share, seed=options.split_seed)
 
 
-def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns, form: LabelForm) -> Manifest:
+def _read_metadata(source: str, root: Path, parts: list[_Part], columns: ColumnNames, form: LabelForm) -> Manifest:
     rows: list[tuple[Record, str]] = []
     files = [part.path for part in parts]
     notes = [f"{source}: read {', '.join(file.relative_to(root).as_posix() for file in files)}."]
@@ -92,7 +79,8 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
             if form == "multi":
                 raise DataError(
                     f"{_NAME}: {file} has no column {columns.label!r}; found {', '.join(map(repr, table.columns))}. "
-                    f"--labels multi needs the column that lists the classes: --set data.columns.label=NAME."
+                    f"`data.labels=multi` needs the column that lists the classes: name it with "
+                    f"`data.columns.label=NAME`."
                 )
             notes.append(f"{file} has no column {columns.label!r}: an image's folder is taken for its class.")
         if columns.text not in table.columns and not texts:
@@ -102,8 +90,9 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
     unsplit = [place for record, place in rows if not record.split]
     if unsplit and len(unsplit) < len(rows):
         raise DataError(
-            f"{_NAME}: {len(unsplit)} of {len(rows)} rows have no split, such as {unsplit[0]}; needed one in all rows "
-            f"or in none. A split is named by the column {columns.split!r} or by the first folder of the file's name."
+            f"{_NAME}: {len(unsplit)} of {len(rows)} rows have no split, such as {unsplit[0]}. Either all rows must "
+            f"have one or none. A split is named by the column {columns.split!r} or by the first folder of the file's "
+            "name."
         )
     records = tuple(record for record, _ in rows)
     notes += _unlisted_notes(source, root, records)
@@ -113,20 +102,20 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: Columns
 
 
 def _metadata_rows(
-    root: Path, part: _Part, table: Table, columns: Columns, texts: dict[str, str], *, form: LabelForm
+    root: Path, part: _Part, table: Table, columns: ColumnNames, texts: dict[str, str], *, form: LabelForm
 ) -> Iterator[tuple[Record, str]]:
-    """Each row's record, its split "" where nothing names one, and where the row stands."""
+    """Yield each row's record, its split "" where nothing names one, and the file and line of the row."""
     for row, name in enumerate(table.columns[columns.image]):
         place = f"{part.path}, {table.where([row])}"
         if not name:
-            raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank; needed the name of an image file.")
+            raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank. It must name an image file.")
         image = Path(os.path.normpath(part.path.parent / name))
         folders = image.relative_to(root).parts[:-1] if image.is_relative_to(root) else ()
         named = table.columns[columns.split][row] if columns.split in table.columns else ""
         known = normalise_split(named) if named else part.split or (folders and normalise_split(folders[0])) or ""
         if known is None:
             raise DataError(
-                f"{_NAME}: {place}: unknown split {named!r}; needed {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
+                f"{_NAME}: {place}: unknown split {named!r}. Expected {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
             )
         if columns.label in table.columns:
             label = canonical_label(table.columns[columns.label][row], form)
@@ -138,27 +127,26 @@ def _metadata_rows(
         yield Record(str(image), text, label, known), place
 
 
-def _no_label(place: str, name: str, columns: Columns, table: Table) -> DataError:
+def _no_label(place: str, name: str, columns: ColumnNames, table: Table) -> DataError:
     if columns.label in table.columns:
         return DataError(f"{_NAME}: {place}: the {columns.label!r} is blank; fill it in or remove the row.")
     return DataError(
-        f"{_NAME}: {place}: nothing names the class of {name!r}. Needed a column {columns.label!r}, found "
-        f"{', '.join(map(repr, table.columns))}; or the image in a folder with the name of its class. Name the column "
-        f"of the labels with --set data.columns.label=NAME."
+        f"{_NAME}: {place}: nothing names the class of {name!r}. Expected a column {columns.label!r}, found "
+        f"{', '.join(map(repr, table.columns))}; or an image in a folder with the name of its class. Name the column "
+        f"of the labels with `data.columns.label=NAME`."
     )
 
 
-def _require(file: Path, table: Table, columns: Columns) -> None:
-    defaults = Columns()
+def _require(file: Path, table: Table, columns: ColumnNames) -> None:
     for role, name in columns._asdict().items():
-        if name not in table.columns and (role == "image" or name != getattr(defaults, role)):
+        if name not in table.columns and (role == "image" or not columns.is_usual(role)):
             raise DataError(
                 f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}."
-                f"{suggest(name, table.columns)} Name the column of the {role}s with --set data.columns.{role}=NAME."
+                f"{suggest(name, table.columns)} Name the column of the {role}s with `data.columns.{role}=NAME`."
             )
 
 
-def _read_tree(source: str, root: Path, columns: Columns) -> Manifest:
+def _read_tree(source: str, root: Path, columns: ColumnNames) -> Manifest:
     parts, others = _tree_parts(root)
     texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
     records = tuple(
@@ -170,8 +158,8 @@ def _read_tree(source: str, root: Path, columns: Columns) -> Manifest:
     if not records:
         found = sorted(each.name for each in root.iterdir())[:5]
         raise DataError(
-            f"{_NAME}: {root} holds neither metadata.csv (or .jsonl, .parquet) nor a folder of images for each class; "
-            f"found {', '.join(map(repr, found)) or 'nothing at all'}. Needed ROOT/<class>/*.jpg, "
+            f"{_NAME}: {root} holds neither metadata.csv (or .jsonl, .parquet) nor one folder of images per class; "
+            f"found {', '.join(map(repr, found)) or 'nothing at all'}. Expected ROOT/<class>/*.jpg, "
             f"ROOT/<split>/<class>/*.jpg or a metadata file with the column {columns.image!r}; images end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
@@ -199,46 +187,43 @@ def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[st
     return notes
 
 
-def _class_texts(root: Path, columns: Columns) -> dict[str, str]:
-    """The text of each class, from `classes.csv`."""
+def _class_texts(root: Path, columns: ColumnNames) -> dict[str, str]:
+    """Return the text of each class, from `classes.csv`."""
     file = root / _CLASSES
     table = read_table(file, (columns.label, columns.text))
     for name in (columns.label, columns.text):
         if name not in table.columns:
             raise DataError(
-                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. Needed the "
-                f"columns {columns.label!r} and {columns.text!r}, a row for each class."
+                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. It must "
+                f"have the columns {columns.label!r} and {columns.text!r}, and one row per class."
             )
     labels = table.columns[columns.label]
     repeated = [name for name, count in Counter(labels).items() if count > 1 or not name]
     if repeated:
         rows = [row for row, name in enumerate(labels) if name == repeated[0]]
         what = f"names {repeated[0]!r} more than once" if repeated[0] else f"has a blank {columns.label!r}"
-        raise DataError(f"{_NAME}: {file} {what}, in {table.where(rows)}; needed one row for each class.")
+        raise DataError(f"{_NAME}: {file} {what}, in {table.where(rows)}. It must have one row per class.")
     return dict(zip(labels, table.columns[columns.text], strict=True))
 
 
 def _metadata_parts(root: Path) -> list[_Part]:
-    """The metadata files: that of the folder itself, or those of its splits."""
+    """Return the metadata files: that of the folder itself, or those of its splits."""
     parts = []
     for folder in (root, *(each for each in _subfolders(root) if normalise_split(each.name))):
         files = [folder / name for name in _METADATA if (folder / name).is_file()]
         if len(files) > 1:
-            raise DataError(
-                f"{_NAME}: {folder} holds both {files[0].name} and {files[1].name}; needed one of them. Remove the "
-                "other."
-            )
+            raise DataError(f"{_NAME}: {folder} holds both {files[0].name} and {files[1].name}. Remove one of them.")
         parts += [_Part(file, normalise_split(folder.name) or "" if folder != root else "") for file in files]
     if len(parts) > 1 and parts[0].path.parent == root:
         raise DataError(
-            f"{_NAME}: found {parts[0].path.name} both in {root} and in {parts[1].path.parent.name}; needed it either "
-            f"in the folder itself or in one for each split. Remove the other."
+            f"{_NAME}: found {parts[0].path.name} both in {root} and in {parts[1].path.parent.name}. It must be either "
+            f"in the folder itself or in one folder per split. Remove the other."
         )
     return parts
 
 
 def _tree_parts(root: Path) -> tuple[list[_Part], list[str]]:
-    """The folders whose folders are classes, and the names of those left out."""
+    """Return the folders whose folders are classes, and the names of those left out."""
     folders = _subfolders(root)
     splits = [_Part(each, normalise_split(each.name) or "") for each in folders if normalise_split(each.name)]
     # A class may be called "test": the names are splits only if train is among them, and holds classes in turn.

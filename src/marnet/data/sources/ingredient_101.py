@@ -18,7 +18,7 @@ def read_ingredient_101(path: Path, *, ingredients: str = "simplified", images: 
     Args:
         path: a folder with `Annotations` (or `annotations`) and Food-101's `images`, each in it or one level below.
         ingredients: "simplified" or "raw", which of the two published lists.
-        images: the folder with one folder of images for each class, if it lies elsewhere.
+        images: the folder with one folder of images per class, if it lies elsewhere.
 
     Raises:
         DataError: the folder has another layout, or a file in it is damaged; the message names file and line.
@@ -32,8 +32,8 @@ def read_ingredient_101(path: Path, *, ingredients: str = "simplified", images: 
     present = [split for split in SPLITS if (annotations / f"{split}_images.txt").is_file()]
     if not present:
         raise DataError(
-            f"{_NAME}: {annotations} holds none of train_images.txt, val_images.txt, test_images.txt; needed at least "
-            f"train_images.txt, a line '<class>/<id>' for each image."
+            f"{_NAME}: {annotations} holds none of train_images.txt, val_images.txt, test_images.txt. It must hold "
+            f"at least train_images.txt, with one line '<class>/<id>' per image."
         )
     notes = [
         f"{source} has no {split}_images.txt: split {split!r} is empty." for split in SPLITS if split not in present
@@ -73,9 +73,9 @@ def _find_images(path: Path, given: Path | None, classes: list[str]) -> Path:
 
 
 def _folders(path: Path, *, levels: int) -> Iterator[Path]:
-    """The folder itself and those below it, level by level."""
+    """Return the folder itself and those below it, level by level."""
     if not path.is_dir():
-        raise DataError(f"{_NAME}: {path} is no folder; needed the one that holds Annotations and Food-101's images.")
+        raise DataError(f"{_NAME}: {path} is not a folder. Name the one that holds Annotations and Food-101's images.")
     level = [path]
     for _ in range(levels + 1):
         yield from level
@@ -96,7 +96,7 @@ def _refuse_repeated(file: Path, classes: list[str]) -> None:
 def _read_texts(annotations: Path, ingredients: str, classes: list[str]) -> dict[str, str]:
     if ingredients not in INGREDIENT_FILES:
         raise DataError(
-            f"{_NAME}: found ingredients={ingredients}; needed {' or '.join(INGREDIENT_FILES)}."
+            f"{_NAME}: found ingredients={ingredients}. Expected {' or '.join(INGREDIENT_FILES)}."
             f"{suggest(ingredients, INGREDIENT_FILES)}"
         )
     file = annotations / INGREDIENT_FILES[ingredients]
@@ -107,8 +107,8 @@ def _read_texts(annotations: Path, ingredients: str, classes: list[str]) -> dict
     lines = read_lines(_NAME, file)
     if len(lines) != len(classes):
         raise DataError(
-            f"{_NAME}: {file} has {len(lines)} lines and classes.txt {len(classes)}; needed one line of ingredients "
-            f"for each class. One of the two files is cut short."
+            f"{_NAME}: {file} has {len(lines)} lines and classes.txt {len(classes)}. There must be one line of "
+            f"ingredients per class. One of the two files is cut short."
         )
     return {name: _comma_list(line) for name, line in zip(classes, lines, strict=True)}
 
@@ -119,7 +119,7 @@ def _comma_list(line: str) -> str:
 
 
 def _read_split(annotations: Path, split: str, classes: list[str]) -> list[tuple[str, str]]:
-    """Each image as `class/id.jpg` with its class."""
+    """Return each image as `class/id.jpg` with its class."""
     file = annotations / f"{split}_images.txt"
     known = set(classes)
     rows, lines = [], []
@@ -130,7 +130,7 @@ def _read_split(annotations: Path, split: str, classes: list[str]) -> list[tuple
         if found is None or found[0] not in known:
             near = suggest(found[0], classes) if found else ""
             raise DataError(
-                f"{_NAME}: {file}, line {number}: found {line!r}; needed '<class>/<id>' with a class of "
+                f"{_NAME}: {file}, line {number}: found {line!r}. Expected '<class>/<id>' with a class of "
                 f"classes.txt.{near}"
             )
         label, name = found
@@ -141,25 +141,25 @@ def _read_split(annotations: Path, split: str, classes: list[str]) -> list[tuple
 
 
 def _check_labels(file: Path, images: Path, labels: list[str], lines: list[int], classes: list[str]) -> None:
-    """The folder of an image says its class; the file of labels, where there is one, must not contradict it."""
+    """Refuse a file of labels that contradicts the folders of the images, which name their classes."""
     if not file.is_file():
         return
     found = [(number, line) for number, line in enumerate(read_lines(_NAME, file), start=1) if line]
     if len(found) != len(labels):
         raise DataError(
-            f"{_NAME}: {file} has {len(found)} labels and {images.name} {len(labels)} images; needed one label for "
-            f"each. One of the two files is cut short."
+            f"{_NAME}: {file} has {len(found)} labels and {images.name} {len(labels)} images. There must be one "
+            f"label per image. One of the two files is cut short."
         )
     numbers = {name: index for index, name in enumerate(classes)}
     wrong = next(((number, line) for number, line in found if not line.isdecimal()), None)
     if wrong:
-        raise DataError(f"{_NAME}: {file}, line {wrong[0]}: found {wrong[1]!r}; needed the number of a class.")
+        raise DataError(f"{_NAME}: {file}, line {wrong[0]}: found {wrong[1]!r}. Expected the number of a class.")
     # Copies count the classes from 0 or from 1; either will do, as long as it is the same throughout.
     first = {int(line) - numbers[label] for (_, line), label in zip(found[:1], labels[:1], strict=True)}
     base = 1 if first == {1} else 0
     for (number, line), label, image_line in zip(found, labels, lines, strict=True):
         if int(line) - base != numbers[label]:
             raise DataError(
-                f"{_NAME}: {file}, line {number}: found {line}; needed {numbers[label] + base}, the number of "
+                f"{_NAME}: {file}, line {number}: found {line}. Expected {numbers[label] + base}, the number of "
                 f"{label!r}, which {images.name} names in line {image_line}. The two files do not belong together."
             )

@@ -34,21 +34,21 @@ def parse_location(source: str, argument: str, known: Collection[str] = ()) -> L
         path, _, part = path.rpartition(",")
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in known:
-            needed = f"known keys: {', '.join(known)}" if known else f"{source} has none"
-            raise DataError(f"{source}: unknown key {key!r}.{suggest(key, known)} Keys follow the path; {needed}.")
+            keys = f"known keys: {', '.join(known)}" if known else f"{source} has none"
+            raise DataError(f"{source}: unknown key {key!r}.{suggest(key, known)} Keys follow the path; {keys}.")
         if key in options:
             raise DataError(f"{source}: {key} is given twice; keep one of them.")
         if not value:
-            raise DataError(f"{source}: {key} has no value; needed {key}=VALUE.")
+            raise DataError(f"{source}: {key} has no value. Write {key}=VALUE.")
         options[key] = value
     if not path:
         keys = f"[,{','.join(f'{key}=VALUE' for key in known)}]" if known else ""
-        raise DataError(f"Data source {source!r} names no folder; needed {source}:PATH{keys}.")
+        raise DataError(f"Data source {source!r} names no folder. Write {source}:PATH{keys}.")
     return Location(path, options)
 
 
 def read_lines(source: str, file: Path) -> list[str]:
-    """The lines of a UTF-8 file without surrounding white space; blank lines at its end are dropped.
+    """Return the lines of a UTF-8 file without surrounding white space; blank lines at its end are dropped.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8.
@@ -72,7 +72,7 @@ def read_lines(source: str, file: Path) -> list[str]:
 
 
 def read_names(source: str, file: Path, *, what: str) -> list[str]:
-    """A file whose line i names thing i.
+    """Return the names in a file whose line i names thing i.
 
     Args:
         source: the source's name, for messages.
@@ -84,17 +84,17 @@ def read_names(source: str, file: Path, *, what: str) -> list[str]:
     """
     names = [" ".join(line.split()) for line in read_lines(source, file)]
     if not names:
-        raise DataError(f"{source}: {file} is empty; needed the name of one {what} in each line.")
+        raise DataError(f"{source}: {file} is empty. It must name one {what} per line.")
     if "" in names:
         raise DataError(
-            f"{source}: {file}, line {names.index('') + 1}, is blank; needed the name of {what} {names.index('') + 1}, "
-            f"because the line's number is what the other files refer to."
+            f"{source}: {file}, line {names.index('') + 1}, is blank. It must name {what} {names.index('') + 1}, "
+            f"because the other files refer to the line's number."
         )
     return names
 
 
 def class_and_file(line: str) -> tuple[str, str] | None:
-    """`"/12/3_4.jpg"` as `("12", "3_4.jpg")`, with or without leading slash; None for anything else."""
+    """Return `"/12/3_4.jpg"` as `("12", "3_4.jpg")`, with or without leading slash; None for anything else."""
     parts = line.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
     if len(parts) != 2 or any(part.strip() in ("", ".", "..") for part in parts):
         return None
@@ -102,23 +102,24 @@ def class_and_file(line: str) -> tuple[str, str] | None:
 
 
 def shared_notes(source: str, images: Iterable[tuple[str, str]]) -> list[str]:
-    """A note if an image, known by any name, is in several splits: `images` are pairs of name and split."""
+    """Return a note if an image, known by any name, is in several splits: `images` are pairs of name and split."""
     splits = Counter(name for name, _ in set(images))
     shared = sorted(name for name, count in splits.items() if count > 1)
     if not shared:
         return []
     return [
-        f"{source}: images in more than one split: {len(shared)}, such as {shared[0]}; figures on val and test flatter."
+        f"{source}: images in more than one split: {len(shared)}, such as {shared[0]}; metrics on val and test are too "
+        f"optimistic."
     ]
 
 
 def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
-    """Where lists and disk disagree.
+    """Return notes on images that are listed or on disk, but not both.
 
     Args:
         source: the source, for messages.
         listed: the listed images as `class/file`.
-        folder: holds one folder for each class.
+        folder: holds one folder per class.
 
     Raises:
         DataError: a folder cannot be read.
@@ -141,7 +142,7 @@ def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files never are."""
+    """Return True if a file's name says that it is an image; hidden files never are."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (speed)
 
 

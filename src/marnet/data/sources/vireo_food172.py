@@ -29,8 +29,8 @@ def read_vireo_food172(path: Path) -> Manifest:
     present = {split: lists / file for split, file in _SPLIT_FILES.items() if (lists / file).is_file()}
     if not present:
         raise DataError(
-            f"{_NAME}: {lists} holds none of {', '.join(_SPLIT_FILES.values())}; needed at least TR.txt, a line "
-            f"'/<class>/<name>.jpg' for each image."
+            f"{_NAME}: {lists} holds none of {', '.join(_SPLIT_FILES.values())}. It must hold at least TR.txt, "
+            f"with one line '/<class>/<name>.jpg' per image."
         )
     notes += [
         f"{source} has no {file}: split {split!r} is empty."
@@ -57,13 +57,13 @@ def read_vireo_food172(path: Path) -> Manifest:
 
 def _find(path: Path, name: str) -> Path:
     if not path.is_dir():
-        raise DataError(f"{_NAME}: {path} is no folder; needed the one that holds {_IMAGES} and {_LISTS}.")
+        raise DataError(f"{_NAME}: {path} is not a folder. Name the one that holds {_IMAGES} and {_LISTS}.")
     for folder in (path, *sorted(each for each in path.iterdir() if each.is_dir())):
         if (folder / name).is_dir():
             return folder / name
     raise DataError(
-        f"{_NAME}: {path} has no folder {name}. Needed both {_IMAGES} (the images) and {_LISTS} (splits and "
-        f"ingredients), each unpacked from its own archive, side by side."
+        f"{_NAME}: {path} has no folder {name}. It must hold both {_IMAGES} (the images) and {_LISTS} (splits "
+        f"and ingredients), each unpacked from its own archive, side by side."
     )
 
 
@@ -85,7 +85,7 @@ def _read_ingredients(file: Path) -> list[str]:
 
 
 def _read_texts(file: Path, ingredients: list[str]) -> dict[str, str]:
-    """The text of each image, known by `class/name`."""
+    """Return the text of each image, known by `class/name`."""
     texts = {}
     for number, line in enumerate(read_lines(_NAME, file), start=1):
         if not line:
@@ -100,20 +100,20 @@ def _read_texts(file: Path, ingredients: list[str]) -> dict[str, str]:
     return texts
 
 
-def _fault(path: str, flags: list[str], needed: int) -> str:
+def _fault(path: str, flags: list[str], expected: int) -> str:
     if class_and_file(path) is None:
-        return f"found the path {path!r}; needed '/<class>/<name>.jpg'."
-    if len(flags) != needed:
+        return f"found the path {path!r}. Expected '/<class>/<name>.jpg'."
+    if len(flags) != expected:
         return (
-            f"found {len(flags)} flags after {path!r}; needed {needed}, one for each line of IngredientList.txt. One "
+            f"found {len(flags)} flags after {path!r}. Expected {expected}, one per line of IngredientList.txt. One "
             f"of the two files is cut short or of another release."
         )
     other = next(flag for flag in flags if flag not in _FLAGS)
-    return f"found the flag {other!r}; needed -1, 0 or 1, of which 1 means that the ingredient is present."
+    return f"found the flag {other!r}. Expected -1, 0 or 1; 1 means that the ingredient is present."
 
 
 def _read_split(file: Path, classes: int) -> list[tuple[str, int]]:
-    """Each image as `class/name` with the number of its class, from 1."""
+    """Return each image as `class/name` with the number of its class, from 1."""
     rows = []
     for number, line in enumerate(read_lines(_NAME, file), start=1):
         if not line:
@@ -121,8 +121,8 @@ def _read_split(file: Path, classes: int) -> list[tuple[str, int]]:
         found = class_and_file(line)
         if found is None or not found[0].isdecimal() or not 1 <= int(found[0]) <= classes:
             raise DataError(
-                f"{_NAME}: {file}, line {number}: found {line!r}; needed '/<class>/<name>.jpg' with a class from 1 to "
-                f"{classes}, the number of lines of FoodList.txt."
+                f"{_NAME}: {file}, line {number}: found {line!r}. Expected '/<class>/<name>.jpg' with a class from 1 "
+                f"to {classes}, the number of lines of FoodList.txt."
             )
         rows.append(("/".join(found), int(found[0])))
     return rows

@@ -35,7 +35,7 @@ _logger = logging.getLogger("marnet")
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticOptions:
-    """What `synthetic:key=value,...` can say.
+    """The options of `synthetic:key=value,...`.
 
     The dials `viewpoint`, `lighting`, `clutter` and `noise` run from 0 (off) over 1 (what training uses) to 4, and
     change nothing but the nuisance: with one seed, image i of a class and split has the same recipe and the same text
@@ -62,10 +62,10 @@ class SyntheticOptions:
             value = getattr(self, name)
             if not low <= value <= high:
                 kind = "a number" if name in _DIALS else "a whole number"
-                raise DataError(f"synthetic: {name}={value}; needed {kind} from {low} to {high}.")
+                raise DataError(f"synthetic: {name}={value}, but it must be {kind} from {low} to {high}.")
         if self.images + self.val_images + self.test_images == 0:
             raise DataError(
-                "synthetic: images, val_images and test_images are all 0; needed at least one image per class."
+                "synthetic: images, val_images and test_images are all 0. There must be at least one image per class."
             )
 
     def counts(self) -> dict[str, int]:
@@ -208,8 +208,8 @@ def _number(key: str, text: str) -> int | float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        needed = "a number, such as 1.5" if key in _DIALS else "a whole number, such as 10"
-        raise DataError(f"synthetic: {key}={text!r} is not {needed}.") from None
+        kind = "a number, such as 1.5" if key in _DIALS else "a whole number, such as 10"
+        raise DataError(f"synthetic: {key}={text!r} is not {kind}.") from None
     return number
 
 

@@ -1,4 +1,4 @@
-"""From any source to a manifest file, its images referenced or copied beside it."""
+"""From any source to a manifest file, its images referenced or copied next to it."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ IMAGES = "images"  # the folder beside the manifest
 def convert_manifest(
     manifest: Manifest, out: Path | str, *, copy_images: bool = False, overwrite: bool = False
 ) -> Manifest:
-    """Write a manifest file, and with `copy_images` its images to `images/<split>/<label>/` beside it.
+    """Write a manifest file, and with `copy_images` its images to `images/<split>/<label>/` next to it.
 
     Copies keep their bytes and times. The manifest is written last; stopped half-way, the same call copies what is
     missing. A copied image named by two rows of one split and label is copied once.
@@ -40,11 +40,11 @@ def convert_manifest(
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
         raise DataError(
-            f"{out} does not say what to write; needed a file with the suffix {', '.join(SUFFIXES)}, or --shards to "
-            f"write a folder of shards."
+            f"{out} has the suffix {out.suffix!r}, but a manifest file must have one of {', '.join(SUFFIXES)}. Choose "
+            "such a name, or write a folder of shards with `shards=True`."
         )
     if out.exists() and not overwrite:
-        raise DataError(f"{out} already exists. Choose another name, or replace it with --overwrite.")
+        raise DataError(f"{out} already exists. Choose another name, or replace it with `overwrite=True`.")
     if copy_images:
         manifest = _copy_images(manifest, out.absolute().parent)
     write_manifest(manifest, out)
@@ -65,7 +65,7 @@ def _copy_images(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def _choose_targets(manifest: Manifest) -> dict[tuple[str, str, str], str]:
-    """A relative path for each image in its split and label; two of one name, whatever their case, get numbers."""
+    """Return a relative path per image, split and label; equal names, whatever their case, get numbers."""
     targets: dict[tuple[str, str, str], str] = {}
     taken: set[str] = set()
     for record in manifest.records:

@@ -269,7 +269,7 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
     records = clean(tmp_path)
     labels = {0: "apple, lime", 1: "apple", 3: "apple, fig", 4: ""}
     changed = [row._replace(label=labels.get(number, row.label)) for number, row in enumerate(records)]
-    result = check_manifest(Manifest(tuple(changed), ("apple", "fig", "lime"), "rows.csv", labels="multi"))
+    result = check_manifest(Manifest(tuple(changed), ("apple", "fig", "lime"), "rows.csv", label_form="multi"))
     codes = [finding.code for finding in result.findings]
     assert codes == ["classes-without-training-images", "classes-missing-from-split", "classes-in-one-split"]
     assert result.findings[0].examples == ({"label": "fig", "train": 0, "val": 0, "test": 1},)
@@ -277,14 +277,14 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
 
 def test_a_split_in_which_no_image_has_a_class(tmp_path: Path) -> None:
     records = [row._replace(label="") if row.split == "val" else row for row in clean(tmp_path)]
-    result = check_manifest(Manifest(tuple(records), CLASSES, "rows.csv", labels="multi"))
+    result = check_manifest(Manifest(tuple(records), CLASSES, "rows.csv", label_form="multi"))
     assert result.errors == 1
-    assert result.findings[0].message == "No image of split 'val' has a class: nothing to learn or judge."
+    assert result.findings[0].message == "No image of split 'val' has a class: nothing to learn or score."
 
 
 def test_any_name_of_a_list_may_stand_in_the_text(tmp_path: Path) -> None:
     records = clean(tmp_path)
     records[0] = records[0]._replace(label="apple, lime", text="a lime and more")
-    finding = only(check_manifest(Manifest(tuple(records), CLASSES, "rows.csv", labels="multi")))
+    finding = only(check_manifest(Manifest(tuple(records), CLASSES, "rows.csv", label_form="multi")))
     assert finding.message.startswith("The text contains the name of the label in 1 of 8 (12.5 %) of the training rows")
     assert finding.examples == ({"label": "lime", "rows": 1, "text": "a lime and more"},)

@@ -45,7 +45,7 @@ def test_describe(tmp_path: Path) -> None:
 
 
 def test_an_empty_manifest_is_refused() -> None:
-    with pytest.raises(DataError, match=r"nothing\.csv has no rows; needed one for each image\."):
+    with pytest.raises(DataError, match=r"nothing\.csv has no rows\. It must have one per image\."):
         describe(Manifest((), (), "nothing.csv"))
 
 
@@ -112,7 +112,7 @@ def test_false_negatives_at_the_edges() -> None:
     assert false_negatives(["a", "a"], 1) == (1, 1.0, 0.0, 0.0)
     assert false_negatives(["a", "b", "c"], 64) == (3, 0.0, 0.0, 0.0)
     assert false_negatives(["a"] * 10, 64) == (10, 1.0, 9.0, 1.0)
-    with pytest.raises(ValueError, match=r"batch_size is 0; needed 1 or more\."):
+    with pytest.raises(ValueError, match=r"`batch_size` is 0, but it must be 1 or more\."):
         false_negatives(["a"], 0)
 
 

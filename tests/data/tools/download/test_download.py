@@ -141,7 +141,7 @@ def test_a_missing_file_names_page_and_place(served: tuple[str, Path], tmp_path:
 def test_a_wrong_checksum_leaves_nothing(served: tuple[str, Path], tmp_path: Path) -> None:
     url, folder = served
     food_101(folder / "food-101.zip")
-    with pytest.raises(DataError, match=r"needed md5:85eeb15f3717b99a5da872d97d918f87. It was removed."):
+    with pytest.raises(DataError, match=r"instead of md5:85eeb15f3717b99a5da872d97d918f87. It was removed."):
         download("food-101", tmp_path / "out", url=f"{url}/food-101.zip")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -149,7 +149,7 @@ def test_a_wrong_checksum_leaves_nothing(served: tuple[str, Path], tmp_path: Pat
 def test_ingredient_101_says_that_no_address_of_its_annotations_is_known(tmp_path: Path) -> None:
     sentence = (
         f"ingredients101.zip has no address that is known to last: http://www.ub.edu/cvub/ingredients101/ links to it. "
-        f"Give that link with --url. By hand: get the file from http://www.ub.edu/cvub/ingredients101/ and put it at "
+        f"Give that link as `url`. By hand: get the file from http://www.ub.edu/cvub/ingredients101/ and put it at "
         f"{tmp_path}/ingredients101.zip, or unpack it to {tmp_path}/Annotations, and run the command again."
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
@@ -166,12 +166,10 @@ def test_a_folder_with_another_content_is_not_touched(tmp_path: Path) -> None:
 
 def test_unknown_names_and_addresses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"No data set 'fod-101' can be fetched. Did you mean 'food-101'.* Needed food-101"
+        DataError, match=r"No data set 'fod-101' can be fetched. Did you mean 'food-101'.* Expected food-101"
     ):
         download("fod-101", tmp_path)
-    with pytest.raises(
-        DataError, match=r"Found the address 'file:///etc/passwd'; needed one that begins with https://"
-    ):
+    with pytest.raises(DataError, match=r"The address 'file:///etc/passwd' does not begin with https://"):
         download("food-101", tmp_path, url="file:///etc/passwd")
 
 

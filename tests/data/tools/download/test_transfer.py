@@ -197,7 +197,7 @@ def test_another_checksum_is_refused(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT[:-1] + b"!"
     found = hashlib.md5(server.content).hexdigest()
     sentence = (
-        f"{server.url} gave a file of 102,400 bytes with the checksum md5:{found}; needed {MD5}. It was removed. "
+        f"{server.url} gave a file of 102,400 bytes with the checksum md5:{found} instead of {MD5}. It was removed. "
         f"Run the "
         f"command again; if that does not help, the file was changed at its source. By hand: ..."
     )

@@ -27,7 +27,7 @@ class CheckResult(NamedTuple):
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
+        """Return the number of findings that are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
 
@@ -47,7 +47,7 @@ def check_manifest(
     """
     records = manifest.records
     if not records:
-        raise DataError(f"{manifest.source} has no rows; needed one for each image.")
+        raise DataError(f"{manifest.source} has no rows. It must have one per image.")
     paths = list(dict.fromkeys(record.image for record in records))  # a file that several rows name is read once
     prints = fingerprint(paths, max_pixels=max_pixels)
     findings = [*check_splits(manifest), *check_texts(manifest, batch_size=batch_size)]
@@ -57,14 +57,14 @@ def check_manifest(
 
 
 def check_splits(manifest: Manifest) -> Iterator[Finding]:
-    """Splits without rows, classes that a split lacks, imbalance."""
+    """Find splits without rows, classes that a split lacks, imbalance."""
     counts = {name: count_classes(manifest, name) for name in SPLITS}
     present = list(manifest.splits())
     for name in ("train", "val"):
         if name not in present:
             yield Finding("error", "empty-split", f"Split {name!r} has no rows; training needs train and val.")
     if "test" not in present:
-        yield Finding("note", "empty-split", "Split 'test' has no rows: figures can be had for val only.")
+        yield Finding("note", "empty-split", "Split 'test' has no rows: there are metrics for val only.")
     for name in present:
         missing = [label for label in manifest.classes if not counts[name][label]]
         if missing and name == "train":
@@ -78,7 +78,7 @@ def check_splits(manifest: Manifest) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "classes-missing-from-split",
-                f"{some(missing, 'classes')} without an image in {name}: its figures say nothing about them.",
+                f"{some(missing, 'classes')} without an image in {name}: its metrics say nothing about them.",
                 _label_examples(missing, counts),
             )
     alone = [label for label in manifest.classes if sum(bool(counts[name][label]) for name in present) == 1]
@@ -86,19 +86,19 @@ def check_splits(manifest: Manifest) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "classes-in-one-split",
-            f"{some(alone, 'classes')} with images in one split only: learned and never judged, or judged and never "
+            f"{some(alone, 'classes')} with images in one split only: learned and never scored, or scored and never "
             f"learned.",
             _label_examples(alone, counts),
         )
     for name in present:
         if not counts[name]:
             severity: Severity = "warning" if name == "test" else "error"
-            yield Finding(severity, "no-classes", f"No image of split {name!r} has a class: nothing to learn or judge.")
+            yield Finding(severity, "no-classes", f"No image of split {name!r} has a class: nothing to learn or score.")
     yield from _check_balance(counts["train"])
 
 
 def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
-    """Blank texts, texts that only repeat the class, texts that name the label, equal texts in a batch."""
+    """Find blank texts, texts that only repeat the class, texts that name the label, equal texts in a batch."""
     rows = [record for record in manifest.records if record.split == "train"]
     texts = [record.text for record in rows]
     blank = sum(not text.strip() for text in texts)
@@ -110,7 +110,7 @@ def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
         )
     if blank == len(rows):
         return
-    if manifest.labels == "single" and _one_text_a_class(rows):
+    if manifest.label_form == "single" and _one_text_a_class(rows):
         yield Finding(
             "note",
             "class-level-texts",
@@ -131,7 +131,7 @@ def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
 
 
 def names_label(text: str, label: str) -> bool:
-    """Whether a text contains a label as whole words; case is ignored, hyphens and underscores are spaces."""
+    """Return True if a text contains a label as whole words; case is ignored, hyphens and underscores are spaces."""
     pattern = _label_pattern(label)
     return pattern is not None and pattern.search(_plain(text)) is not None
 
@@ -145,7 +145,7 @@ def _check_balance(counts: Counter[str]) -> Iterator[Finding]:
             "warning",
             "class-imbalance",
             f"The largest class, {largest!r}, has {most} training images, the smallest, {smallest!r}, {least}: "
-            f"{most / least:.0f} times as many. Judge by macro F1 rather than top-1, and see --balance.",
+            f"{most / least:.0f} times as many. Look at macro F1 rather than top-1, and see `training.balance`.",
             ({"largest": largest, "most": most, "smallest": smallest, "least": least},),
         )
     single = sorted(label for label, count in counts.items() if count == 1)
@@ -153,7 +153,7 @@ def _check_balance(counts: Counter[str]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "single-image-classes",
-            f"{some(single, 'classes')} with a single training image, of which little can be learned.",
+            f"{some(single, 'classes')} with a single training image, from which little can be learned.",
             _label_examples(single, {"train": counts}),
         )
 

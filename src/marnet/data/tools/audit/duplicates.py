@@ -14,7 +14,7 @@ from marnet.data.tools.audit.fingerprints import HASH_BITS, NEAR_BITS, Fingerpri
 def check_images(
     records: Sequence[Record], paths: Sequence[str], prints: Fingerprints, *, near_bits: int = NEAR_BITS
 ) -> Iterator[Finding]:
-    """Broken images; pictures of one colour; equal and near ones across splits; equal ones with different labels.
+    """Find broken images; pictures of one colour; equal and near ones across splits; equal ones with different labels.
 
     Args:
         records: all rows.
@@ -31,7 +31,7 @@ def check_images(
             "error",
             "broken-images",
             f"{len(prints.broken)} of {len(paths)} images cannot be read. Mend or remove them, or train with "
-            f"--on-bad-image skip.",
+            f"`data.on_bad_image=skip`.",
             tuple(each._asdict() for each in prints.broken),
         )
     flat = tuple({"image": path} for path, one_colour in zip(paths, prints.flat, strict=True) if one_colour)
@@ -44,7 +44,7 @@ def check_images(
 
 
 def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterator[Finding]:
-    """Equal pixels, whether two files hold them or two rows name one file."""
+    """Find equal pixels, whether two files hold them or two rows name one file."""
     groups = [[use for row in rows for use in uses[row]] for rows in equal_groups(exact)]
     grouped = {use.image for group in groups for use in group}
     groups += [each for each in uses if len(each) > 1 and each[0].image not in grouped]
@@ -53,8 +53,8 @@ def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterat
         yield Finding(
             "error",
             "duplicates-across-splits",
-            f"In more than one split with equal pixels: {count_of(len(across), 'picture')}. Figures flatter; keep "
-            f"each in one split.",
+            f"In more than one split with equal pixels: {count_of(len(across), 'picture')}. Metrics are too "
+            f"optimistic; keep each in one split.",
             tuple(_rows(group) for group in across),
         )
     differing = [group for group in groups if len({use.label for use in group}) > 1]
@@ -62,8 +62,8 @@ def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterat
         yield Finding(
             "warning",
             "duplicates-with-different-labels",
-            f"Under more than one label with equal pixels: {count_of(len(differing), 'picture')}. One label of each is "
-            f"right at most.",
+            f"Under more than one label with equal pixels: {count_of(len(differing), 'picture')}. At most one label of "
+            f"each is correct.",
             tuple(_rows(group) for group in differing),
         )
     within = [group for group in groups if len({use.split for use in group}) == 1]
@@ -88,8 +88,8 @@ def _check_near(uses: Sequence[list[Record]], prints: Fingerprints, bits: int) -
                 "warning",
                 "near-duplicates-across-splits",
                 f"In {other} and much like an image of {one}: {count_of(int(found.second.sum()), 'image')} (hashes "
-                f"within {bits} of {HASH_BITS} bits, {count_of(found.number, 'pair')}). Look at them: figures may "
-                f"flatter.",
+                f"within {bits} of {HASH_BITS} bits, {count_of(found.number, 'pair')}). Look at them: metrics may "
+                f"be too optimistic.",
                 tuple(_pair(uses[usable[one][pair.first]], uses[others[pair.second]], pair) for pair in found.pairs),
             )
     for name, rows in usable.items():

@@ -57,10 +57,10 @@ class SizeStatistics(NamedTuple):
 
 
 class SourceStatistics(NamedTuple):
-    """What `marnet data info` prints."""
+    """The numbers that 'marnet data info' prints."""
 
     source: str
-    labels: LabelForm
+    label_form: LabelForm
     classes: int
     splits: dict[str, SplitStatistics]
     total: SplitStatistics
@@ -69,7 +69,7 @@ class SourceStatistics(NamedTuple):
 
 
 class FalseNegatives(NamedTuple):
-    """What an identity mask gets wrong in a batch: pairs of different rows whose texts are equal."""
+    """The errors of an identity mask in a batch: pairs of different rows whose texts are equal."""
 
     batch_size: int
     pair_share: float  # of the pairs of different rows with text: expected share with equal texts
@@ -84,14 +84,14 @@ def describe(manifest: Manifest) -> SourceStatistics:
         DataError: the manifest has no rows.
     """
     if not manifest.records:
-        raise DataError(f"{manifest.source} has no rows; needed one for each image.")
-    splits = {name: describe_rows(manifest.split(name), manifest.labels) for name in manifest.splits()}
+        raise DataError(f"{manifest.source} has no rows. It must have one per image.")
+    splits = {name: describe_rows(manifest.split(name), manifest.label_form) for name in manifest.splits()}
     return SourceStatistics(
         manifest.source,
-        manifest.labels,
+        manifest.label_form,
         len(manifest.classes),
         splits,
-        describe_rows(manifest.records, manifest.labels),
+        describe_rows(manifest.records, manifest.label_form),
         image_sizes({record.image for record in manifest.records}),
         manifest.notes,
     )
@@ -133,13 +133,13 @@ def image_sizes(paths: Iterable[str]) -> SizeStatistics | None:
 
 
 def spread(numbers: Iterable[float]) -> Spread:
-    """The extremes and the median of at least one number."""
+    """Return the extremes and the median of at least one number."""
     ordered = sorted(numbers)
     return Spread(ordered[0], statistics.median(ordered), ordered[-1])
 
 
 def false_negatives(texts: Sequence[str], batch_size: int) -> FalseNegatives | None:
-    """What the identity mask of CLIP would get wrong on batches of these texts; None if no row has a text. Ours.
+    """Return the errors that the identity mask of CLIP would make on batches of these texts; None without texts (ours).
 
     Exact expectations over batches of B of all N rows drawn without replacement. Blank texts take seats in the batch
     but are matched to nothing. A row whose text stands in n rows meets another one of them in its batch with
@@ -153,7 +153,7 @@ def false_negatives(texts: Sequence[str], batch_size: int) -> FalseNegatives | N
         ValueError: the batch size is below 1.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; needed 1 or more.")
+        raise ValueError(f"`batch_size` is {batch_size}, but it must be 1 or more.")
     total, batch = len(texts), min(batch_size, len(texts))
     sharing = Counter(Counter(text for text in texts if text.strip()).values())  # rows with a text -> such texts
     rows = sum(count * times for count, times in sharing.items())

@@ -20,17 +20,17 @@ class Archive(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """What to fetch for a data set and how it is read afterwards."""
+    """A published data set: its archives, and the source that reads them."""
 
     archives: tuple[Archive, ...]
     page: str  # where people read about it
-    source: str  # what follows --data; {folder} is the folder that the user names
+    source: str  # to train on; {folder} is the folder that the user names
 
 
 class Downloaded(NamedTuple):
     """A data set that is there."""
 
-    source: str  # what to give to --data
+    source: str  # to train on, for `data.source`
     notes: tuple[str, ...]
 
 
@@ -89,9 +89,8 @@ def download(
     """
     if name not in data_sets:
         raise DataError(
-            f"No data set {name!r} can be fetched.{suggest(name, data_sets)} Needed {', '.join(data_sets)}. "
-            f"Vireo Food-172 "
-            f"is to be had from http://vireo.cs.cityu.edu.hk/VireoFood172/; docs/data.md shows the layout."
+            f"No data set {name!r} can be fetched.{suggest(name, data_sets)} Expected {', '.join(data_sets)}. "
+            f"Vireo Food-172 is available at http://vireo.cs.cityu.edu.hk/VireoFood172/; docs/data.md shows the layout."
         )
     chosen = data_sets[name]
     first = chosen.archives[0]._replace(url=url) if url else chosen.archives[0]
@@ -123,11 +122,11 @@ def _get(archive: Archive, folder: Path, page: str) -> list[str]:
     )
     if not archive.url:
         raise DataError(
-            f"{archive.file} has no address that is known to last: {page} links to it. Give that link with --url. "
+            f"{archive.file} has no address that is known to last: {page} links to it. Give that link as `url`. "
             f"{by_hand}"
         )
     if not archive.url.startswith(("http://", "https://")):
-        raise DataError(f"Found the address {archive.url!r}; needed one that begins with https:// or http://.")
+        raise DataError(f"The address {archive.url!r} does not begin with https:// or http://. Give one that does.")
     fetch(Remote(archive.url, archive.checksum, by_hand), file)
     unpack(file, target, holds=archive.holds)
     notes = [f"{archive.url} was fetched and unpacked to {target}.", *_unchecked(archive, file)]

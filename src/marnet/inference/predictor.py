@@ -1,0 +1,302 @@
+"""`Predictor`: a trained model that takes images in any form and gives classes, probabilities and features."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from marnet.cache import cache_directory
+from marnet.config import Config
+from marnet.data.dataset import OpenedSplit, open_splits
+from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
+from marnet.data.manifest import Manifest, read_manifest
+from marnet.data.sources import open_data
+from marnet.data.transforms import ImageSpec, eval_transform, model_input
+from marnet.errors import ConfigError, DataError, suggest
+from marnet.inference.outputs import SplitOutputs, collect_outputs
+from marnet.metrics import Metrics, MultiLabelMetrics
+from marnet.model import MARNet
+from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
+from marnet.runs.directory import MANIFEST
+from marnet.runs.weights import load_run
+from marnet.tasks import Task, make_task
+
+_FEATURES = {"x_v": VISUAL, "x_ema": ALIGNMENT, "x_cdr": RECONSTRUCTION}
+_Single = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
+_BATCH = 64
+
+
+class Prediction(NamedTuple):
+    """Classes of one image, the most probable first; where images have several classes, possibly none."""
+
+    image: str  # its path, or "image 3" by its position where it has none
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+class Predictor:
+    """A trained model that takes images in any form.
+
+    An image is a path, the bytes of an image file, a Pillow image, a uint8 array `(H, W)`, `(H, W, 3)` or `(H, W, 4)`,
+    or a uint8 tensor `(3, H, W)`. All forms of one image give equal answers, and `data.max_pixels` of the run holds for
+    all. One image gives one answer; several (a list, a tuple, whatever can be iterated over) give several.
+
+    Args:
+        run: the run directory.
+        backbone: the module that the run was trained with, where it was handed over in Python.
+        device: where to compute, such as "cpu" or "cuda:1"; "auto" takes CUDA if there is any, else MPS, else the CPU.
+
+    Attributes:
+        config: the settings of the run.
+        classes: the C class names; their order numbers the probabilities.
+        spec: the input of the model.
+        transform: turns one image in any form into the normalised input `(3, S, S)` of the model.
+        model: the model, in evaluation mode, on `device`.
+
+    Raises:
+        RunDirectoryError: the run directory is incomplete or damaged.
+        ConfigError: there is no such device.
+    """
+
+    def __init__(self, run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> None:
+        self.run = Path(run)
+        self.device = choose_device(device)
+        loaded = load_run(self.run, backbone=backbone)
+        self.config: Config = loaded.config
+        self.classes: tuple[str, ...] = loaded.classes
+        self.spec: ImageSpec = loaded.spec
+        self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
+        self.task: Task = make_task(loaded.config, len(loaded.classes))
+        self.model: MARNet = loaded.model.to(self.device)
+
+    @overload
+    def predict(self, images: _Single, *, top: int | None = ..., batch_size: int = ...) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, images: list[Any] | tuple[Any, ...], *, top: int | None = ..., batch_size: int = ...
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self, images: ImageLike | Iterable[Any], *, top: int | None = ..., batch_size: int = ...
+    ) -> Prediction | list[Prediction]: ...
+
+    def predict(
+        self, images: ImageLike | Iterable[Any], *, top: int | None = None, batch_size: int = _BATCH
+    ) -> Prediction | list[Prediction]:
+        """Return the `top` most probable classes of one image, or a list of them for several.
+
+        Without `top` these are five, or where images have several classes, those that reach `data.threshold`.
+
+        Args:
+            images: one image or several.
+            top: how many classes to return per image.
+            batch_size: images computed at a time.
+
+        Raises:
+            ImageError: an image cannot be read; of several, the message names its position, from 0.
+            ValueError: `top` is less than 1.
+        """
+        if top is not None and top < 1:
+            raise ValueError(f"`top` is {top}, but it must be 1 or more.")
+        several = list_images(images)
+        chosen = [images] if several is None else several
+        probabilities = self._compute(chosen, several is None, batch_size, self.probabilities)
+        predictions = []
+        rows = zip(chosen, probabilities, self.task.read(probabilities, top), strict=True)
+        for position, (image, row, columns) in enumerate(rows):
+            labels = tuple(self.classes[column] for column in columns)
+            predictions.append(Prediction(image_name(image, position), labels, tuple(row[columns].tolist())))
+        return predictions[0] if several is None else predictions
+
+    def predict_proba(self, images: ImageLike | Iterable[Any], *, batch_size: int = _BATCH) -> np.ndarray:
+        """Return the probabilities of the classes: `(C,)` of one image, `(N, C)` of several; float32.
+
+        The columns are those of `classes`.
+
+        Raises:
+            ImageError: an image cannot be read; of several, the message names its position, from 0.
+        """
+        return self._answer(images, batch_size, self.probabilities)
+
+    def encode(self, images: ImageLike | Iterable[Any], *, kind: str = "x_v", batch_size: int = _BATCH) -> np.ndarray:
+        """Return features: `(D,)` of one image, `(N, D)` of several; float32.
+
+        Args:
+            images: one image or several.
+            kind: "x_v" for the features of the backbone, "x_ema" for those aligned with the text, "x_cdr" for the
+                reconstructed semantics, or the name of a branch that the run's method adds.
+            batch_size: images computed at a time.
+
+        Raises:
+            ConfigError: the method of the run does not compute such features.
+            ImageError: an image cannot be read; of several, the message names its position, from 0.
+        """
+        return self._answer(images, batch_size, lambda pixels: self._features(pixels, kind))
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the probabilities `(B, C)` of uint8 images `(B, 3, S, S)` of the size of `self.spec`, on the CPU."""
+        return self.task.probabilities(self.model(model_input(images.to(self.device), self.spec))).cpu()
+
+    def evaluate(self, data: Any = None, *, split: str = "val") -> Metrics | MultiLabelMetrics:
+        """Return the metrics on a split of the run's own rows, or of other data.
+
+        Args:
+            data: None for the rows that the run was trained and validated on; else see
+                `marnet.data.sources.open_data`. Columns are named as in the run; labels are matched by name.
+            split: "train", "val" or "test".
+
+        Raises:
+            DataError: the split is empty, or a label or an image of it cannot be used.
+        """
+        outputs = self.outputs(self.rows(data), split)
+        return self.task.metrics(outputs.logits, outputs.labels)
+
+    def rows(self, data: Any = None) -> Manifest:
+        """Return the rows of some data, read with the options of the run; of None the run's own.
+
+        Raises:
+            DataError: the data cannot be read.
+        """
+        return self.manifest() if data is None else open_data(data, self.config.data)
+
+    def manifest(self) -> Manifest:
+        """Return the rows and the split that the run was trained and validated on."""
+        return read_manifest(self.run / MANIFEST, label_form=self.config.data.labels)
+
+    def open_split(self, manifest: Manifest, split: str) -> OpenedSplit:
+        """Return the images of a split as the model sees them, before normalisation; labels are the run's own.
+
+        Raises:
+            DataError: the split is empty, its labels are of the other form, one is unknown to the run, or (unless the
+                run skips them) an image is broken.
+        """
+        data = self.config.data
+        if manifest.label_form != data.labels:
+            raise DataError(
+                f"{manifest.source} has labels of the form {manifest.label_form!r}, but {self.run} was trained with "
+                f"{data.labels!r}. Choose another source, or train a run on this one."
+            )
+        _check_labels_known(manifest, split, self.classes)
+        return open_splits(
+            dataclasses.replace(manifest, classes=self.classes),
+            {split: eval_transform(self.spec)},
+            spec=self.spec,
+            on_bad_image=data.on_bad_image,
+            max_pixels=data.max_pixels,
+            cache=cache_directory() if data.cache else None,
+            stream=data.stream,
+        )[split]
+
+    def outputs(self, manifest: Manifest, split: str, *, batch_size: int = _BATCH) -> SplitOutputs:
+        """Return all outputs of the model for a split; labels are matched to the run's classes by name.
+
+        Raises:
+            DataError: the split is empty, a label is unknown to the run, or (unless the run skips them) an image is
+                broken.
+        """
+        opened = self.open_split(manifest, split)
+        collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
+        return SplitOutputs(
+            logits=collected.logits,
+            labels=torch.as_tensor(opened.dataset.labels),
+            branch_logits=collected.branch_logits,
+            x_v=collected.x_v,
+            x_cdr=collected.x_cdr,
+            records=tuple(opened.records),
+            skipped=len(opened.skipped),
+        )
+
+    def _answer(
+        self, images: ImageLike | Iterable[Any], batch_size: int, compute: Callable[[Tensor], Tensor]
+    ) -> np.ndarray:
+        several = list_images(images)
+        found = self._compute([images] if several is None else several, several is None, batch_size, compute).numpy()
+        return np.asarray(found[0] if several is None else found)
+
+    def _compute(
+        self, images: Sequence[Any], one: bool, batch_size: int, compute: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the rows `(N, ...)` that `compute` gives of uint8 batches `(B, 3, S, S)`."""
+        if not images:  # the width of a row is that of any image
+            return compute(torch.zeros(1, 3, self.spec.size, self.spec.size, dtype=torch.uint8))[:0]
+        return torch.cat([compute(batch) for batch in self._batches(images, one, batch_size)])
+
+    def _batches(self, images: Sequence[Any], one: bool, batch_size: int) -> Iterator[Tensor]:
+        for first in range(0, len(images), batch_size):
+            positions = range(first, min(first + batch_size, len(images)))
+            names = {position: None if one else _place(images[position], position) for position in positions}
+            yield torch.stack([self.transform.pixels(images[each], name=name) for each, name in names.items()])
+
+    @torch.inference_mode()
+    def _features(self, pixels: Tensor, kind: str) -> Tensor:
+        features = self.model.prediction_outputs(model_input(pixels.to(self.device), self.spec)).features
+        names = {branch: name for name, branch in _FEATURES.items()}
+        present = {names.get(branch, branch): each for branch, each in features.items()}
+        if kind not in present:
+            raise ConfigError(
+                f"{self.run} was trained with the method {self.config.method!r}, which computes no features {kind!r}. "
+                f"Choose from {', '.join(present)}.{suggest(kind, present)}"
+            )
+        return present[kind].float().cpu()
+
+
+def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:
+    """Load a run directory for prediction; see `Predictor`."""
+    return Predictor(run, backbone=backbone, device=device)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; "auto" takes CUDA if there is any, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: the name is unknown, or this machine has no such device.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError and others, each in its own words
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(
+            f"The device {name!r} cannot be used: {first}. Expected 'auto', 'cpu', or a device that this machine has, "
+            f"such as 'cuda', 'cuda:1' or 'mps'."
+        ) from None
+    return device
+
+
+def _place(image: Any, position: int) -> str:
+    """Return the name of one image among several for messages."""
+    if isinstance(image, str | os.PathLike):
+        return f"Image {os.fspath(image)} (position {position})"
+    return f"The image at position {position}"
+
+
+def _check_labels_known(manifest: Manifest, split: str, classes: Sequence[str]) -> None:
+    rows = manifest.split(split)
+    named = {name for record in rows for name in manifest.names(record)}
+    if not named:
+        raise DataError(
+            f"{manifest.source} names no class in any of the {len(rows)} rows of split {split!r}, so there is nothing "
+            f"to score. Choose another split, or fill in the labels."
+        )
+    unknown = sorted(named - set(classes))
+    if unknown:
+        raise DataError(
+            f"{manifest.source}, split {split!r}, has labels that the run does not know: {', '.join(unknown[:5])}"
+            f"{' ...' if len(unknown) > 5 else ''}; the run knows {len(classes)} classes, such as "
+            f"{', '.join(list(classes)[:3])}. Remove those rows, or train a run that has the classes."
+        )
