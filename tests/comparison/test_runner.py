@@ -154,7 +154,7 @@ def test_what_cannot_be_resumed_starts_again(
         raise OSError("the power went out")
 
     with monkeypatch.context() as patch:
-        patch.setattr(single_run, "Predictor", cut_off)  # trained to the end, and not judged yet
+        patch.setattr(single_run, "Predictor", cut_off)  # trained to the end, and not scored yet
         with pytest.raises(OSError, match="the power went out"):
             run_comparison(comparison, out, methods=["marnet"])
     work = out / "work" / "marnet" / "seed-0"
@@ -167,7 +167,7 @@ def test_what_cannot_be_resumed_starts_again(
         state.write_text(json.dumps({**json.loads(state.read_text()), "key": "another"}))
     fits.clear()
     result = run_comparison(comparison, out, methods=["marnet"])
-    assert fits == [("marnet", 0, damage == "fit")]  # undamaged, it has only to be judged
+    assert fits == [("marnet", 0, damage == "fit")]  # undamaged, it has only to be scored
     assert results_of(result.records) == results_of(expected.records)
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_resumed_starts_again(
         ({}, ("training.lr=0.5", "losses.visual=2"), "losses.visual was 0.9 and is now 2.0, training.lr was 0.001 and"),
         ({"label_budget": 0.5}, (), "label_budget was 1.0 and is now 0.5"),
         ({"split": "train"}, (), "split was 'val' and is now 'train'"),
-        ({"corruptions": True}, (), "it was not measured under corruptions, which the comparison now asks for"),
+        ({"corruptions": True}, (), "it was not measured under corruptions, but the comparison now asks for that"),
         ({"arms": [{"name": "image-only", "method": "match", "placebo": "shuffled"}]}, (),
          "method was 'image-only' and is now 'match', placebo was None and is now 'shuffled'"),
     ],
@@ -194,7 +194,7 @@ def test_a_record_of_other_settings_stops_the_comparison_before_any_training(
     with pytest.raises(RunDirectoryError) as refused:
         run_comparison(read(file, sets, **values), out)
     assert str(refused.value).startswith(f"{record} is the record of a run with other settings: {difference}")
-    assert "Nothing was changed. Choose another --out, put the settings back, or move" in str(refused.value)
+    assert "Nothing was changed. Choose another `out`, restore the settings, or move" in str(refused.value)
     assert fits == []
     assert record.read_bytes() == before
 
@@ -209,7 +209,7 @@ def test_changed_data_are_noticed(file: Path, manifest_file: Path, tmp_path: Pat
     same = run_comparison(read(file, seeds=1, base={"data": {"source": str(other)}}), out, methods=["image-only"])
     assert same.trained == 0  # the same rows under another name
     other.write_text("\n".join(rows[:-1]) + "\n")
-    with pytest.raises(RunDirectoryError, match=r"the rows of the data was '[0-9a-f]{16}' and is now '"):
+    with pytest.raises(RunDirectoryError, match=r"the digest of the data's rows was '[0-9a-f]{16}' and is now '"):
         run_comparison(read(file, seeds=1, base={"data": {"source": str(other)}}), out)
 
 
@@ -223,7 +223,7 @@ def test_from_the_file_to_the_report(
 ) -> None:
     """Three arms by two seeds under every corruption, as typed; then the report alone, and in a browser."""
     rows = list(csv.reader(manifest_file.open(encoding="utf-8")))
-    few = [row for number, row in enumerate(rows) if row[3] != "val" or number % 6 == 0]  # val is judged 111 times
+    few = [row for number, row in enumerate(rows) if row[3] != "val" or number % 6 == 0]  # val is scored 111 times
     with manifest_file.with_name("few.csv").open("w", newline="", encoding="utf-8") as target:
         csv.writer(target).writerows(few)
     content = yaml.safe_load(file.read_text())
@@ -238,7 +238,7 @@ def test_from_the_file_to_the_report(
     written = (out / "results.md").read_text(encoding="utf-8")
     assert "| corrupted top-1, % (15 standard) | difference to image-only" in written
     assert "relative error (4 held out)" in written
-    assert "marnet less shuffled text" in written
+    assert "marnet minus shuffled text" in written
     found = json.loads((out / "results.json").read_text())
     ours = next(arm for arm in found["arms"] if arm["arm"] == "marnet")
     record = read_record(out / "runs" / "marnet" / "seed-0.json")
@@ -248,9 +248,9 @@ def test_from_the_file_to_the_report(
         np.mean([each[name] for each in (record.robustness, second) for name in STANDARD])
     )
     placebo = next(arm for arm in found["arms"] if arm["arm"] == "marnet-shuffled")
-    assert placebo["standing"] == {"kind": "placebo", "of": "marnet", "placebo": "shuffled"}
+    assert placebo["role"] == {"kind": "placebo", "of": "marnet", "placebo": "shuffled"}
     for name in ("robustness", "robustness-held-out", "robustness-ours", "robustness-map", "features-marnet-x_CDR"):
-        assert (out / "figures" / f"{name}.svg").is_file(), name
+        assert (out / "plots" / f"{name}.svg").is_file(), name
     assert (out / "tables" / "corruptions.tex").is_file()
 
     before = (out / "report.html").read_bytes()

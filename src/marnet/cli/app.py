@@ -258,11 +258,12 @@ def demo(
     from rich.console import Console
     from rich.table import Table
 
+    from marnet.comparison.progress import duration
     from marnet.metrics import percent
     from marnet.reports.demo import run_demo
 
     result = run_demo(out, seed=seed)
-    table = Table(title="Top-1 on dishes that neither has seen; one nuisance turned up a column")
+    table = Table(title="Top-1 on dishes that neither has seen; one nuisance increased per column")
     table.add_column("method")
     for condition in result.conditions:
         table.add_column(condition, justify="right")
@@ -271,6 +272,7 @@ def demo(
     Console().print(table)
     typer.echo(result.verdict)
     typer.echo(f"Report: {result.report}")
+    typer.echo(f"The demo took {duration(result.seconds)}.")
 
 
 def _new_config(flags: dict[str, Any], preset: str | None, file: Path | None, sets: list[str]) -> "Config":

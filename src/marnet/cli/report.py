@@ -43,17 +43,20 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML file that shows what runs or a comparison found; it needs no network and no other file."""
-    from marnet.reports.comparison_report import is_comparison, write_comparison_report
+    from marnet.comparison.results import rewrite_results
+    from marnet.reports.comparison_report import comparison_page, is_comparison, write_comparison_report
     from marnet.reports.run_report import write_run_report
 
     if len(runs) == 1 and is_comparison(runs[0]):
         _refuse("a comparison", {"--split": split, "--figures": figures})
-        typer.echo(f"Report: {write_comparison_report(runs[0], page=out, baseline=baseline)}")
+        page = comparison_page(runs[0], out)  # refused before the results are written
+        rewrite_results(runs[0], baseline=baseline)
+        typer.echo(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
         return
     _refuse("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs have no folder in common to write to; needed --out FILE.")
-    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", figures=figures)
+    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", plots=figures)
     typer.echo(f"Report: {page}")
 
 
