@@ -57,8 +57,8 @@ def _mean_blocks(arms: Sequence[ArmResult], marks: Mapping[str, Mark]) -> list[B
     for group in groups_of(name for arm in arms for name in arm.corruptions):
         mean = {arm.arm: _curve(arm, group.names) for arm in arms if is_measured(arm.corruptions, group.names)}
         if mean:
-            figure = severity_curves(mean, marks, f"Top-1, mean of {group.title}")
-            words = f"Mean accuracy by severity of the corruption, {group.title}: {', '.join(mean)}."
+            figure = severity_curves(mean, marks, f"Top-1 under corruption ({group.title})")
+            words = f"Mean accuracy by severity of the corruption ({group.title}): {', '.join(mean)}."
             panels.append(Panel(figure, words, f"robustness{group.ending.replace('_', '-')}"))
     caption = (
         "Mean over corruptions and all seeds: the standard ones of ImageNet-C, its four held-out ones, and ours "
