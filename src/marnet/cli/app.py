@@ -254,7 +254,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where to write the two runs and report.html.")] = Path("marnet-demo"),
     seed: Annotated[int, typer.Option(help="Fixes data, weights, order and noise.")] = 0,
 ) -> None:
-    """Train image-only and marnet on procedural dishes, compare them, and write report.html. About two minutes."""
+    """Train image-only and marnet on procedural dishes, compare them, and write report.html."""
     from rich.console import Console
     from rich.table import Table
 
