@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from marnet.comparison.record_store import record_paths
 from marnet.comparison.records import RunRecord, read_records, write_record
 from marnet.comparison.result_tables import metric_format, result_tables
-from marnet.comparison.results import record_paths, summarise, write_results
+from marnet.comparison.results import write_results
+from marnet.comparison.summary import summarise
 from marnet.comparison.table_formats import latex, markdown
 from marnet.comparison.tables import Column, Shown, Table
 from marnet.comparison.verdict import format_p
@@ -42,7 +44,7 @@ def test_results_are_rebuilt_from_the_records_to_the_byte(make_records: Make, tm
     assert files_of(tmp_path) == first
 
 
-def test_json_and_csv_hold_the_same_figures(make_records: Make, tmp_path: Path) -> None:
+def test_json_and_csv_hold_the_same_numbers(make_records: Make, tmp_path: Path) -> None:
     records = make_records(3)
     write_results(records, tmp_path)
     results = summarise(records)
@@ -67,11 +69,11 @@ def test_one_seed_has_no_deviation_and_null_in_json(make_records: Make, tmp_path
     text = write_results(make_records(1), tmp_path).read_text()
     assert "NaN" not in (tmp_path / "results.json").read_text()
     assert json.loads((tmp_path / "results.json").read_text())["arms"][0]["metrics"]["top1"]["sd"] is None
-    assert "±" not in text.split("**What the text")[0].split("| ---")[1]
+    assert "±" not in text.split("**Contribution of the text")[0].split("| ---")[1]
     assert "With 1 seed the smallest possible two-sided p is 2/2^1 = 1" in text
 
 
-def test_the_tables_say_what_the_figures_are(make_records: Make) -> None:
+def test_the_tables_show_the_numbers(make_records: Make) -> None:
     results = summarise(make_records(6, corruptions=(*STANDARD, *OURS)))
     tables = result_tables(results)
     assert list(tables) == ["main", "text", "ablation", "robustness", "corruptions", "mcnemar"]
@@ -82,14 +84,14 @@ def test_the_tables_say_what_the_figures_are(make_records: Make) -> None:
         found.mean, f"+{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
     )
     assert main["marnet"][4] == "0.031"
-    assert [row[0] for row in tables["text"].rows] == ["marnet less random text", "marnet less shuffled text"]
+    assert [row[0] for row in tables["text"].rows] == ["marnet minus random text", "marnet minus shuffled text"]
     assert [row[1] for row in tables["ablation"].rows] == [
         "marnet", "reconstruct", "match", "marnet-no-mse", "marnet-no-semantic", "image-only",
     ]  # fmt: skip
     assert [column.title for column in tables["main"].columns[5:]] == ["NLL, nats", "ECE, %"]
 
 
-def test_the_tables_of_robustness_say_what_the_figures_are(make_records: Make) -> None:
+def test_the_tables_of_robustness_show_the_numbers(make_records: Make) -> None:
     results = summarise(make_records(6, corruptions=(*STANDARD, *OURS)))
     tables = result_tables(results)
     corruptions = {row[0]: row[1:] for row in tables["corruptions"].rows}

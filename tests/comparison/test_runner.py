@@ -154,7 +154,7 @@ def test_what_cannot_be_resumed_starts_again(
         raise OSError("the power went out")
 
     with monkeypatch.context() as patch:
-        patch.setattr(single_run, "Predictor", cut_off)  # trained to the end, and not judged yet
+        patch.setattr(single_run, "Predictor", cut_off)  # trained to the end, and not scored yet
         with pytest.raises(OSError, match="the power went out"):
             run_comparison(comparison, out, methods=["marnet"])
     work = out / "work" / "marnet" / "seed-0"
@@ -167,7 +167,7 @@ def test_what_cannot_be_resumed_starts_again(
         state.write_text(json.dumps({**json.loads(state.read_text()), "key": "another"}))
     fits.clear()
     result = run_comparison(comparison, out, methods=["marnet"])
-    assert fits == [("marnet", 0, damage == "fit")]  # undamaged, it has only to be judged
+    assert fits == [("marnet", 0, damage == "fit")]  # undamaged, it has only to be scored
     assert results_of(result.records) == results_of(expected.records)
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_resumed_starts_again(
         ({}, ("training.lr=0.5", "losses.visual=2"), "losses.visual was 0.9 and is now 2.0, training.lr was 0.001 and"),
         ({"label_budget": 0.5}, (), "label_budget was 1.0 and is now 0.5"),
         ({"split": "train"}, (), "split was 'val' and is now 'train'"),
-        ({"corruptions": True}, (), "it was not measured under corruptions, which the comparison now asks for"),
+        ({"corruptions": True}, (), "it was not measured under corruptions, but the comparison now asks for that"),
         ({"arms": [{"name": "image-only", "method": "match", "placebo": "shuffled"}]}, (),
          "method was 'image-only' and is now 'match', placebo was None and is now 'shuffled'"),
     ],
@@ -194,7 +194,7 @@ def test_a_record_of_other_settings_stops_the_comparison_before_any_training(
     with pytest.raises(RunDirectoryError) as refused:
         run_comparison(read(file, sets, **values), out)
     assert str(refused.value).startswith(f"{record} is the record of a run with other settings: {difference}")
-    assert "Nothing was changed. Choose another --out, put the settings back, or move" in str(refused.value)
+    assert "Nothing was changed. Choose another `out`, restore the settings, or move" in str(refused.value)
     assert fits == []
     assert record.read_bytes() == before
 
@@ -209,7 +209,7 @@ def test_changed_data_are_noticed(file: Path, manifest_file: Path, tmp_path: Pat
     same = run_comparison(read(file, seeds=1, base={"data": {"source": str(other)}}), out, methods=["image-only"])
     assert same.trained == 0  # the same rows under another name
     other.write_text("\n".join(rows[:-1]) + "\n")
-    with pytest.raises(RunDirectoryError, match=r"the rows of the data was '[0-9a-f]{16}' and is now '"):
+    with pytest.raises(RunDirectoryError, match=r"the digest of the data's rows was '[0-9a-f]{16}' and is now '"):
         run_comparison(read(file, seeds=1, base={"data": {"source": str(other)}}), out)
 
 
@@ -223,7 +223,7 @@ def test_from_the_file_to_the_report(
 ) -> None:
     """Three arms by two seeds under every corruption, as typed; then the report alone, and in a browser."""
     rows = list(csv.reader(manifest_file.open(encoding="utf-8")))
-    few = [row for number, row in enumerate(rows) if row[3] != "val" or number % 6 == 0]  # val is judged 111 times
+    few = [row for number, row in enumerate(rows) if row[3] != "val" or number % 6 == 0]  # val is scored 111 times
     with manifest_file.with_name("few.csv").open("w", newline="", encoding="utf-8") as target:
         csv.writer(target).writerows(few)
     content = yaml.safe_load(file.read_text())
@@ -238,7 +238,7 @@ def test_from_the_file_to_the_report(
     written = (out / "results.md").read_text(encoding="utf-8")
     assert "| corrupted top-1, % (15 standard) | difference to image-only" in written
     assert "relative error (4 held out)" in written
-    assert "marnet less shuffled text" in written
+    assert "marnet minus shuffled text" in written
     found = json.loads((out / "results.json").read_text())
     ours = next(arm for arm in found["arms"] if arm["arm"] == "marnet")
     record = read_record(out / "runs" / "marnet" / "seed-0.json")
@@ -248,9 +248,9 @@ def test_from_the_file_to_the_report(
         np.mean([each[name] for each in (record.robustness, second) for name in STANDARD])
     )
     placebo = next(arm for arm in found["arms"] if arm["arm"] == "marnet-shuffled")
-    assert placebo["standing"] == {"kind": "placebo", "of": "marnet", "placebo": "shuffled"}
+    assert placebo["role"] == {"kind": "placebo", "of": "marnet", "placebo": "shuffled"}
     for name in ("robustness", "robustness-held-out", "robustness-ours", "robustness-map", "features-marnet-x_CDR"):
-        assert (out / "figures" / f"{name}.svg").is_file(), name
+        assert (out / "plots" / f"{name}.svg").is_file(), name
     assert (out / "tables" / "corruptions.tex").is_file()
 
     before = (out / "report.html").read_bytes()
@@ -339,7 +339,7 @@ def test_a_loss_that_turns_nan_stops_its_run_alone(file: Path, tmp_path: Path, m
         return fit(config, out, **options)
 
     monkeypatch.setattr(single_run, "fit", failing)
-    with pytest.raises(NonFiniteLossError, match=r"1 of 3 runs failed; .*\n  marnet/seed-0: The loss term 'matching'"):
+    with pytest.raises(NonFiniteLossError, match=r"1 of 3 runs failed\. .*\n  marnet/seed-0: The loss term 'matching'"):
         run_comparison(read(file, seeds=1), tmp_path / "out")
     assert len(list((tmp_path / "out").glob("runs/*/*.json"))) == 2
 
@@ -355,7 +355,7 @@ def test_what_cannot_be_compared_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no rows in split 'test'"):
         run_comparison(read(file, split="test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match=r"trains each run on one device; found training.devices 'cpu:2'"):
+    with pytest.raises(ConfigError, match=r"trains each run on one device, but `training\.devices` is 'cpu:2'"):
         run_comparison(read(file, ("training.devices=cpu:2",)), tmp_path / "out")
     assert configure(read(file), read(file).arms[0], 0).training.devices == "cpu"
 
@@ -367,5 +367,5 @@ def test_a_record_from_before_a_setting_was_renamed_says_so(file: Path, tmp_path
     record = json.loads(path.read_text())
     record["config"]["training"]["speed"] = record["config"]["training"].pop("lr")
     path.write_text(json.dumps({**record, "key": "of another time"}))
-    with pytest.raises(RunDirectoryError, match=r"training\.speed is no setting of it any more, training\.lr is new\."):
+    with pytest.raises(RunDirectoryError, match=r"training\.speed no longer applies, training\.lr is new\."):
         run_comparison(read(file, seeds=1), out, methods=["image-only"])

@@ -8,7 +8,7 @@ import pytest
 from marnet.comparison.arms import KNOWN_ARMS
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import result_tables
-from marnet.comparison.statistics import PairedDifference, Spread
+from marnet.comparison.statistics import MeanSD, PairedDifference
 from marnet.comparison.summary import summarise
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.corruption_metrics import MEAN_ACCURACY, RELATIVE_ERROR
@@ -27,7 +27,7 @@ def record(arm: str, seed: int, right: int, *, images: int = 10, **changes: obje
     return RunRecord.model_validate(fields | changes)
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     results = summarise(
         [
             record("image-only", 0, 5), record("image-only", 1, 6), record("image-only", 2, 7),
@@ -35,7 +35,7 @@ def test_figures_by_hand() -> None:
         ]
     )  # fmt: skip
     assert [arm.arm for arm in results.arms] == ["image-only", "marnet"]
-    assert results.arm("image-only").metrics == {"top1": Spread(3, pytest.approx(0.6), pytest.approx(0.1))}
+    assert results.arm("image-only").metrics == {"top1": MeanSD(3, pytest.approx(0.6), pytest.approx(0.1))}
     difference = results.contrast("marnet", "image-only").metrics["top1"]
     # 0.2, 0.1, 0.2; all of one sign: p = 2 / 8; the mean of the squared deviations 1/900, 4/900, 1/900 over 2 is 1/300
     assert difference[:3] == (3, pytest.approx(0.5 / 3), pytest.approx(math.sqrt(1 / 300)))
@@ -71,8 +71,8 @@ def test_pairs_are_the_seeds_in_common() -> None:
     alone = results.contrast("marnet", "marnet-random")
     assert (alone.seeds, alone.metrics, alone.mcnemar) == ((), {}, None)
     assert results.notes[:2] == (
-        "image-only lacks seeds 5, 7; it is compared over the seeds that it shares with the other arm.",
-        "marnet lacks seeds 0, 7; it is compared over the seeds that it shares with the other arm.",
+        "image-only has no run of seeds 5, 7; it is compared on the seeds that it shares with the other arm.",
+        "marnet has no run of seeds 0, 7; it is compared on the seeds that it shares with the other arm.",
     )
 
 
@@ -134,7 +134,7 @@ def test_a_metric_that_only_some_runs_have() -> None:
     )
 
 
-def test_without_a_baseline_there_are_figures_but_no_differences() -> None:
+def test_without_a_baseline_there_are_metrics_but_no_differences() -> None:
     results = summarise([record("marnet", 0, 5), record("marnet", 1, 7), record("marnet-random", 0, 4)])
     assert results.arm("marnet").metrics["top1"].mean == pytest.approx(0.6)
     assert [(each.arm, each.against) for each in results.contrasts] == [("marnet", "marnet-random")]
@@ -144,19 +144,19 @@ def test_without_a_baseline_there_are_figures_but_no_differences() -> None:
 @pytest.mark.parametrize(
     ("records", "sentence"),
     [
-        ([], r"There is no record of a run to summarise; needed one or more\."),
-        ([record("image-only", 0, 5)] * 2, r"Arm 'image-only' has two records of seed 0; needed one"),
+        ([], r"There is no record of a run to summarise\. Train"),
+        ([record("image-only", 0, 5)] * 2, r"Arm 'image-only' has two records of seed 0\. Remove"),
         (
             [record("image-only", 0, 5), record("marnet", 0, 5, split="val")],
-            r"'marnet', seed 0, and 'image-only', seed 0, differ in their split: 'val' and 'test'; needed the same",
+            r"'marnet', seed 0, and 'image-only', seed 0, differ in their split: 'val' and 'test'\. All records of",
         ),
         (
             [record("image-only", 0, 5), record("marnet", 0, 5, classes=["a", "c"])],
-            r"differ in their classes; needed the same in all records of a comparison",
+            r"differ in their classes\. All records of a comparison must agree",
         ),
         (
             [record("image-only", 0, 5), record("marnet", 0, 5, images=9)],
-            r"'marnet' and 'image-only' of seed 0 judge different images \(9 and 10 of them\)",
+            r"'marnet' and 'image-only' of seed 0 were scored on different images \(9 and 10 of them\)",
         ),
     ],
 )
@@ -178,25 +178,25 @@ def test_a_placebo_is_what_its_record_says_and_of_the_arm_that_is_set_up_the_sam
             run("meaning-random", None, "tags", lr=0.2),  # a method whose name ends like a placebo's
         ]
     )
-    assert results.standings == {
+    assert results.roles == {
         "meaning-random": ("method", None, None),
         "wide": ("method", None, None),
         "control": ("placebo", "wide", "random"),
         "wide-shuffled": ("placebo", None, "shuffled"),
     }
     assert [(each.arm, each.against) for each in results.contrasts] == [("wide", "control")]
-    assert result_tables(results)["text"].rows[0][0] == "wide less random text"
+    assert result_tables(results)["text"].rows[0][0] == "wide minus random text"
 
 
-def test_the_full_method_is_compared_with_its_rivals_by_hand() -> None:
+def test_the_full_method_is_compared_with_the_baselines_that_learn_from_text_by_hand() -> None:
     runs = [record("image-only", seed, 5) for seed in (0, 1)]
     runs += [record("marnet", 0, 7), record("marnet", 1, 8), record("regress", 0, 8), record("regress", 1, 8)]
     results = summarise(runs)
     contrast = results.contrast("marnet", "regress")
-    assert (contrast.kind, contrast.seeds) == ("rival", (0, 1))
+    assert (contrast.kind, contrast.seeds) == ("text-baseline", (0, 1))
     assert contrast.metrics["top1"].mean == pytest.approx(-0.05)
-    (row,) = result_tables(results)["rivals"].rows
-    assert (row[0], row[1], row[2].text[:4]) == ("marnet less regress", 2, "\N{MINUS SIGN}5.0")
-    assert "rivals" not in result_tables(summarise(runs[:4]))
-    against = summarise(runs, "regress")  # a rival as the baseline is no rival beside it
+    (row,) = result_tables(results)["baselines"].rows
+    assert (row[0], row[1], row[2].text[:4]) == ("marnet minus regress", 2, "\N{MINUS SIGN}5.0")
+    assert "baselines" not in result_tables(summarise(runs[:4]))
+    against = summarise(runs, "regress")  # as the comparison's baseline it is not listed twice
     assert [each.kind for each in against.contrasts if each.against == "regress"] == ["baseline", "baseline"]

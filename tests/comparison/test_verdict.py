@@ -2,7 +2,7 @@
 
 import pytest
 
-from marnet.comparison.arms import KNOWN_ARMS, find_standings
+from marnet.comparison.arms import KNOWN_ARMS, find_roles
 from marnet.comparison.records import RunRecord
 from marnet.comparison.statistics import PairedDifference
 from marnet.comparison.verdict import Differences, describe_outcome, format_p, points
@@ -25,13 +25,13 @@ def describe(arms: list[str], differences: Differences, baseline: str) -> str:
         )
         for arm in arms
     }  # fmt: skip
-    return describe_outcome(find_standings(records), differences, baseline)
+    return describe_outcome(find_roles(records), differences, baseline)
 
 
 def test_a_lead_and_what_of_it_is_the_text() -> None:
     assert describe([*ARMS, "marnet-shuffled"], {BASE: LEAD, PLACEBO: CHANCE}, "image-only") == (
         "marnet leads image-only by 2.1 points (95 % interval 0.9 to 3.2, p = 0.008, 8 seeds); of that, the text "
-        "accounts for 0.4 points against shuffled text (95 % interval −0.2 to 1.1, p = 0.31, not more than chance) "  # noqa: RUF001
+        "accounts for 0.4 points against shuffled text (95 % interval −0.2 to 1.1, p = 0.31, which may be chance) "  # noqa: RUF001
         "(its placebo shows the rest)."
     )
 
@@ -63,8 +63,8 @@ def test_chance_is_called_chance() -> None:
 def test_five_seeds_cannot_show_anything_and_that_is_said() -> None:
     assert (
         "marnet is 2.1 points ahead of image-only (95 % interval 2.0 to 2.2, p = 0.063, 5 seeds), which may be chance. "
-        "With 5 seeds the smallest possible two-sided p is 2/2^5 = 0.0625, so that no difference could have been "
-        "significant; needed 6 seeds or more."
+        "With 5 seeds the smallest possible two-sided p is 2/2^5 = 0.0625, so no difference could have been "
+        "significant; at least 6 seeds are needed."
     ) in describe(ARMS, {BASE: SHORT}, "image-only")
     one = (PairedDifference(1, 0.03, float("nan"), 0.03, 0.03, 1.0), (0,))
     found = describe(ARMS, {BASE: one}, "image-only")

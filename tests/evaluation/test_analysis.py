@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from marnet.evaluation.analysis import choose_cases, embed_2d, neighbourhood_score, top_guesses
+from marnet.evaluation.analysis import choose_cases, embed_2d, neighbourhood_score, ranked_predictions
 
 
 def clusters(per_class: int = 12, classes: int = 3, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,9 +59,9 @@ def test_embedding_of_equal_rows_is_one_point():
 @pytest.mark.parametrize(
     ("features", "sentence"),
     [
-        (torch.ones(3), r"features has the shape \(3,\); needed \(N, D\), N and D >= 1\."),
-        (torch.ones(0, 3), r"features has the shape \(0, 3\); needed \(N, D\), N and D >= 1\."),
-        (torch.tensor([[1.0, float("nan")]]), "features holds NaN or infinite values; needed finite numbers"),
+        (torch.ones(3), r"features has the shape \(3,\)\. Expected \(N, D\) with N and D >= 1\."),
+        (torch.ones(0, 3), r"features has the shape \(0, 3\)\. Expected \(N, D\) with N and D >= 1\."),
+        (torch.tensor([[1.0, float("nan")]]), r"features holds NaN or infinite values\. Expected finite numbers"),
     ],
 )
 def test_embedding_refuses(features: torch.Tensor, sentence: str):
@@ -95,9 +95,11 @@ def test_neighbourhood_score_agrees_with_a_slow_reference_across_blocks():
 
 
 def test_neighbourhood_score_refuses():
-    with pytest.raises(ValueError, match=r"features \(3, 2\) and labels \(2,\) do not fit; needed \(N, D\) and \(N,\)"):
+    with pytest.raises(
+        ValueError, match=r"features \(3, 2\) and labels \(2,\) do not match\. Expected \(N, D\) and \(N,\)"
+    ):
         neighbourhood_score(torch.ones(3, 2), torch.zeros(2))
-    with pytest.raises(ValueError, match="k is 0; needed 1 or more neighbours"):
+    with pytest.raises(ValueError, match=r"k is 0\. Expected 1 or more neighbours"):
         neighbourhood_score(torch.ones(3, 2), torch.zeros(3), k=0)
     with pytest.raises(ValueError, match="N >= 2"):
         neighbourhood_score(torch.ones(1, 2), torch.zeros(1))
@@ -142,12 +144,19 @@ def test_equal_changes_come_in_the_order_of_the_rows():
 
 
 def test_cases_refuse_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"basic \(2, 3\), final \(2, 4\) and labels \(2,\) do not fit"):
+    with pytest.raises(ValueError, match=r"basic \(2, 3\), final \(2, 4\) and labels \(2,\) do not match"):
         choose_cases(torch.ones(2, 3), torch.ones(2, 4), torch.zeros(2))
 
 
 def test_top_guesses_add_the_true_class_with_its_rank():
     probabilities = torch.tensor([0.05, 0.4, 0.1, 0.4, 0.05])
-    assert [(guess.label, guess.rank) for guess in top_guesses(probabilities, 1, k=2)] == [(1, 1), (3, 2)]
-    assert [(guess.label, guess.rank) for guess in top_guesses(probabilities, 4, k=2)] == [(1, 1), (3, 2), (4, 5)]
-    assert top_guesses(probabilities, 4, k=2)[-1].confidence == pytest.approx(0.05)
+    assert [(prediction.label, prediction.rank) for prediction in ranked_predictions(probabilities, 1, k=2)] == [
+        (1, 1),
+        (3, 2),
+    ]
+    assert [(prediction.label, prediction.rank) for prediction in ranked_predictions(probabilities, 4, k=2)] == [
+        (1, 1),
+        (3, 2),
+        (4, 5),
+    ]
+    assert ranked_predictions(probabilities, 4, k=2)[-1].confidence == pytest.approx(0.05)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from marnet.comparison.judge import judge
 from marnet.comparison.records import RunRecord, write_record
+from marnet.comparison.results import rewrite_results
+from marnet.comparison.scoring import score_run
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.corruptions import OURS, STANDARD
 from marnet.inference import load
@@ -27,7 +28,7 @@ def whole(make_records: Make, trained_run: Path, tmp_path_factory: pytest.TempPa
     """A comparison with every kind of arm and one run directory, that of marnet's seed 0."""
     out = tmp_path_factory.mktemp("comparison")
     predictor = load(trained_run)
-    real = judge(predictor, predictor.manifest(), "val", arm="marnet").record
+    real = score_run(predictor, predictor.manifest(), "val", arm="marnet").record
     records = make_records(6, corruptions=(*STANDARD, *OURS))
     shared = {"classes": real.classes, "split": "val"}
     for record in records:
@@ -40,6 +41,7 @@ def whole(make_records: Make, trained_run: Path, tmp_path_factory: pytest.TempPa
             fields["config"] = {**real.config, "text": {**real.config["text"], "name": "random:bow"}}
         write_records([record.model_copy(update=fields)], out)
     shutil.copytree(trained_run, out / "work" / "marnet" / "seed-0")
+    rewrite_results(out)
     write_comparison_report(out)
     return out
 
@@ -47,26 +49,26 @@ def whole(make_records: Make, trained_run: Path, tmp_path_factory: pytest.TempPa
 def test_the_report_has_every_section(whole: Path) -> None:
     page = (whole / "report.html").read_text(encoding="utf-8")
     for title in (
-        "Figures", "Ablation", "Robustness", "Classes", "Confidence", "What the features look like", "Case studies",
-        "Training", "What the runs differ in", "Settings",
+        "Metrics", "Ablation", "Robustness", "Classes", "Confidence", "Features", "Case studies", "Training",
+        "Differences between the runs", "Settings",
     ):  # fmt: skip
         assert f">{title}</h2>" in page, title
     assert "Not in this report" not in page
-    assert "marnet less shuffled text" in page
+    assert "marnet minus shuffled text" in page
     assert "method: marnet" in page  # the configuration
     verdict = (whole / "results.md").read_text(encoding="utf-8").split("\n\n")[1]
     assert verdict.startswith("marnet leads image-only by ")
     assert verdict.replace("<", "&lt;") in page
 
 
-def test_figures_and_tables_lie_beside_it(whole: Path) -> None:
-    figures = {path.name for path in (whole / "figures").iterdir()}
+def test_plots_and_tables_are_in_its_folder(whole: Path) -> None:
+    plots = {path.name for path in (whole / "plots").iterdir()}
     for name in (
         "training-loss", "training-accuracy", "loss-terms-marnet", "robustness", "robustness-ours",
         "robustness-map", "robustness-fog", "confusion", "class-changes", "reliability", "coverage",
         "features-marnet-x_v", "features-marnet-x_CDR",
     ):  # fmt: skip
-        assert {f"{name}.svg", f"{name}.png"} <= figures
+        assert {f"{name}.svg", f"{name}.png"} <= plots
     assert (whole / "tables" / "main.tex").is_file()
     assert (whole / "tables" / "differences.csv").is_file()
     assert (whole / "results.json").is_file()
@@ -91,21 +93,19 @@ def test_what_is_missing_is_named_with_the_command(make_records: Make, tmp_path:
     page = write_comparison_report(tmp_path).read_text(encoding="utf-8")
     missing = page.split(">Not in this report</h2>")[1]
     for title, words in (
-        ("Ablation", "No ablation of marnet was run. Add reconstruct, match, marnet-no-mse, "),
-        ("Robustness", "Write &#39;corruptions: true&#39; into the file of the comparison, and:"),
+        ("Ablation", "No ablation of marnet was trained. Add reconstruct, match, marnet-no-mse, "),
+        ("Robustness", "Set `corruptions: true` and a new folder `out` in "),
         (
-            "What the features look like",
-            f"The trained weights are needed, and {tmp_path}/work/marnet/seed-0 is missing.",
+            "Features",
+            f"The trained weights are needed, but {tmp_path}/work/marnet/seed-0 is missing.",
         ),
-        ("Case studies", f"move {tmp_path}/runs/marnet/seed-0.json away:"),
+        ("Case studies", f"move {tmp_path}/runs/marnet/seed-0.json away and run:"),
     ):
         assert f">{title}</h2>" not in page
         assert f"<dt>{title}</dt>" in missing
         assert words in missing
-    command = f"marnet compare {tmp_path}/comparison.yaml --out {tmp_path}"
-    assert missing.count(f"<code>{command}</code>") == 3
-    assert missing.count(f"<code>{command}-corruptions</code>") == 1
-    assert "so that no difference could have been significant" in page
+    assert missing.count(f"<code>marnet compare {tmp_path}/comparison.yaml</code>") == 4
+    assert "so no difference could have been significant" in page
 
 
 def test_a_damaged_run_directory_costs_its_sections_only(whole: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_damaged_run_directory_costs_its_sections_only(whole: Path, tmp_path: 
     shutil.copytree(whole / "work" / "marnet" / "seed-0", run)
     (run / "model.safetensors").write_bytes(b"half")
     page = write_comparison_report(tmp_path).read_text(encoding="utf-8")
-    assert f"The run in {run} cannot be judged again: {run}/model.safetensors is damaged" in page
+    assert f"The run in {run} cannot be evaluated again: {run}/model.safetensors is damaged" in page
     assert ">Confidence</h2>" in page
 
 
@@ -136,12 +136,10 @@ def test_a_comparison_whose_baseline_has_not_run_yet_is_a_report(make_records: M
 
 def test_what_is_no_comparison_is_refused(make_records: Make, tmp_path: Path) -> None:
     assert not is_comparison(tmp_path)
-    with pytest.raises(RunDirectoryError, match=r"holds no record of a run; needed files runs/ARM/seed-N\.json"):
+    with pytest.raises(RunDirectoryError, match=r"holds no record of a run\. Expected files runs/ARM/seed-N\.json"):
         write_comparison_report(tmp_path)
     write_records(make_records(1, {"marnet": 0}), tmp_path)
     assert is_comparison(tmp_path)
-    with pytest.raises(
-        RunDirectoryError, match=r"no record of the baseline 'image-only' in \S+; found marnet\. Run that"
-    ):
+    with pytest.raises(RunDirectoryError, match=r"no record of the baseline 'image-only' in \S+; found marnet\. Train"):
         write_comparison_report(tmp_path, baseline="image-only")
     assert not (tmp_path / "report.html").exists()

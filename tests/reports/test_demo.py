@@ -41,7 +41,7 @@ def test_a_second_demo_replaces_the_first_and_nothing_else(tmp_path: Path) -> No
     assert json.loads((tmp_path / "marnet" / "environment.json").read_text())["seed"] == 1
     config = tmp_path / "marnet" / "config.yaml"
     config.write_text(config.read_text().replace("source: synthetic:", "source: thesis-"))
-    with pytest.raises(RunDirectoryError, match="holds something that is not a demo of marnet; nothing was changed"):
+    with pytest.raises(RunDirectoryError, match=r"holds something that is not a demo of marnet\. Nothing was changed"):
         demo.run_demo(tmp_path, epochs=1)
     assert (tmp_path / "marnet" / "model.safetensors").exists()
 
@@ -50,7 +50,7 @@ def test_the_verdict_says_who_leads_and_who_trails() -> None:
     top1 = {"image-only": (0.5, 0.4, 0.4, 0.4, 0.4), "marnet": (0.52, 0.3, 0.3, 0.3, 0.4)}
     verdict = demo._describe_outcome(top1)
     assert "marnet leads image-only by 2.0 points as trained" in verdict
-    assert "marnet trails image-only by 7.5 points with one nuisance turned up" in verdict
+    assert "marnet trails image-only by 7.5 points with one nuisance increased" in verdict
     assert "tie" in demo._describe_outcome(dict.fromkeys(top1, (0.5, 0.5)))
 
 

@@ -22,8 +22,8 @@ from marnet.reports.blocks import (
     CaseStudy,
     Gap,
     Gaps,
-    KeyFigure,
-    NamedGuess,
+    KeyMetric,
+    NamedPrediction,
     Panel,
     Plots,
     Report,
@@ -35,7 +35,7 @@ from marnet.reports.page import (
     format_confidence,
     make_case_study,
     render_report,
-    write_figures,
+    write_plots,
     write_report,
 )
 from marnet.reports.plots.embedding import embedding_panels
@@ -107,7 +107,7 @@ def make_report(word: str = "plain") -> Report:
     return Report(
         title=word,
         summary=[word, "Second sentence."],
-        key_figures=[KeyFigure(word, word, word)],
+        key_metrics=[KeyMetric(word, word, word)],
         sections=[
             Section(title=word, text=[word], blocks=[table, *plots]),
             Section(title="Cases", blocks=[CaseStudies(cases=studies)]),
@@ -232,34 +232,32 @@ def test_a_wide_drawing_scrolls_in_a_box_of_its_own():
 def test_every_drawing_becomes_two_files(tmp_path: Path):
     report = make_report()
     before = render_report(report)
-    names = write_figures(report, tmp_path / "figures")
+    names = write_plots(report, tmp_path / "plots")
     assert names == ["loss", "features-0", "features-1", "accuracy"]
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(
         f"{name}.{ending}" for name in names for ending in ("svg", "png")
     )
-    with Image.open(tmp_path / "figures" / "loss.png") as picture:
+    with Image.open(tmp_path / "plots" / "loss.png") as picture:
         assert 800 < picture.size[0] <= 1000  # 4.6 inches at 200 dpi, about
         assert picture.size[1] > 560  # 3 inches, and the legend below
     assert render_report(report) == before
-    first = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
-    write_figures(report, tmp_path / "figures")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == first
+    first = {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()}
+    write_plots(report, tmp_path / "plots")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()} == first
 
 
-def test_two_drawings_of_one_name_are_refused(tmp_path: Path):
+def test_two_plots_of_one_name_are_refused(tmp_path: Path):
     panel = Panel(training_curves({}).loss, "alt", "loss")
     report = Report(title="t", sections=[Section(title="s", blocks=[Plots(panels=[panel, panel], caption="")])])
-    with pytest.raises(ValueError, match="Several drawings are called loss; needed a name of its own for each"):
-        write_figures(report, tmp_path)
+    with pytest.raises(ValueError, match=r"Several plots are called loss\. Give each its own name"):
+        write_plots(report, tmp_path)
 
 
 def test_only_reports_are_replaced(tmp_path: Path):
     page = write_report(make_report(), tmp_path / "report.html")
     check_report_target(page)
     check_report_target(tmp_path / "new.html")
-    with pytest.raises(
-        RunDirectoryError, match=r"is a folder; needed the name of an HTML file, such as .*report\.html"
-    ):
+    with pytest.raises(RunDirectoryError, match=r"is a folder\. Name an HTML file, such as .*report\.html"):
         check_report_target(tmp_path)
     page.write_text("<html>my thesis</html>")
     with pytest.raises(RunDirectoryError, match=r"report\.html is not a report of marnet; nothing was changed"):
@@ -273,7 +271,7 @@ def test_a_single_value_is_no_winner():
 
 def test_a_table_refuses_rows_that_do_not_fit():
     table = Table(title="Accuracy", columns=[Column("m"), Column("top-1")], rows=[["a"]])
-    with pytest.raises(ValueError, match="A row of table 'Accuracy' has 1 cells; needed 2, one for each column"):
+    with pytest.raises(ValueError, match="A row of table 'Accuracy' has 1 cells, but there are 2 columns"):
         table.cells()
 
 
@@ -302,11 +300,11 @@ def test_a_case_study_lists_the_true_class_and_its_rank():
     assert study.kind == "repaired"
     assert study.true_label == "d"
     assert study.basic == (
-        NamedGuess("a", pytest.approx(0.40), 1, False),
-        NamedGuess("b", pytest.approx(0.30), 2, False),
-        NamedGuess("d", pytest.approx(0.06), 4, True),
+        NamedPrediction("a", pytest.approx(0.40), 1, False),
+        NamedPrediction("b", pytest.approx(0.30), 2, False),
+        NamedPrediction("d", pytest.approx(0.06), 4, True),
     )
-    assert [guess.label for guess in study.cdr] == ["d", "a"]
+    assert [prediction.label for prediction in study.cdr] == ["d", "a"]
     html = render_report(Report(title="t", sections=[Section(title="s", blocks=[CaseStudies(cases=[study])])]))
     page = Page(html)
     assert "rank 4" in page.texts
@@ -318,7 +316,9 @@ def test_a_case_study_lists_the_true_class_and_its_rank():
 def test_a_case_study_refuses_what_is_no_image():
     study = CaseStudy(kind="broken", image=b"GIF89a..", true_label="a", basic=(), cdr=(), name="x.gif")
     report = Report(title="t", sections=[Section(title="s", blocks=[CaseStudies(cases=[study])])])
-    with pytest.raises(ValueError, match=r"The image of case 'x\.gif' begins with b'GIF89a\.\.'; needed a JPEG or PNG"):
+    with pytest.raises(
+        ValueError, match=r"The image of case 'x\.gif' begins with b'GIF89a\.\.', but must be a JPEG or PNG"
+    ):
         render_report(report)
 
 

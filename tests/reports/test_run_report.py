@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from marnet.comparison.judge import judge
 from marnet.comparison.records import RunRecord, write_record
+from marnet.comparison.scoring import score_run
 from marnet.evaluation.evaluate import evaluate
 from marnet.inference import load
 from marnet.reports.run_report import write_run_report
@@ -33,13 +33,13 @@ def plain_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return fit(config, tmp_path_factory.mktemp("runs") / "plain").run
 
 
-def test_a_run_is_judged_as_evaluate_judges_it(trained_run: Path) -> None:
+def test_a_run_is_scored_as_evaluate_scores_it(trained_run: Path) -> None:
     predictor = load(trained_run)
-    record, outputs = judge(predictor, predictor.manifest(), "val", arm="mine")
+    record, outputs = score_run(predictor, predictor.manifest(), "val", arm="mine")
     assert (record.arm, record.seed, record.split) == ("mine", 0, "val")
     assert record.metrics == dict(evaluate(trained_run, split="val")._asdict())
-    right = sum(a == b for a, b in zip(record.labels, record.predictions, strict=True))
-    assert record.metrics["top1"] == pytest.approx(right / len(record.labels))
+    correct = sum(a == b for a, b in zip(record.labels, record.predictions, strict=True))
+    assert record.metrics["top1"] == pytest.approx(correct / len(record.labels))
     assert record.confidences == pytest.approx(outputs.logits.softmax(-1).max(-1).values.tolist())
     assert len(record.history) == 2
 
@@ -50,11 +50,11 @@ def test_one_run(trained_run: Path, tmp_path: Path, call: Call) -> None:
     code, out, _ = call("report", run, "--figures", tmp_path / "figures")
     assert (code, out) == (0, f"Report: {run / 'report.html'}\n")
     page = (run / "report.html").read_text(encoding="utf-8")
-    for title in ("Figures", "Classes", "Confidence", "What the features look like", "Case studies", "Training"):
+    for title in ("Metrics", "Classes", "Confidence", "Features", "Case studies", "Training"):
         assert f">{title}</h2>" in page, title
-    assert "This split chose the epoch that was kept" in page
+    assert "The epoch to keep was chosen on this split" in page
     assert "method: marnet" in page
-    assert "<code>marnet compare --help</code>" in page
+    assert page.count("<code>marnet compare</code>") == 2  # ablation, robustness
     names = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
     assert names == {path.stem for path in (tmp_path / "figures").glob("*.png")}
     assert {"confusion", "reliability", "coverage", "training-loss", "loss-terms-run"} <= names
@@ -64,9 +64,9 @@ def test_one_run(trained_run: Path, tmp_path: Path, call: Call) -> None:
 def test_several_runs(trained_run: Path, plain_run: Path, tmp_path: Path, look: Callable[[Path, int], Any]) -> None:
     page = write_run_report([plain_run, trained_run], tmp_path / "two.html")
     text = page.read_text(encoding="utf-8")
-    assert "2 runs, judged on 18 images of 3 classes" in text
+    assert "2 runs, evaluated on the 18 images of 3 classes" in text
     assert "plain and run" in text  # McNemar's test
-    assert "run less plain, by class" in text
+    assert "run minus plain, by class" in text
     assert "training.epochs" in text
     assert "losses.classification" in text or "method" in text
     found = look(page, 375)
@@ -90,8 +90,8 @@ def test_runs_of_other_classes_are_left_to_themselves(plain_run: Path, trained_r
         path.write_text(re.sub(r"\beel\b", "worm", path.read_text()).replace("worm-", "eel-"))
     text = write_run_report([trained_run, other], tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<dt>Features and cases of other</dt>" in text
-    assert "Its classes are not those of run; report on it alone." in text
-    assert "run less other" not in text
+    assert "Its classes are not those of run. Report on it alone." in text
+    assert "run minus other" not in text
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_runs_of_other_classes_are_left_to_themselves(plain_run: Path, trained_r
             ["comparison", "--baseline", "nothing"],
             r"no record of the baseline 'nothing' in comparison; found image-only, marnet",
         ),
-        (["run", "--out", "thesis.html"], r"thesis\.html is not a report of marnet; nothing was changed"),
-        (["run", "--out", "empty"], r"empty is a folder; needed the name of an HTML file"),
+        (["run", "--out", "thesis.html"], r"thesis\.html is not a report of marnet\. Nothing was changed"),
+        (["run", "--out", "empty"], r"empty is a folder\. Name an HTML file"),
         (["run", "--split", "test"], r"split 'test'|'test'"),
     ],
 )

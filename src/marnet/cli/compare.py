@@ -63,10 +63,13 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     _print_result(result, write_comparison_report(folder) if result.records else None)
 
 
+def _count_runs(count: int) -> str:
+    return "1 run is" if count == 1 else f"{count} runs are"
+
+
 def _print_result(result: "ComparisonResult", report: Path | None) -> None:
     if result.elsewhere:
-        runs = "1 run is" if result.elsewhere == 1 else f"{result.elsewhere} runs are"
-        typer.echo(f"{runs} in progress in another process; rerun to pick up anything left.")
+        typer.echo(f"{_count_runs(result.elsewhere)} in progress in another process; rerun to pick up anything left.")
     typer.echo(f"Records: {result.out / 'runs'}, {len(result.records)} in all, {result.trained} new")
     for name, path in (("Results", result.results), ("Report", report)):
         if path is not None:

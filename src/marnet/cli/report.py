@@ -30,26 +30,31 @@ def report(
     baseline: Annotated[
         str | None, typer.Option(help="For a comparison: the arm to compare with", show_default="image-only")
     ] = None,
-    figures: Annotated[
+    plots: Annotated[
         Path | None,
         typer.Option(
+            "--plots",
+            "--figures",
             help="For runs: also write every plot as SVG and PNG into this folder. A comparison always writes them.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Write one HTML file with the results of runs or of a comparison. It needs no network and no other file."""
-    from marnet.reports.comparison_report import is_comparison, write_comparison_report
+    from marnet.comparison.results import rewrite_results
+    from marnet.reports.comparison_report import comparison_page, is_comparison, write_comparison_report
     from marnet.reports.run_report import write_run_report
 
     if len(runs) == 1 and is_comparison(runs[0]):
-        _refuse_flags("a comparison", {"--split": split, "--figures": figures})
-        typer.echo(f"Report: {write_comparison_report(runs[0], page=out, baseline=baseline)}")
+        _refuse_flags("a comparison", {"--split": split, "--plots": plots})
+        page = comparison_page(runs[0], out)  # refused before the results are written
+        rewrite_results(runs[0], baseline=baseline)
+        typer.echo(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
         return
     _refuse_flags("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs share no folder for the report. Say where to write it with --out FILE.")
-    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", figures=figures)
+    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", plots=plots)
     typer.echo(f"Report: {page}")
 
 

@@ -51,7 +51,7 @@ ABLATIONS = {name: KNOWN_ARMS[name].leaves_out for name in _TABLE_2}
 RIVALS = tuple(name for name, method in built_in_methods().items() if not method.leaves_out)
 
 
-class Standing(NamedTuple):
+class Role(NamedTuple):
     """What an arm is among the others."""
 
     kind: Literal["method", "placebo", "ablation"] = "method"
@@ -64,42 +64,42 @@ class Standing(NamedTuple):
         return "" if self.placebo is None else PLACEBOS[self.placebo]
 
 
-Standings = Mapping[str, Standing]
+Roles = Mapping[str, Role]
 
 
-def find_standings(records: Mapping[str, RunRecord]) -> dict[str, Standing]:
+def find_roles(records: Mapping[str, RunRecord]) -> dict[str, Role]:
     """What each arm is, by name, of one record of each."""
     treated = {_setup(record): arm for arm, record in records.items() if record.placebo is None}
-    found: dict[str, Standing] = {}
+    found: dict[str, Role] = {}
     for arm, record in records.items():
         if record.placebo is not None:
-            found[arm] = Standing("placebo", treated.get(_setup(record)), record.placebo)
+            found[arm] = Role("placebo", treated.get(_setup(record)), record.placebo)
         elif arm in ABLATIONS and arm not in ORDER:
-            found[arm] = Standing("ablation", FULL if FULL in records else None)
+            found[arm] = Role("ablation", FULL if FULL in records else None)
         else:
-            found[arm] = Standing()
+            found[arm] = Role()
     return found
 
 
-def placebos_of(arm: str, standings: Standings) -> list[str]:
-    """The placebos of an arm, in the order of `standings`."""
-    return [name for name, found in standings.items() if found.kind == "placebo" and found.of == arm]
+def placebos_of(arm: str, roles: Roles) -> list[str]:
+    """The placebos of an arm, in the order of `roles`."""
+    return [name for name, found in roles.items() if found.kind == "placebo" and found.of == arm]
 
 
-def in_order(standings: Standings, *, baseline: str) -> list[str]:
+def in_order(roles: Roles, *, baseline: str) -> list[str]:
     """The names: the baseline, the methods, their placebos and ablations, and the rest."""
 
     def key(arm: str) -> tuple[bool, bool, int, str]:
         place = ORDER.index(arm) if arm in ORDER else len(ORDER)
-        return arm != baseline, standings[arm].kind != "method", place, arm
+        return arm != baseline, roles[arm].kind != "method", place, arm
 
-    return sorted(standings, key=key)
+    return sorted(roles, key=key)
 
 
-def main_arm(standings: Standings, *, baseline: str) -> str | None:
+def main_arm(roles: Roles, *, baseline: str) -> str | None:
     """The arm that a comparison is about: marnet, or else the last method beside the baseline; None without one."""
-    ordered = in_order(standings, baseline=baseline)
-    methods = [arm for arm in ordered if arm != baseline and standings[arm].kind == "method"]
+    ordered = in_order(roles, baseline=baseline)
+    methods = [arm for arm in ordered if arm != baseline and roles[arm].kind == "method"]
     return FULL if FULL in methods else methods[-1] if methods else None
 
 

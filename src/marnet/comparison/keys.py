@@ -66,5 +66,5 @@ def record_key(record: RunRecord) -> str:
         split=record.split,
         label_budget=record.label_budget,
         text_budget=record.text_budget,
-        rows=record.rows,
+        rows=record.rows_digest,
     )

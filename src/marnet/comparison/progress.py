@@ -1,4 +1,4 @@
-"""How a comparison gets on: bars with the time left on a terminal, lines in the log elsewhere."""
+"""Progress of a comparison: bars with the time left on a terminal, log lines elsewhere."""
 
 import logging
 import time
@@ -19,20 +19,20 @@ _logger = logging.getLogger("marnet")
 
 
 class ComparisonProgress:
-    """Tells of all runs and of the epochs of the current one.
+    """Progress over all runs and over the epochs of the current one.
 
-    The bars stand from the first epoch of a run to its last: what comes before and after has bars of its own.
+    The bars are shown from the first epoch of a run to its last: loading data and scoring have bars of their own.
 
     Args:
-        runs: all runs that are wanted.
-        records: those that are there already, by name of the run.
+        runs: all runs to make.
+        records: the records that exist already, by name of the run.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], records: Mapping[str, RunRecord]) -> None:
         self.runs = list(runs)
         self.seconds = {
             run.name: (run.arm.name, records[run.name].seconds) for run in runs if run.name in records
-        }  # of finished runs; of those before this call, the training alone
+        }  # of finished runs; for runs before this call, of training alone
         self.began = time.monotonic()
         console = Console(stderr=True)
         self.bars = Progress(
@@ -48,29 +48,29 @@ class ComparisonProgress:
         self.current = self.bars.add_task("epochs", total=None, note="")
 
     def __enter__(self) -> Self:
-        self._say(f"{len(self.runs)} runs, of which {len(self.seconds)} are recorded already.")
+        self._say(f"{len(self.runs)} runs, {len(self.seconds)} of them recorded already.")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
     def started(self, run: PlannedRun) -> None:
-        """A run begins."""
+        """Show that a run begins."""
         self.began = time.monotonic()
         self.bars.reset(self.current, description=f"{run.arm.name}, seed {run.seed}", total=run.config.training.epochs)
 
     def epoch(self, epoch: int, epochs: int) -> None:
-        """An epoch of the current run ended."""
-        self.bars.start()  # does nothing where they stand already
+        """Show that an epoch of the current run ended."""
+        self.bars.start()  # does nothing if they are shown already
         self.bars.update(self.current, completed=epoch, total=epochs)
 
     def trained(self) -> None:
-        """The current run has had its last epoch."""
+        """Hide the bars: the current run finished its last epoch."""
         self.bars.stop()
 
     def finished(self, run: PlannedRun, record: RunRecord) -> None:
-        """A run is recorded."""
-        taken = time.monotonic() - self.began  # with what comes after training
+        """Show that a run is recorded."""
+        taken = time.monotonic() - self.began  # with scoring
         self.seconds[run.name] = (run.arm.name, max(taken, record.seconds))
         self.bars.update(self.overall, completed=len(self.seconds), note=self._note())
         note = self._note()
@@ -80,7 +80,7 @@ class ComparisonProgress:
         )
 
     def recorded(self, run: PlannedRun, record: RunRecord) -> None:
-        """Another process has recorded a run."""
+        """Count a run that another process recorded."""
         self.seconds[run.name] = (run.arm.name, record.seconds)
 
     def _note(self) -> str:
@@ -95,14 +95,18 @@ class ComparisonProgress:
 
 
 def seconds_left(arms: Sequence[str], done: Iterable[tuple[str, float]]) -> float | None:
-    """The time that runs of these arms will take.
+    """Estimate the time that the remaining runs will take.
 
     Args:
-        arms: one name a run that is left.
-        done: name of the arm and seconds of each finished run; an arm without any is taken as the mean of the others.
+        arms: the arm of each remaining run.
+        done: arm and seconds of each finished run; an arm without any counts as the mean of the others.
 
     Returns:
-        Seconds, or None where nothing is left or nothing is done.
+        Seconds, or None if no run remains or none is finished.
+
+    Example:
+        >>> seconds_left(["marnet", "marnet", "match"], [("marnet", 10.0), ("image-only", 4.0)])
+        27.0
     """
     taken: dict[str, list[float]] = defaultdict(list)
     for arm, seconds in done:
@@ -115,7 +119,12 @@ def seconds_left(arms: Sequence[str], done: Iterable[tuple[str, float]]) -> floa
 
 
 def duration(seconds: float) -> str:
-    """A time as people read it, such as "2 h 5 min" or "40 s"."""
+    """Format a time for people.
+
+    Example:
+        >>> duration(40), duration(7500)
+        ('40 s', '2 h 5 min')
+    """
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -124,7 +133,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def quiet_log(quiet: bool) -> Iterator[None]:
-    """Keep notes and warnings of the log back, which would be the same for every run."""
+    """Hide notes and warnings in the log, which would repeat for every run."""
     level = _logger.level
     if quiet:
         _logger.setLevel(logging.ERROR)

@@ -1,10 +1,10 @@
-"""The tables of a comparison as its report, its Markdown and its LaTeX show them."""
+"""The tables of a comparison, for its report, its Markdown and its LaTeX."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from marnet.comparison.arms import ABLATIONS
-from marnet.comparison.statistics import McNemar, PairedDifference, Spread
+from marnet.comparison.statistics import McNemar, MeanSD, PairedDifference
 from marnet.comparison.summary import END_TOP1, ArmResult, Contrast, Results
 from marnet.comparison.tables import CellValue, Column, Shown, Table
 from marnet.comparison.verdict import format_p, points
@@ -13,7 +13,7 @@ from marnet.methods import FULL
 
 
 class MetricFormat(NamedTuple):
-    """How a metric is shown."""
+    """The format of a metric in tables."""
 
     title: str
     scale: float  # 100 for fractions shown in per cent
@@ -21,7 +21,7 @@ class MetricFormat(NamedTuple):
     best: Literal["max", "min"] | None
 
     def show(self, value: float) -> str:
-        """The value in the unit of the title."""
+        """Format a value in the unit of the title."""
         return f"{self.scale * value:.{self.digits}f}"
 
 
@@ -48,16 +48,16 @@ METRICS = {
 
 
 def metric_format(name: str) -> MetricFormat:
-    """How a metric is shown; one that is not in `METRICS` with three decimals, none of them the best."""
+    """Return the format of a metric; a metric that is not in `METRICS` has three decimals and no best value."""
     return METRICS.get(name, MetricFormat(name, 1, 3, None))
 
 
 def result_tables(results: Results) -> dict[str, Table]:
-    """The tables by name, those that have rows: main, text, rivals, ablation, robustness, corruptions, mcnemar."""
+    """Return the tables that have rows, by name: main, text, baselines, ablation, robustness, corruptions, mcnemar."""
     tables = {
         "main": _main_table(results),
         "text": _text_table(results),
-        "rivals": _rival_table(results),
+        "baselines": _text_baseline_table(results),
         "ablation": _ablation_table(results),
         "robustness": _robustness_table(results),
         "corruptions": _corruption_table(results),
@@ -72,14 +72,14 @@ def result_tables(results: Results) -> dict[str, Table]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def show_spread(found: Spread, shown: MetricFormat) -> Shown:
-    """Mean and deviation, such as "63.4 ± 0.5"; a single run has no deviation."""
+def show_mean_sd(found: MeanSD, shown: MetricFormat) -> Shown:
+    """Format mean and deviation, such as "63.4 ± 0.5"; a single run has no deviation."""
     text = shown.show(found.mean)
     return Shown(found.mean, text if found.n < 2 else f"{text} \N{PLUS-MINUS SIGN} {shown.show(found.sd)}")
 
 
 def show_difference(found: PairedDifference | None) -> Shown | None:
-    """A difference of fractions in points with its interval, such as "+2.1 [0.9, 3.2]"."""
+    """Format a difference of fractions in points with its interval, such as "+2.1 [0.9, 3.2]"."""
     if found is None:
         return None
     text = points(found.mean, sign=True)
@@ -87,7 +87,7 @@ def show_difference(found: PairedDifference | None) -> Shown | None:
 
 
 def _show_p(found: PairedDifference | None) -> CellValue:
-    """One pair has no p-value worth the name."""
+    """Format a p-value; a single pair has none."""
     return None if found is None or found.n < 2 else format_p(found.p)
 
 
@@ -101,9 +101,9 @@ def _main_table(results: Results) -> Table:
         results,
         results.arms,
         [name for name in dict.fromkeys((*METRICS, *names)) if name in names and name not in _UNDER_CORRUPTION],
-        title=f"Figures on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
-        note="The best mean of a column is marked, whether or not its lead is more than chance. Differences are paired "
-        "by seed; the interval is a bootstrap over seeds, p the exact permutation test.",
+        title=f"Metrics on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
+        note="The best mean of each column is marked, even if its lead may be chance. Differences are paired by seed; "
+        "the interval is a bootstrap over seeds, p comes from the exact permutation test.",
     )
 
 
@@ -114,14 +114,14 @@ def _robustness_table(results: Results) -> Table:
         measured,
         [name for name in _UNDER_CORRUPTION if any(name in arm.metrics for arm in measured)],
         title=f"Under corruption on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
-        note=f"Of each group of corruptions that every severity was measured of: top-1, the mean over its corruptions "
-        f"and severities; and the errors over those of {results.baseline}, mean over corruptions, where less than 1 is "
-        f"better.",
+        note=f"For each group of corruptions that was measured completely: top-1, the mean over its corruptions and "
+        f"severities; and the relative error, errors divided by those of {results.baseline}, mean over corruptions. A "
+        f"relative error below 1 is better than {results.baseline}.",
     )
 
 
 def _metric_table(results: Results, arms: Sequence[ArmResult], names: Sequence[str], *, title: str, note: str) -> Table:
-    """One row an arm: the metrics `names`, of the first one also the difference to the baseline."""
+    """Return a table with one row per arm: the metrics `names`, the first with its difference to the baseline."""
     columns = [Column(shown.title, shown.show, shown.best) for shown in map(metric_format, names)]
     columns[1:1] = _difference_columns(f"difference to {results.baseline}")
     columns = [Column("method"), Column("seeds", "{:.0f}".format), *columns]
@@ -135,27 +135,27 @@ def _metric_table(results: Results, arms: Sequence[ArmResult], names: Sequence[s
 
 
 def _metric_cell(arm: ArmResult, name: str) -> CellValue:
-    return show_spread(arm.metrics[name], metric_format(name)) if name in arm.metrics else None
+    return show_mean_sd(arm.metrics[name], metric_format(name)) if name in arm.metrics else None
 
 
 def _text_table(results: Results) -> Table:
     found = [contrast for contrast in results.contrasts if contrast.kind == "placebo"]
     return _contrast_table(
         found,
-        title="What the text contributed: a method less its placebo",
-        names=[f"{each.arm} less {results.standings[each.against].text}" for each in found],
-        note="A placebo is the same method with text that says nothing of the image. What it gains as well is "
-        "regularisation, and not the text's doing.",
+        title="Contribution of the text: each method minus its placebo",
+        names=[f"{each.arm} minus {results.roles[each.against].text}" for each in found],
+        note="A placebo is the same method, trained with texts that say nothing about the images. A gain that the "
+        "placebo also shows is regularisation and does not come from the text.",
     )
 
 
-def _rival_table(results: Results) -> Table:
-    found = [contrast for contrast in results.contrasts if contrast.kind == "rival"]
+def _text_baseline_table(results: Results) -> Table:
+    found = [contrast for contrast in results.contrasts if contrast.kind == "text-baseline"]
     return _contrast_table(
         found,
-        title=f"{FULL} less its rivals, which learn from the same text",
-        names=[f"{each.arm} less {each.against}" for each in found],
-        note="A difference below 0 speaks for the rival.",
+        title=f"{FULL} minus each baseline that learns from the same text",
+        names=[f"{each.arm} minus {each.against}" for each in found],
+        note="A difference below 0 favours the baseline.",
     )
 
 
@@ -188,10 +188,10 @@ def _ablation_table(results: Results) -> Table:
         Column(top1.title, top1.show, "max"),
     ]
     return Table(
-        title="What each part contributes (Table 2 of the paper)",
+        title="Contribution of each part (Table 2 of the paper)",
         columns=[*columns, *_difference_columns(f"difference to {FULL}")],
         rows=rows,
-        note="A part that is worth having shows a negative difference where it is left out.",
+        note="If a part helps, leaving it out gives a negative difference.",
     )
 
 
@@ -214,7 +214,7 @@ def _corruption_table(results: Results) -> Table:
 
 
 def mcnemar_table(tests: Sequence[tuple[str, int, McNemar]]) -> Table:
-    """McNemar's tests, each with the names of the two and the seed of the first."""
+    """Return the table of McNemar's tests, each with the names of the two arms and the seed of the first."""
     rows: list[list[CellValue]] = [
         [names, seed, test.only_first, test.only_second, format_p(test.p)] for names, seed, test in tests
     ]
@@ -224,11 +224,11 @@ def mcnemar_table(tests: Sequence[tuple[str, int, McNemar]]) -> Table:
         columns=[
             Column("first and second"),
             Column("seed", count),
-            Column("only the first right", count),
-            Column("only the second right", count),
+            Column("only the first correct", count),
+            Column("only the second correct", count),
             Column("p", format_p),
         ],
         rows=rows,
-        note="Of one seed's runs: whether they differ by more than the choice of the images. It says nothing about "
-        "other seeds.",
+        note="For the runs of one seed: do they differ by more than the choice of the images explains? The test says "
+        "nothing about other seeds.",
     )

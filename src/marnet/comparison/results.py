@@ -1,13 +1,13 @@
-"""The results of a comparison as files, which follow from its records alone.
+"""The results of a comparison as files, computed from its records alone.
 
 ```
 OUT/results.json          everything, accuracies as fractions
 OUT/results.md            the verdict and the tables
 OUT/tables/NAME.tex       the tables of results.md for a paper
-OUT/tables/runs.csv       one row a run
-OUT/tables/metrics.csv    one row an arm and metric: n, mean, sd
-OUT/tables/differences.csv   one row two arms and a metric: n, mean, sd, interval, p
-OUT/tables/corruptions.csv   one row an arm, corruption and severity
+OUT/tables/runs.csv       one row per run
+OUT/tables/metrics.csv    one row per arm and metric: n, mean, sd
+OUT/tables/differences.csv   one row per pair of arms and metric: n, mean, sd, interval, p
+OUT/tables/corruptions.csv   one row per arm, corruption and severity
 ```
 """
 
@@ -17,25 +17,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from marnet.comparison.record_store import read_comparison
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import result_tables
-from marnet.comparison.statistics import PairedDifference, Spread
+from marnet.comparison.statistics import MeanSD, PairedDifference
 from marnet.comparison.summary import BASELINE, Results, summarise
 from marnet.comparison.table_formats import latex, markdown
 from marnet.jsonfile import write_json
 
-__all__ = ["Results", "record_paths", "summarise", "write_results"]
-
 RESULTS, MARKDOWN, TABLES = "results.json", "results.md", "tables"
 
 
-def record_paths(out: Path) -> list[Path]:
-    """The files of the records of a comparison, OUT/runs/ARM/seed-N.json."""
-    return sorted(out.glob("runs/*/seed-*.json"))
-
-
 def write_results(records: Sequence[RunRecord], out: Path, baseline: str = BASELINE) -> Path:
-    """Write the results into `out` and return the path of results.md; the same records give the same bytes.
+    """Write the results into `out` and return the path of results.md.
+
+    The same records give the same bytes.
+
+    Args:
+        records: of one comparison, in any order.
+        out: the folder of the comparison.
+        baseline: the arm that the others are compared with.
 
     Raises:
         RunDirectoryError: the records cannot be compared; see `summarise`.
@@ -47,19 +48,32 @@ def write_results(records: Sequence[RunRecord], out: Path, baseline: str = BASEL
     for name, table in tables.items():
         (out / TABLES / f"{name}.tex").write_text(latex(table), encoding="utf-8")
     _write_csv(out / TABLES / "runs.csv", *_run_rows(records))
-    _write_csv(out / TABLES / "metrics.csv", ("arm", "metric", *Spread._fields), _metric_rows(results))
+    _write_csv(out / TABLES / "metrics.csv", ("arm", "metric", *MeanSD._fields), _metric_rows(results))
     _write_csv(
         out / TABLES / "differences.csv",
         ("arm", "against", "kind", "metric", *PairedDifference._fields),
         _difference_rows(results),
     )
     _write_csv(
-        out / TABLES / "corruptions.csv", ("arm", "corruption", "severity", *Spread._fields), _corruption_rows(results)
+        out / TABLES / "corruptions.csv", ("arm", "corruption", "severity", *MeanSD._fields), _corruption_rows(results)
     )
     target = out / MARKDOWN
     parts = ["# Results", results.verdict, *map(markdown, tables.values()), *results.notes]
     target.write_text("\n\n".join(part.rstrip("\n") for part in parts) + "\n", encoding="utf-8")
     return target
+
+
+def rewrite_results(out: Path, *, baseline: str | None = None) -> Path:
+    """Write the results of the records in `out` again and return the path of results.md.
+
+    Args:
+        out: the folder of the comparison.
+        baseline: the arm that the others are compared with, which must have a run; None means image-only.
+
+    Raises:
+        RunDirectoryError: there are no records, none of them is of `baseline`, or they cannot be compared.
+    """
+    return write_results(read_comparison(out, baseline=baseline), out, baseline or BASELINE)
 
 
 def _run_rows(records: Sequence[RunRecord]) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
@@ -101,7 +115,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 def _plain(value: Any) -> Any:
-    """NamedTuples as dictionaries and NaN as null, as JSON has neither."""
+    """Return NamedTuples as dictionaries and NaN as None, because JSON has neither."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(part) for name, part in value._asdict().items()}
     if isinstance(value, dict):

@@ -1,60 +1,82 @@
-"""`compare`: every arm with every seed, a record for each finished run, and the results out of the records.
+"""The runner of a comparison: it trains every arm with every seed, records each finished run and writes the results.
 
 ```
 OUT/
-  comparison.yaml              what was asked for
-  runs/ARM/seed-N.json         the record of a finished run; it is never made twice
+  comparison.yaml              the plan
+  runs/ARM/seed-N.json         the record of a finished run; a recorded run is never trained again
   work/ARM/seed-N/             the run directory while it trains; kept for seed 0 of each arm
-  results.json, results.md, report.html
+  results.json, results.md     written from the records, with the files in tables/
 ```
 """
 
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from marnet.comparison.keys import learned_settings, record_key
 from marnet.comparison.plan import (
     ComparisonConfig,
     ComparisonData,
     PlannedRun,
     base_config,
     fingerprint,
-    plan_run,
     plan_runs,
 )
 from marnet.comparison.progress import ComparisonProgress, quiet_log
+from marnet.comparison.record_store import read_own_records, record_path
 from marnet.comparison.records import RunRecord, read_record, write_record
 from marnet.comparison.results import write_results
-from marnet.comparison.single_run import clear_work, locked, perform
+from marnet.comparison.single_run import clear_work, perform
 from marnet.data.sources import open_data
-from marnet.errors import ConfigError, NonFiniteLossError, RunDirectoryError, suggest
+from marnet.errors import ConfigError, NonFiniteLossError, suggest
 from marnet.evaluation.evaluate import require_one_class
+from marnet.runs.lock import locked
 
 
 class ComparisonResult(NamedTuple):
-    """What there is after a comparison."""
+    """The state of a comparison after a call."""
 
     out: Path
     records: tuple[RunRecord, ...]  # of all arms of the comparison
     trained: int  # runs that this call finished
-    elsewhere: int  # runs that another process has in hand
-    results: Path | None  # results.md
+    elsewhere: int  # runs that another process is training
+    results: Path | None  # results.md; None before there is a record
+
+
+class _Workshop(NamedTuple):
+    """The inputs that every run of a comparison shares."""
+
+    comparison: ComparisonConfig
+    data: ComparisonData
+    out: Path
+    progress: ComparisonProgress
+
+    def clear(self, run: PlannedRun) -> None:
+        """Remove the leftovers of a recorded run from OUT/work."""
+        clear_work(self.out, run, keep=self.comparison.keep_runs == "all" or run.seed == 0)
+
+    def write_results(self) -> Path | None:
+        """Write the results of all records that there are; return None before there is one."""
+        records = read_own_records(self.comparison, self.out, self.data.fingerprint)
+        if not records:
+            return None
+        with locked(self.out / "work" / "results.lock", wait=True):
+            return write_results(list(records.values()), self.out)
 
 
 def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence[str] = ()) -> ComparisonResult:
-    """Do what is left of a comparison: train, judge and record every run that has no record yet.
+    """Complete a comparison: train, score and record every run that has no record yet, then write the results.
 
-    It may be killed at any time and started again: a recorded run is not repeated, an unfinished one resumes after its
-    last epoch. Started twice at once it shares the runs out.
+    A call may be killed at any time and repeated: recorded runs are not repeated, and an unfinished run resumes after
+    its last epoch. Several calls at once share the runs. Results are also written after each seed, so that a comparison
+    that is stopped has results of the seeds so far.
 
     Args:
-        comparison: what to compare.
+        comparison: the arms, seeds and settings to compare.
         out: the folder of the comparison.
-        methods: names of the arms to run this time; none is all.
+        methods: names of the arms to train in this call; all of them if empty.
 
     Raises:
         RunDirectoryError: `out` holds a record that was made with other settings.
@@ -67,48 +89,58 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
     require_one_class(manifest.label_form, manifest.source, "A comparison")
     manifest.split(comparison.split)  # refuses one without rows before any training
     data = ComparisonData(manifest, fingerprint(manifest))
-    records = _read_own_records(comparison, out, data.fingerprint)
+    records = read_own_records(comparison, out, data.fingerprint)
     runs = [run for run in plan_runs(comparison, data.fingerprint) if run.arm.name in wanted]
     _write_plan(comparison, out)
-    for run in runs:
-        if run.name in records:
-            clear_work(out, run, keep=_kept(comparison, run))
-    todo = [run for run in runs if run.name not in records]
-    trained = 0
-    failures = []
     with ComparisonProgress(runs, records) as progress:
-        for run, following in zip_longest(todo, todo[1:]):
-            with locked(out / "work" / f"{run.name}.lock") as free:
-                if record_path(out, run).exists():  # another process has made it by now
-                    progress.recorded(run, read_record(record_path(out, run)))
-                    clear_work(out, run, keep=_kept(comparison, run))
-                elif free:
-                    try:
-                        with quiet_log(trained > 0):
-                            record = perform(run, comparison, data, out, progress)
-                    except NonFiniteLossError as error:
-                        failures.append(f"{run.name}: {error}")
-                    else:
-                        write_record(record, record_path(out, run))
-                        clear_work(out, run, keep=_kept(comparison, run))
-                        trained += 1
-                        progress.finished(run, record)
-            if following is not None and following.seed != run.seed:
-                _write_results(_read_own_records(comparison, out, data.fingerprint), out)
-    records = _read_own_records(comparison, out, data.fingerprint)
-    results = _write_results(records, out)
+        workshop = _Workshop(comparison, data, out, progress)
+        for run in runs:
+            if run.name in records:
+                workshop.clear(run)
+        trained, failures = _train_all([run for run in runs if run.name not in records], workshop)
+    results = workshop.write_results()
     if failures:
         raise NonFiniteLossError(
-            f"{len(failures)} of {len(runs)} runs failed; all others are recorded in {out / 'runs'}:\n  "
+            f"{len(failures)} of {len(runs)} runs failed. All others are recorded in {out / 'runs'}:\n  "
             + "\n  ".join(failures)
         )
+    records = read_own_records(comparison, out, data.fingerprint)
     elsewhere = sum(run.name not in records for run in runs)
     return ComparisonResult(out, tuple(records.values()), trained, elsewhere, results)
 
 
-def record_path(out: Path, run: PlannedRun) -> Path:
-    """Where the record of a run stands."""
-    return out / "runs" / f"{run.name}.json"
+def _train_all(runs: Sequence[PlannedRun], workshop: _Workshop) -> tuple[int, list[str]]:
+    """Train runs seed by seed; return how many this process finished, and a sentence for each that failed."""
+    trained = 0
+    failures: list[str] = []
+    for number, (_, of_one_seed) in enumerate(groupby(runs, key=lambda run: run.seed)):
+        if number > 0:
+            workshop.write_results()
+        for run in of_one_seed:
+            try:
+                trained += _train_if_free(run, workshop, quiet=trained > 0)
+            except NonFiniteLossError as error:
+                failures.append(f"{run.name}: {error}")
+    return trained, failures
+
+
+def _train_if_free(run: PlannedRun, workshop: _Workshop, *, quiet: bool) -> bool:
+    """Train and record a run unless another process does or did so; return whether this one did."""
+    comparison, data, out, progress = workshop
+    path = record_path(out, run)
+    with locked(out / "work" / f"{run.name}.lock") as free:
+        if path.exists():
+            progress.recorded(run, read_record(path))
+            workshop.clear(run)
+            return False
+        if not free:
+            return False
+        with quiet_log(quiet):
+            record = perform(run, comparison, data, out, progress)
+        write_record(record, path)
+        workshop.clear(run)
+        progress.finished(run, record)
+        return True
 
 
 def _choose_arms(comparison: ComparisonConfig, methods: Sequence[str]) -> set[str]:
@@ -117,58 +149,9 @@ def _choose_arms(comparison: ComparisonConfig, methods: Sequence[str]) -> set[st
         if name not in names:
             raise ConfigError(
                 f"The comparison has no arm {name!r}; it has {', '.join(names)}.{suggest(name, names)} "
-                f"Correct --methods, or add the arm to the configuration."
+                f"Correct `methods`, or add the arm to the comparison's file."
             )
     return set(methods or names)
-
-
-def _read_own_records(comparison: ComparisonConfig, out: Path, rows: str) -> dict[str, RunRecord]:
-    """The records of this comparison's arms, by name of the run, all of them made with its settings."""
-    records: dict[str, RunRecord] = {}
-    foreign = []
-    for arm in comparison.arms:
-        for path in sorted((out / "runs" / arm.name).glob("seed-*.json")):
-            record = read_record(path)
-            run = plan_run(comparison, arm, record.seed, rows)
-            if record_key(record) != run.key:
-                foreign.append((path, _differences(record, run, comparison, rows)))
-            elif comparison.corruptions and record.robustness is None:
-                foreign.append((path, "it was not measured under corruptions, which the comparison now asks for"))
-            records[run.name] = record
-    if foreign:
-        path, difference = foreign[0]
-        others = f" The same goes for {len(foreign) - 1} more." if len(foreign) > 1 else ""
-        raise RunDirectoryError(
-            f"{path} is the record of a run with other settings: {difference}.{others} Nothing was changed. Choose "
-            f"another --out, put the settings back, or move the old records away to run those arms again."
-        )
-    return records
-
-
-def _differences(record: RunRecord, run: PlannedRun, comparison: ComparisonConfig, rows: str) -> str:
-    before, now = learned_settings(record.config), learned_settings(run.config.model_dump(mode="json"))
-    for name, old, new in (
-        ("placebo", record.placebo, run.arm.placebo),
-        ("split", record.split, comparison.split),
-        ("label_budget", record.label_budget, comparison.label_budget),
-        ("text_budget", record.text_budget, comparison.text_budget),
-        ("the rows of the data", record.rows, rows),
-    ):
-        before[name], now[name] = old, new
-    shown = [
-        f"{name} was {before[name]!r} and is now {now[name]!r}"
-        for name in before
-        if name in now and before[name] != now[name]
-    ]
-    if not shown:  # else what only one of them has belongs to a part that this difference switches on or off
-        shown = [f"{name} is no setting of it any more" for name in before if name not in now]
-        shown += [f"{name} is new" for name in now if name not in before]
-    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-    return (", ".join(shown[:5]) + more) or f"its key {record.key} is not {run.key}"
-
-
-def _kept(comparison: ComparisonConfig, run: PlannedRun) -> bool:
-    return comparison.keep_runs == "all" or run.seed == 0
 
 
 def _write_plan(comparison: ComparisonConfig, out: Path) -> None:
@@ -177,11 +160,3 @@ def _write_plan(comparison: ComparisonConfig, out: Path) -> None:
     partial = out / "comparison.yaml.partial"
     partial.write_text(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), encoding="utf-8")
     partial.replace(out / "comparison.yaml")
-
-
-def _write_results(records: dict[str, RunRecord], out: Path) -> Path | None:
-    """results.json, results.md and tables; None before there is a record."""
-    if not records:
-        return None
-    with locked(out / "work" / "results.lock", wait=True):
-        return write_results(list(records.values()), out)

@@ -1,17 +1,15 @@
-"""One run of a comparison: train it in OUT/work, judge it, make its record, and clear up behind it."""
+"""One run of a comparison: train it in OUT/work, score it, return its record, and clear its work folder."""
 
-import contextlib
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from marnet.comparison.judge import judge
 from marnet.comparison.plan import ComparisonConfig, ComparisonData, PlannedRun
 from marnet.comparison.progress import ComparisonProgress
 from marnet.comparison.records import RunRecord
+from marnet.comparison.scoring import score_run
 from marnet.comparison.training_rows import keep_labels, keep_texts, shuffle_texts
 from marnet.config import Config
 from marnet.data.manifest import Manifest
@@ -27,14 +25,14 @@ from marnet.training.resuming import run_config
 def perform(
     run: PlannedRun, comparison: ComparisonConfig, data: ComparisonData, out: Path, progress: ComparisonProgress
 ) -> RunRecord:
-    """Train and judge one run; an unfinished one with the same key goes on after its last epoch.
+    """Train and score one run; an unfinished run with the same key resumes after its last epoch.
 
     Args:
-        run: what to train.
-        comparison: what it belongs to.
-        data: all rows; the run is judged on a split of them as they are.
+        run: the run to train.
+        comparison: the comparison that it belongs to.
+        data: all rows; the run is scored on a split of them, unchanged.
         out: the folder of the comparison.
-        progress: told of every epoch.
+        progress: informed of every epoch.
     """
     work = out / "work" / run.name
     progress.started(run)
@@ -58,7 +56,7 @@ def perform(
     seconds = time.monotonic() - start
     progress.trained()
     predictor = Predictor(work, device="cpu" if run.config.training.devices.startswith("cpu") else "auto")
-    record = judge(predictor, data.manifest, comparison.split, arm=run.arm.name).record
+    record = score_run(predictor, data.manifest, comparison.split, arm=run.arm.name).record
     robustness = corruption_accuracy(predictor, data.manifest, comparison.split) if comparison.corruptions else None
     known = {
         "key": run.key,
@@ -66,16 +64,16 @@ def perform(
         "placebo": run.arm.placebo,
         "label_budget": comparison.label_budget,
         "text_budget": comparison.text_budget,
-        "rows": data.fingerprint,
+        "rows_digest": data.fingerprint,
         "robustness": robustness,
-        "config": run.config.model_dump(mode="json"),  # with the devices that were asked for
+        "config": run.config.model_dump(mode="json"),  # with the devices that the user asked for
         "seconds": seconds,
     }
     return record.model_copy(update=known)
 
 
 def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manifest) -> Manifest:
-    """The rows that a run trains on: budgets first, which are the same for every arm, then the placebo."""
+    """Return the rows that a run trains on: budgets are applied first, the same for every arm, then the placebo."""
     if comparison.label_budget < 1:
         manifest = keep_labels(manifest, comparison.label_budget, run.seed)
     if comparison.text_budget < 1:
@@ -84,32 +82,11 @@ def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manif
 
 
 def clear_work(out: Path, run: PlannedRun, *, keep: bool) -> None:
-    """Remove what a recorded run leaves in OUT/work: all of it, or what only resuming needs."""
+    """Remove the leftovers of a recorded run from OUT/work: with `keep`, only the files that resuming needs."""
     work = out / "work" / run.name
     shutil.rmtree(work / RESUME_POINT.parent if keep else work, ignore_errors=True)
     for leftover in (_state_path(work), work.with_name(work.name + ".lock")):
         leftover.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file, of which a process that dies lets go; gives False if another process has it.
-
-    Where the system has no such locks (Windows) everything is free.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield True
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _state_path(work: Path) -> Path:
@@ -117,7 +94,7 @@ def _state_path(work: Path) -> Path:
 
 
 def _resumable(work: Path, key: str) -> tuple[bool, float]:
-    """Return whether `work` holds an unfinished run of that key, and the seconds spent on it."""
+    """Return whether `work` holds an unfinished run with that key, and the seconds spent on it so far."""
     if not (work / RESUME_POINT).is_file() or not (work / CONFIG).is_file() or not _state_path(work).is_file():
         return False, 0.0
     try:
@@ -139,7 +116,7 @@ def _without_effect(config: Config) -> dict[str, Any]:
 
 
 def _on_one_device(config: Config) -> Config:
-    """One device a run: several training processes would each start the whole comparison.
+    """Return the configuration with a single device: several training processes would each start the whole comparison.
 
     Raises:
         ConfigError: the configuration asks for several devices.
@@ -148,8 +125,9 @@ def _on_one_device(config: Config) -> Config:
     count = devices if devices.isdigit() else devices.partition(":")[2]
     if count not in ("", "1"):
         raise ConfigError(
-            f"A comparison trains each run on one device; found training.devices {devices!r}. Needed auto, cpu, "
-            f"cuda:1 or mps; started several times with the same --out, a comparison shares its runs out."
+            f"A comparison trains each run on one device, but `training.devices` is {devices!r}. Expected auto, cpu, "
+            f"cuda:1 or mps. To use several devices, start the comparison several times with the same `out`: the "
+            f"processes share the runs."
         )
     one = {"auto": "1", "cuda": "cuda:1"}.get(devices, devices)
     return config.model_copy(update={"training": config.training.model_copy(update={"devices": one})})

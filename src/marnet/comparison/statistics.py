@@ -1,6 +1,6 @@
-"""What a handful of paired runs can and cannot show: spread, bootstrap interval, permutation and McNemar's test.
+"""Statistics of a few paired runs: mean and deviation, bootstrap interval, permutation test and McNemar's test.
 
-Pure functions of numbers. Pairs are runs with the same seed: the same first weights, order of the data and split.
+Pure functions of numbers. Pairs are runs with the same seed: the same initial weights, data order and split.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ EXACT_UP_TO = 20  # pairs; 2^20 sign patterns take a few milliseconds
 DRAWS = 100_000  # of the Monte Carlo test beyond that
 
 
-class Spread(NamedTuple):
+class MeanSD(NamedTuple):
     """Mean and sample standard deviation of n values."""
 
     n: int
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 
 class PairedDifference(NamedTuple):
-    """By how much the first of two arms exceeds the second over n pairs, in the unit of the values."""
+    """The difference of two arms, first minus second, over n pairs, in the unit of the values."""
 
     n: int
     mean: float
@@ -44,35 +44,39 @@ class PairedDifference(NamedTuple):
 class McNemar(NamedTuple):
     """Two sets of predictions of the same images."""
 
-    only_first: int  # images that the first gets right and the second wrong
-    only_second: int
+    only_first: int  # images that only the first predicts correctly
+    only_second: int  # images that only the second predicts correctly
     p: float  # two-sided, exact
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and sample standard deviation.
+def mean_sd(values: Sequence[float]) -> MeanSD:
+    """Return the mean and the sample standard deviation.
 
     Raises:
         ValueError: there is no value.
+
+    Example:
+        >>> mean_sd([1.0, 2.0, 3.0])
+        MeanSD(n=3, mean=2.0, sd=1.0)
     """
     row = _row(values)
-    return Spread(len(row), float(row.mean()), float(row.std(ddof=1)) if len(row) > 1 else float("nan"))
+    return MeanSD(len(row), float(row.mean()), float(row.std(ddof=1)) if len(row) > 1 else float("nan"))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> PairedDifference:
     """Compare two arms whose entries i belong to the same seed.
 
     Args:
-        first, second: one value a pair, in the same order.
-        seed: of the bootstrap and, beyond `EXACT_UP_TO` pairs, of the test.
+        first, second: one value per pair, in the same order.
+        seed: of the bootstrap and, for more than `EXACT_UP_TO` pairs, of the test.
 
     Raises:
-        ValueError: the numbers of values differ, or there is none.
+        ValueError: the numbers of values differ, or there is no value.
     """
     if len(first) != len(second):
-        raise ValueError(f"{len(first)} and {len(second)} values are no pairs; needed as many of each.")
+        raise ValueError(f"{len(first)} and {len(second)} values cannot be paired. Pass as many of each.")
     differences = _row(first) - _row(second)
-    of_differences = spread(differences.tolist())
+    of_differences = mean_sd(differences.tolist())
     low, high = bootstrap_interval(differences.tolist(), seed=seed)
     p = permutation_p_value(differences.tolist(), seed=seed)
     return PairedDifference(of_differences.n, of_differences.mean, of_differences.sd, low, high, p)
@@ -81,17 +85,22 @@ def paired_difference(first: Sequence[float], second: Sequence[float], *, seed: 
 def bootstrap_interval(
     values: Sequence[float], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The percentile bootstrap interval of a mean.
+    """Return the percentile bootstrap interval of a mean.
 
-    Percentile and not BCa: BCa corrects for skewness, which cannot be estimated from a handful of runs, and is
-    undefined where all values are equal. For few values both are too narrow: the interval of five normal values holds
-    the true mean in about 83 of 100 experiments, that of eight in 88. The permutation test has no such defect.
+    The percentile method is used instead of BCa, because BCa corrects for skewness, which cannot be estimated from a
+    few runs, and is undefined if all values are equal. For few values both are too narrow: the interval of five normal
+    values contains the true mean in about 83 of 100 experiments, that of eight in 88. The permutation test does not
+    have this defect.
 
     Args:
-        values: `(n,)`; a single value gives an interval of no width.
+        values: `(n,)`; a single value gives an interval of width 0.
         confidence: between 0 and 1.
-        resamples: how often n values are drawn with replacement.
+        resamples: number of samples of size n, drawn with replacement.
         seed: the same seed gives the same interval.
+
+    Example:
+        >>> bootstrap_interval([0.0, 1.0])
+        Interval(low=0.0, high=1.0)
     """
     row = _row(values)
     if row.min() == row.max():  # summing equal values in another order would move the last digit
@@ -102,15 +111,19 @@ def bootstrap_interval(
 
 
 def permutation_p_value(differences: Sequence[float], *, seed: int = 0, draws: int = DRAWS) -> float:
-    """Two-sided p-value of paired differences under the null that each could as well have had the other sign.
+    """Return the two-sided p-value of paired differences; under the null, each sign is equally likely.
 
-    Up to `EXACT_UP_TO` pairs it is exact: the share of all 2^n sign patterns whose mean is at least as far from 0 as
-    the observed one. Beyond, `draws` random patterns stand for all, and the observed one counts among them (+1 above
-    and below), so that the p-value is never 0.
+    Up to `EXACT_UP_TO` pairs the test is exact: p is the share of all 2^n sign patterns whose mean is at least as far
+    from 0 as the observed mean. For more pairs, `draws` random patterns replace them, and the observed pattern is
+    counted among them (+1 in numerator and denominator), so that p is never 0.
+
+    Example:
+        >>> permutation_p_value([1.0, 2.0, 3.0, 4.0, 5.0])  # 2 of 32 sign patterns
+        0.0625
     """
     row = _row(differences)
     observed = abs(float(row.sum()))
-    # Sums that are equal on paper differ in the last digit, depending on the order of their terms.
+    # Sums that are equal in exact arithmetic may differ in the last digit, depending on the order of their terms.
     bound = observed - 1e-9 * float(np.abs(row).sum())
     if len(row) <= EXACT_UP_TO:
         sums = np.zeros(1)
@@ -119,25 +132,29 @@ def permutation_p_value(differences: Sequence[float], *, seed: int = 0, draws: i
         return float((np.abs(sums) >= bound).mean())
     generator = np.random.default_rng(seed)
     extreme = 0
-    for first in range(0, draws, 10_000):  # in blocks, for memory's sake
+    for first in range(0, draws, 10_000):  # in blocks, to save memory
         signs = generator.choice([-1.0, 1.0], (min(10_000, draws - first), len(row)))
         extreme += int((np.abs(signs @ row) >= bound).sum())
     return (extreme + 1) / (draws + 1)
 
 
 def smallest_p_value(n: int) -> float:
-    """The least two-sided p-value that n pairs can give: of 2^n sign patterns, the observed one and its mirror image.
+    """Return the smallest two-sided p-value that n pairs can give: 2 of 2^n sign patterns, the observed and its mirror.
 
-    With five pairs it is 2/32 = 0.0625, so that fewer than six can never reach 0.05. Beyond `EXACT_UP_TO` pairs it is
-    the Monte Carlo test's, 1 / (`DRAWS` + 1).
+    With five pairs it is 2/32 = 0.0625, so that fewer than six pairs can never reach 0.05. For more than `EXACT_UP_TO`
+    pairs it is that of the Monte Carlo test, 1 / (`DRAWS` + 1).
+
+    Example:
+        >>> smallest_p_value(6)
+        0.03125
     """
     return min(1.0, 2 / 2**n) if n <= EXACT_UP_TO else 1 / (DRAWS + 1)
 
 
 def mcnemar(labels: Sequence[int], first: Sequence[int], second: Sequence[int]) -> McNemar:
-    """McNemar's exact test: do two classifiers differ on these images, beyond the chance of which images they are?
+    """Run McNemar's exact test: do two classifiers differ by more than the choice of the images explains?
 
-    It says nothing about other seeds. Where they disagree on no image, p is 1.
+    The test says nothing about other seeds. If the two are correct on the same images, p is 1.
 
     Args:
         labels: `(N,)` true classes.
@@ -148,11 +165,12 @@ def mcnemar(labels: Sequence[int], first: Sequence[int], second: Sequence[int]) 
     """
     if not len(labels) == len(first) == len(second):
         raise ValueError(
-            f"labels, first and second have {len(labels)}, {len(first)} and {len(second)} entries; needed as many each."
+            f"labels, first and second have {len(labels)}, {len(first)} and {len(second)} entries. Pass as many of "
+            f"each."
         )
     truth = np.asarray(labels)
-    right_first, right_second = np.asarray(first) == truth, np.asarray(second) == truth
-    only_first, only_second = int((right_first & ~right_second).sum()), int((right_second & ~right_first).sum())
+    correct_first, correct_second = np.asarray(first) == truth, np.asarray(second) == truth
+    only_first, only_second = int((correct_first & ~correct_second).sum()), int((correct_second & ~correct_first).sum())
     disagreements = only_first + only_second
     p = float(binomtest(only_first, disagreements, 0.5).pvalue) if disagreements else 1.0
     return McNemar(only_first, only_second, p)
@@ -161,5 +179,5 @@ def mcnemar(labels: Sequence[int], first: Sequence[int], second: Sequence[int]) 
 def _row(values: Sequence[float] | np.ndarray) -> np.ndarray:
     row = np.asarray(values, dtype=np.float64)
     if row.ndim != 1 or len(row) == 0:
-        raise ValueError(f"found values of the shape {row.shape}; needed (n,), n >= 1.")
+        raise ValueError(f"The values have the shape {row.shape}. Expected (n,) with n >= 1.")
     return row

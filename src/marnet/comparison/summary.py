@@ -1,6 +1,6 @@
-"""From the records of a comparison to its results: spread by arm, paired differences to the baseline and to placebos.
+"""From the records of a comparison to its results: metrics per arm, paired differences to the baseline and placebos.
 
-Accuracies are fractions here; tables and sentences turn them into per cent and points.
+Accuracies are fractions here; tables and sentences show them in per cent and points.
 """
 
 import math
@@ -8,15 +8,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from marnet.comparison.arms import ABLATIONS, RIVALS, Standing, find_standings, in_order
+from marnet.comparison.arms import ABLATIONS, RIVALS, Role, find_roles, in_order
 from marnet.comparison.records import RunRecord
 from marnet.comparison.statistics import (
     McNemar,
+    MeanSD,
     PairedDifference,
-    Spread,
     mcnemar,
+    mean_sd,
     paired_difference,
-    spread,
 )
 from marnet.comparison.verdict import describe_outcome
 from marnet.errors import RunDirectoryError
@@ -26,40 +26,44 @@ from marnet.methods import FULL
 BASELINE = "image-only"
 END_TOP1 = "top1_end"  # mean top-1 over the last quarter of the epochs
 
-ContrastKind = Literal["baseline", "placebo", "rival", "ablation"]
+ContrastKind = Literal["baseline", "placebo", "text-baseline", "ablation"]
 RunsOfArm = Mapping[int, RunRecord]  # by seed
 
 
 class ArmResult(NamedTuple):
-    """What the runs of one arm show."""
+    """The metrics of the runs of one arm."""
 
     arm: str
-    standing: Standing
+    role: Role
     seeds: tuple[int, ...]
-    metrics: dict[str, Spread]  # of the records, and those of `corruption_metrics` that were measured
-    corruptions: dict[str, tuple[Spread, ...]]  # top-1 by corruption, one a severity
-    seconds: Spread  # of training
+    metrics: dict[str, MeanSD]  # of the records, and those of robustness that were measured
+    corruptions: dict[str, tuple[MeanSD, ...]]  # top-1 by corruption, one entry per severity
+    seconds: MeanSD  # of training
 
 
 class Contrast(NamedTuple):
-    """By how much an arm exceeds its baseline, placebo or rival, or what it is an ablation of; pairs are by seed."""
+    """The difference between two arms, paired by seed.
+
+    By kind: an arm minus the comparison's baseline, a method minus its placebo, marnet minus a baseline that learns
+    from the same text, or an ablation minus the full method.
+    """
 
     arm: str
     against: str
     kind: ContrastKind
-    seeds: tuple[int, ...]  # the pairs; () where the two have none in common
+    seeds: tuple[int, ...]  # the pairs; () if the two have no seed in common
     metrics: dict[str, PairedDifference]
     mcnemar: McNemar | None  # on the first of the seeds
     all_seeds: bool  # whether every run of both is in a pair
 
 
 class Results(NamedTuple):
-    """Everything that a comparison says in figures, and in a sentence."""
+    """The results of a comparison: metrics, differences, and a verdict in words."""
 
     baseline: str
     source: str
     split: str
-    images: tuple[int, ...]  # how many were judged; several figures where the split differs from seed to seed
+    images: tuple[int, ...]  # number of scored images; several numbers if the split differs from seed to seed
     classes: int
     arms: tuple[ArmResult, ...]
     contrasts: tuple[Contrast, ...]
@@ -67,43 +71,47 @@ class Results(NamedTuple):
     notes: tuple[str, ...]
 
     @property
-    def standings(self) -> dict[str, Standing]:
-        """What each arm is to the others, in the order of `arms`."""
-        return {arm.arm: arm.standing for arm in self.arms}
+    def roles(self) -> dict[str, Role]:
+        """The role of each arm, in the order of `arms`."""
+        return {arm.arm: arm.role for arm in self.arms}
 
     def arm(self, name: str) -> ArmResult | None:
-        """The results of an arm, None if it has no run."""
+        """Return the results of an arm, None if it has no run."""
         return next((arm for arm in self.arms if arm.arm == name), None)
 
     def contrast(self, arm: str, against: str) -> Contrast | None:
-        """The comparison of two arms, None if there is none."""
+        """Return the contrast of two arms, None if there is none."""
         return next((each for each in self.contrasts if (each.arm, each.against) == (arm, against)), None)
 
 
 def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results:
-    """Compare the arms of a comparison, which need not be complete: pairs are the seeds that two arms have in common.
+    """Compare the arms of a comparison. It need not be complete: pairs are the seeds that two arms have in common.
 
     Args:
         records: of one comparison, in any order.
-        baseline: the arm that the others are compared with; without a run of it there are no differences to it.
+        baseline: the arm that the others are compared with; if it has no run, there are no differences to it.
 
     Raises:
-        RunDirectoryError: there is no record, an arm has two of one seed, or the records do not judge the same classes,
-            split and images.
+        RunDirectoryError: there is no record, an arm has two of one seed, or the records differ in classes, split or
+            images.
     """
     runs = group_records(records)
     first_records = {arm: next(iter(found.values())) for arm, found in runs.items()}
-    found = find_standings(first_records)
-    standings = {name: found[name] for name in in_order(found, baseline=baseline)}
-    names = list(standings)
+    found = find_roles(first_records)
+    roles = {name: found[name] for name in in_order(found, baseline=baseline)}
+    names = list(roles)
     contrasts = [
         *(_contrast(name, baseline, "baseline", runs) for name in names if name != baseline and baseline in runs),
         *(
-            _contrast(standing.of, name, "placebo", runs)
-            for name, standing in standings.items()
-            if standing.kind == "placebo" and standing.of is not None
+            _contrast(role.of, name, "placebo", runs)
+            for name, role in roles.items()
+            if role.kind == "placebo" and role.of is not None
         ),
-        *(_contrast(FULL, name, "rival", runs) for name in RIVALS if {name, FULL} <= set(runs) and name != baseline),
+        *(
+            _contrast(FULL, name, "text-baseline", runs)
+            for name in RIVALS
+            if {name, FULL} <= set(runs) and name != baseline
+        ),
         *(_contrast(name, FULL, "ablation", runs) for name in ABLATIONS if name != FULL and {name, FULL} <= set(runs)),
     ]
     top1 = {(each.arm, each.against): (each.metrics.get("top1"), each.seeds) for each in contrasts}
@@ -114,25 +122,25 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
         split=first.split,
         images=tuple(sorted({len(record.labels) for record in records})),
         classes=len(first.classes),
-        arms=tuple(_arm_result(name, standings[name], runs[name], runs.get(baseline, {})) for name in names),
+        arms=tuple(_arm_result(name, roles[name], runs[name], runs.get(baseline, {})) for name in names),
         contrasts=tuple(contrasts),
-        verdict=describe_outcome(standings, top1, baseline),
+        verdict=describe_outcome(roles, top1, baseline),
         notes=_notes(runs, names),
     )
 
 
 def group_records(records: Sequence[RunRecord]) -> dict[str, dict[int, RunRecord]]:
-    """The records by arm and seed, refused where they are not of one comparison; see `summarise`."""
+    """Return the records by arm and seed; raise RunDirectoryError if they cannot be compared (see `summarise`)."""
     runs: dict[str, dict[int, RunRecord]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: (record.arm, record.seed)):
         if record.seed in runs[record.arm]:
             raise RunDirectoryError(
-                f"Arm {record.arm!r} has two records of seed {record.seed}; needed one. Remove the one that is not of "
+                f"Arm {record.arm!r} has two records of seed {record.seed}. Remove the one that does not belong to "
                 f"this comparison."
             )
         runs[record.arm][record.seed] = record
     if not runs:
-        raise RunDirectoryError("There is no record of a run to summarise; needed one or more.")
+        raise RunDirectoryError("There is no record of a run to summarise. Train a run first.")
     _check_same_images(records)
     return dict(runs)
 
@@ -150,22 +158,22 @@ def _check_same_images(records: Sequence[RunRecord]) -> None:
                 shown = f": {found!r} and {needed!r}" if what != "classes" else ""
                 raise RunDirectoryError(
                     f"The records of {record.arm!r}, seed {record.seed}, and {first.arm!r}, seed {first.seed}, differ "
-                    f"in their {what}{shown}; needed the same in all records of a comparison. Run one of them again."
+                    f"in their {what}{shown}. All records of a comparison must agree. Train one of the two again."
                 )
         other = labels.setdefault(record.seed, record)
         if record.labels != other.labels:
             raise RunDirectoryError(
-                f"The records of {record.arm!r} and {other.arm!r} of seed {record.seed} judge different images "
-                f"({len(record.labels)} and {len(other.labels)} of them); needed the same, so that they can be "
-                f"compared. Run one of them again."
+                f"The records of {record.arm!r} and {other.arm!r} of seed {record.seed} were scored on different "
+                f"images ({len(record.labels)} and {len(other.labels)} of them), so they cannot be compared. Train one "
+                f"of the two again."
             )
 
 
 def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
-    """The record's own metrics, that of the end of training and those under corruption; none that is NaN."""
+    """Return the record's metrics, that of the end of training and those under corruption, without NaN."""
     found = {name: value for name, value in record.metrics.items() if name != "n"}
     epochs = [row["val/top1"] for row in record.history if "val/top1" in row]
-    if record.split == "val" and epochs:  # the best epoch was chosen on these images, which flatters its top-1
+    if record.split == "val" and epochs:  # the best epoch was chosen on these images, which raises its top-1
         end = epochs[-max(1, len(epochs) // 4) :]
         found[END_TOP1] = sum(end) / len(end)
     if record.robustness:
@@ -174,22 +182,22 @@ def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def _arm_result(name: str, standing: Standing, runs: RunsOfArm, baseline: RunsOfArm) -> ArmResult:
+def _arm_result(name: str, role: Role, runs: RunsOfArm, baseline: RunsOfArm) -> ArmResult:
     measured = [_metrics(record, baseline.get(seed)) for seed, record in runs.items()]
     names = dict.fromkeys(metric for found in measured for metric in found)
-    corruptions: dict[str, tuple[Spread, ...]] = {}
+    corruptions: dict[str, tuple[MeanSD, ...]] = {}
     robust = [record.robustness for record in runs.values() if record.robustness]
     for corruption in dict.fromkeys(key for each in robust for key in each):
         rows = [each[corruption] for each in robust if corruption in each]
         severities = min(len(row) for row in rows)
-        corruptions[corruption] = tuple(spread([row[level] for row in rows]) for level in range(severities))
+        corruptions[corruption] = tuple(mean_sd([row[level] for row in rows]) for level in range(severities))
     return ArmResult(
         name,
-        standing,
+        role,
         tuple(runs),
-        {metric: spread([found[metric] for found in measured if metric in found]) for metric in names},
+        {metric: mean_sd([found[metric] for found in measured if metric in found]) for metric in names},
         corruptions,
-        spread([record.seconds for record in runs.values()]),
+        mean_sd([record.seconds for record in runs.values()]),
     )
 
 
@@ -210,19 +218,20 @@ def _contrast(arm: str, against: str, kind: ContrastKind, runs: Mapping[str, Run
 
 
 def _notes(runs: Mapping[str, RunsOfArm], names: Sequence[str]) -> tuple[str, ...]:
-    """What a reader must know of the figures; first where runs are missing."""
+    """Return notes on how to read the numbers, first on missing runs."""
     every = sorted({seed for found in runs.values() for seed in found})
     notes = []
     for name in names:
         missing = [seed for seed in every if seed not in runs[name]]
         if missing:
             notes.append(
-                f"{name} lacks seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}; it is compared "
-                f"over the seeds that it shares with the other arm."
+                f"{name} has no run of seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}; it is "
+                f"compared on the seeds that it shares with the other arm."
             )
     return (
         *notes,
         "Differences are paired by seed. Intervals are 95 % percentile bootstrap intervals of the mean over seeds, "
-        "which are too narrow for few seeds (five hold the truth in about 83 of 100 experiments); p is the exact "
-        "two-sided paired permutation test over seeds, not corrected for the number of comparisons.",
+        "which are too narrow for few seeds (with five, they contain the true mean in about 83 of 100 experiments). "
+        "p comes from the exact two-sided paired permutation test over seeds and is not corrected for the number of "
+        "comparisons.",
     )

@@ -14,7 +14,7 @@ _LATEX = str.maketrans(
 
 
 def markdown(table: Table) -> str:
-    """The table under its title, the best value of a column in bold, its note below."""
+    """Return the table as Markdown: title, rows with the best value of each column in bold, note."""
     aligned = ["---:" if column.show is not None else "---" for column in table.columns]
     lines = [
         f"**{table.title.translate(_MARKDOWN)}**",
@@ -33,7 +33,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table as a LaTeX `table` with the rules of the package booktabs, the best value of a column in bold.
+    """Return the table as a LaTeX `table` with booktabs rules and the best value of each column in bold.
 
     The note becomes part of the caption.
     """

@@ -1,4 +1,4 @@
-"""Tables as values: rows under columns, and how a value reads. Results are written from them, and pages show them."""
+"""Tables as values: rows, columns, and the text of each cell. Result files and pages are made from them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 
 class Shown(NamedTuple):
-    """A number that is shown by words of its own, such as a mean with its deviation; the number ranks it."""
+    """A number with its own text, such as a mean with its deviation; the number ranks it."""
 
     value: float
     text: str
@@ -25,7 +25,7 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What the page shows of a value."""
+    """A value as the page shows it."""
 
     text: str
     numeric: bool
@@ -34,7 +34,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of values under columns; the first column names the row. None and NaN are shown as a dash."""
+    """A table of values; the first column names the row. None and NaN are shown as a dash."""
 
     kind: ClassVar[str] = "table"
     title: str
@@ -43,12 +43,16 @@ class Table:
     note: str = ""
 
     def cells(self) -> list[list[Cell]]:
-        """The rows as text. Values that read the same as the best one of a column are marked as well."""
+        """Return the rows as text; values that read the same as the best one of a column are marked as well.
+
+        Raises:
+            ValueError: a row has too few or too many cells.
+        """
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(
-                    f"A row of table {self.title!r} has {len(row)} cells; needed {len(self.columns)}, one for each "
-                    f"column: {row}"
+                    f"A row of table {self.title!r} has {len(row)} cells, but there are {len(self.columns)} "
+                    f"columns: {row}"
                 )
         columns = [
             _column_cells(column, [row[number] for row in self.rows]) for number, column in enumerate(self.columns)

@@ -1,7 +1,7 @@
-"""What a comparison does to the training rows: budgets of labels and texts, and texts shuffled between classes.
+"""Changes of a comparison to the training rows: budgets of labels and texts, and texts shuffled between classes.
 
-Pure functions of a manifest and a seed. Only rows of split "train" change; every draw depends on the seed alone, so all
-arms of one seed see the same.
+Pure functions of a manifest and a seed. Only rows of split "train" change. Every draw depends on the seed alone, so all
+arms of one seed see the same rows.
 """
 
 import math
@@ -16,9 +16,9 @@ from marnet.errors import DataError
 
 
 def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
-    """Keep a share of the training rows, class by class and at least one of each; the others are dropped.
+    """Keep a share of the training rows, class by class and at least one of each; drop the others.
 
-    With one seed a smaller share keeps a part of what a larger one keeps.
+    With the same seed, a smaller share keeps a subset of a larger one.
     """
     positions: dict[str, list[int]] = defaultdict(list)
     for position, record in _training_rows(manifest):
@@ -33,9 +33,9 @@ def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
 
 
 def keep_texts(manifest: Manifest, share: float, seed: int) -> Manifest:
-    """Keep a share of the training texts, at least one; the others become blank.
+    """Keep a share of the training texts, at least one; blank the others.
 
-    With one seed a smaller share keeps a part of what a larger one keeps.
+    With the same seed, a smaller share keeps a subset of a larger one.
     """
     with_text = [position for position, record in _training_rows(manifest) if has_text(record.text)]
     Random(f"texts {seed}").shuffle(with_text)
@@ -44,9 +44,10 @@ def keep_texts(manifest: Manifest, share: float, seed: int) -> Manifest:
 
 
 def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
-    """Give every training row that has a text that of a random training row of another class, always the same class.
+    """Replace every training text with that of a random training row of another class, always the same other class.
 
-    A derangement of the classes decides whose texts a class gets: none keeps its own. Blank texts stay blank.
+    A derangement of the classes decides whose texts a class gets, so that no class keeps its own. Blank texts stay
+    blank.
 
     Raises:
         DataError: fewer than two classes have texts.
@@ -57,8 +58,8 @@ def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
             texts[record.label].append(record.text)
     if len(texts) < 2:
         raise DataError(
-            f"{manifest.source} has training texts in {len(texts)} of its classes; needed two or more to shuffle texts "
-            f"between them. Fill the text column, or leave the arms with shuffled texts out."
+            f"{manifest.source} has training texts in {len(texts)} of its classes, but shuffling texts between classes "
+            f"takes at least two. Fill the text column, or leave out the arms with shuffled texts."
         )
     giver = derangement(sorted(texts), seed)
     draw = Random(f"shuffled texts {seed}")
@@ -71,9 +72,9 @@ def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
 
 
 def derangement(names: Sequence[str], seed: int) -> dict[str, str]:
-    """A random permutation of two or more names that leaves none in its place, drawn evenly from all such."""
+    """Return a random permutation of two or more names that leaves none in its place, each equally likely."""
     random = Random(f"derangement {seed}")
-    while True:  # about one permutation in e leaves none in its place
+    while True:  # about one permutation in e qualifies
         shuffled = list(names)
         random.shuffle(shuffled)
         if all(a != b for a, b in zip(names, shuffled, strict=True)):

@@ -1,8 +1,8 @@
-"""The outcome of a comparison in plain words, no more certain than its figures."""
+"""The outcome of a comparison in plain words, no more certain than its numbers."""
 
 from collections.abc import Mapping
 
-from marnet.comparison.arms import Standings, main_arm, placebos_of
+from marnet.comparison.arms import Roles, main_arm, placebos_of
 from marnet.comparison.statistics import PairedDifference, smallest_p_value
 
 SIGNIFICANT = 0.05
@@ -10,13 +10,13 @@ SIGNIFICANT = 0.05
 Differences = Mapping[tuple[str, str], tuple[PairedDifference | None, tuple[int, ...]]]
 
 
-def describe_outcome(arms: Standings, differences: Differences, baseline: str) -> str:
-    """Who leads in top-1, by how much and how surely, and what the placebo says that the text contributed.
+def describe_outcome(arms: Roles, differences: Differences, baseline: str) -> str:
+    """Describe which arm leads in top-1, by how much and with which certainty, and the contribution of the text.
 
     Args:
-        arms: what each is, in the order in which they are named.
+        arms: the role of each arm, in the order of the tables.
         differences: by (arm, against), the paired difference in top-1 as a fraction, and the seeds of the pairs.
-        baseline: what the main arm (`arms.main_arm`) is compared with.
+        baseline: the arm that the main arm (`arms.main_arm`) is compared with.
     """
     arm = main_arm(arms, baseline=baseline)
     if arm is None:
@@ -43,7 +43,12 @@ def describe_outcome(arms: Standings, differences: Differences, baseline: str) -
 
 
 def points(fraction: float, *, sign: bool = False) -> str:
-    """A difference of fractions in points, such as "2.1" or, with `sign`, "+2.1"."""
+    """Format a difference of fractions in percentage points, with a plus sign if `sign` is True.
+
+    Example:
+        >>> points(0.021), points(0.021, sign=True)
+        ('2.1', '+2.1')
+    """
     rounded = f"{100 * fraction:{'+' if sign else ''}.1f}"
     if float(rounded) == 0:
         return "0.0"
@@ -51,10 +56,15 @@ def points(fraction: float, *, sign: bool = False) -> str:
 
 
 def format_p(p: float) -> str:
-    """A p-value such as "0.008" or "0.31"; small ones are "< 0.001"."""
+    """Format a p-value.
+
+    Example:
+        >>> format_p(0.0078125), format_p(0.3125), format_p(0.0001)
+        ('0.008', '0.31', '< 0.001')
+    """
     if p < 0.001:
         return "< 0.001"
-    p += 1e-9  # 0.0625 to 0.063 and not to the even digit
+    p += 1e-9  # rounds 0.0625 to 0.063, not to the even digit
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
@@ -69,15 +79,15 @@ def _describe_lead(arm: str, baseline: str, difference: PairedDifference) -> str
     least = smallest_p_value(difference.n)
     if least >= SIGNIFICANT:
         runs = f"{difference.n} seed{'s' if difference.n > 1 else ''}"
-        words += f". With {runs} the smallest possible two-sided p is 2/2^{difference.n} = {least:.4g}, so that no "
-        words += "difference could have been significant; needed 6 seeds or more"
+        words += f". With {runs} the smallest possible two-sided p is 2/2^{difference.n} = {least:.4g}, so no "
+        words += "difference could have been significant; at least 6 seeds are needed"
     return words
 
 
 def _describe_part(text: str, difference: PairedDifference | None, *, whole: bool) -> str:
     if difference is None:
         return f"an unknown part against {text} (no seed in common)"
-    beyond = "" if difference.p < SIGNIFICANT else ", not more than chance"
+    beyond = "" if difference.p < SIGNIFICANT else ", which may be chance"
     evidence = _evidence(difference, seeds=not whole)[:-1]
     return f"{points(difference.mean)} points against {text} {evidence}{beyond})"
 

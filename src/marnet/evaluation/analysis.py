@@ -1,6 +1,6 @@
-"""What the features and the predictions of a trained model show: t-SNE, neighbourhoods and case studies.
+"""Analysis of features and predictions: t-SNE, neighbourhoods and case studies.
 
-Pure functions of tensors; they know neither run directories nor files.
+Pure functions of tensors, without run directories or files.
 """
 
 from typing import Literal, NamedTuple
@@ -15,11 +15,11 @@ from torch.nn import functional
 
 CaseKind = Literal["repaired", "broken", "changed"]
 
-# Said where cases are shown, so that a reader knows that nobody picked them.
+# Shown with the cases, so that readers know that nobody picked them by hand.
 CASE_RULE = (
-    "Chosen by rule: half are the images whose wrong basic prediction CDR repaired, with the largest gain in the "
-    "confidence of the true class; half are those whose right basic prediction CDR broke, with the largest loss. Where "
-    "one side runs short, the images with the largest change of that confidence fill the places."
+    "Chosen by rule: half are images whose wrong basic prediction CDR repaired, with the largest gain in the "
+    "confidence of the true class; half are images whose correct basic prediction CDR broke, with the largest loss. If "
+    "there are too few of one kind, the images with the largest change of that confidence fill the list."
 )
 
 
@@ -35,8 +35,8 @@ class Case(NamedTuple):
     true_label: int
 
 
-class Guess(NamedTuple):
-    """A class and the probability that a prediction gives it."""
+class RankedPrediction(NamedTuple):
+    """A class with the probability that a prediction gives it."""
 
     label: int
     confidence: float
@@ -44,10 +44,10 @@ class Guess(NamedTuple):
 
 
 def embed_2d(features: Tensor, *, seed: int) -> np.ndarray:
-    """Lay features `(N, D)` out in the plane `(N, 2)` by t-SNE (Figure 3 of the paper; the settings are ours).
+    """Return a layout of features `(N, D)` in the plane `(N, 2)` by t-SNE (Figure 3 of the paper; settings ours).
 
     Rows are scaled to unit length, so that distance means cosine distance as in `neighbourhood_score`. The layout
-    starts from the principal components; the perplexity is 30, or (N - 1) / 3 where that is less. Fewer than four
+    starts from the principal components; the perplexity is 30, or (N - 1) / 3 if that is less. Fewer than four
     points get their principal components. The same features and seed give the same layout, with any number of threads.
 
     Raises:
@@ -55,27 +55,27 @@ def embed_2d(features: Tensor, *, seed: int) -> np.ndarray:
     """
     rows = _unit_rows(features).numpy()
     count, width = rows.shape
-    # Too few points for neighbourhoods, or all the same: t-SNE would divide by zero.
+    # With so few points, or all equal, t-SNE would divide by zero.
     if count < 4 or np.allclose(rows, rows[0]):
         centred = rows - rows.mean(axis=0)
         directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
         plane = np.zeros((count, 2))
         plane[:, : len(directions)] = centred @ directions.T
         return plane
-    if width > 50:  # as the authors of t-SNE advise: faster, and less noise in the distances
+    if width > 50:  # as the authors of t-SNE advise: faster, and with less noise in the distances
         rows = PCA(min(50, count), svd_solver="full").fit_transform(rows)
     rows = np.pad(rows, ((0, 0), (0, max(0, 2 - rows.shape[1]))))
     tsne = TSNE(perplexity=min(30.0, (count - 1) / 3), init="pca", learning_rate="auto", random_state=seed)
-    # Threads add up the gradient in a random order, and t-SNE amplifies the rounding.
+    # Threads sum the gradient in random order, and t-SNE amplifies the rounding errors.
     with threadpool_limits(limits=1):
         return np.asarray(tsne.fit_transform(rows), dtype=np.float64)
 
 
 def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
-    """Mean share of an image's `k` nearest neighbours that have its label, between 0 and 1 (ours).
+    """Return the mean share of an image's `k` nearest neighbours that have its label, between 0 and 1 (ours).
 
-    Neighbours are the other images with the largest cosine similarity, of equals the first. With N <= k, all others
-    count.
+    Neighbours are the other images with the largest cosine similarity; of equal ones, the first. If N <= k, all other
+    images count.
 
     Args:
         features: `(N, D)`, as the model gives them, not the plane of `embed_2d`.
@@ -86,16 +86,16 @@ def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
         ValueError: the shapes disagree, there are fewer than two images, k < 1, or a feature is NaN or infinite.
     """
     if k < 1:
-        raise ValueError(f"k is {k}; needed 1 or more neighbours.")
+        raise ValueError(f"k is {k}. Expected 1 or more neighbours.")
     unit = _unit_rows(features)
     if len(unit) < 2 or tuple(labels.shape) != (len(unit),):
         raise ValueError(
-            f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit; "
-            f"needed (N, D) and (N,), N >= 2."
+            f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not match. "
+            f"Expected (N, D) and (N,) with N >= 2."
         )
     labels = labels.cpu()
     shares = []
-    for first in range(0, len(unit), 1024):  # in blocks: N x N similarities of a large split would not fit
+    for first in range(0, len(unit), 1024):  # in blocks, because N x N similarities of a large split exceed the memory
         block = unit[first : first + 1024]
         similarities = block @ unit.T  # (b, N)
         own = torch.arange(len(block))
@@ -108,14 +108,14 @@ def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
 def choose_cases(basic: Tensor, final: Tensor, labels: Tensor, n: int = 6) -> list[Case]:
     """Choose up to `n` case studies by rule, failures as well as successes (Figure 4 of the paper; the rule is ours).
 
-    Let the gain of an image be the confidence of its true class under `final` less that under `basic`.
+    The gain of an image is the confidence of its true class under `final` minus that under `basic`.
 
-    1. `ceil(n / 2)` places go to the repaired images (basic wrong, final right), the largest gain first.
-    2. `floor(n / 2)` places go to the broken ones (basic right, final wrong), the largest loss first.
-    3. Places left over go to the remaining images with the largest change in either direction; those that are neither
-       repaired nor broken are called "changed".
+    1. Take up to `ceil(n / 2)` repaired images (basic wrong, final correct), the largest gain first.
+    2. Take up to `floor(n / 2)` broken images (basic correct, final wrong), the largest loss first.
+    3. Fill up with the remaining images with the largest change in either direction; those that are neither repaired
+       nor broken are called "changed".
 
-    Of equals, the first image comes first. The cases are returned as repaired, broken, changed.
+    Of equal images, the first comes first. The cases are returned in the order repaired, broken, changed.
 
     Args:
         basic: probabilities `(N, C)` of the basic module, from x_v.
@@ -128,18 +128,18 @@ def choose_cases(basic: Tensor, final: Tensor, labels: Tensor, n: int = 6) -> li
     """
     if basic.ndim != 2 or basic.shape != final.shape or tuple(labels.shape) != (len(basic),):
         raise ValueError(
-            f"basic {tuple(basic.shape)}, final {tuple(final.shape)} and labels {tuple(labels.shape)} do not fit; "
-            f"needed (N, C), (N, C) and (N,)."
+            f"basic {tuple(basic.shape)}, final {tuple(final.shape)} and labels {tuple(labels.shape)} do not match. "
+            f"Expected (N, C), (N, C) and (N,)."
         )
     rows = torch.arange(len(labels), device=labels.device)
     gain = final[rows, labels].double() - basic[rows, labels].double()  # (N,)
-    right_before, right_after = basic.argmax(1) == labels, final.argmax(1) == labels
+    correct_before, correct_after = basic.argmax(1) == labels, final.argmax(1) == labels
     by_gain = gain.argsort(descending=True, stable=True).tolist()
     by_loss = gain.argsort(stable=True).tolist()
     by_change = gain.abs().argsort(descending=True, stable=True).tolist()
 
-    repaired = [i for i in by_gain if right_after[i] and not right_before[i]]
-    broken = [i for i in by_loss if right_before[i] and not right_after[i]]
+    repaired = [i for i in by_gain if correct_after[i] and not correct_before[i]]
+    broken = [i for i in by_loss if correct_before[i] and not correct_after[i]]
     chosen = repaired[: (n + 1) // 2] + broken[: n // 2]
     chosen += [i for i in by_change if i not in set(chosen)][: max(0, n - len(chosen))]
 
@@ -149,14 +149,20 @@ def choose_cases(basic: Tensor, final: Tensor, labels: Tensor, n: int = 6) -> li
     return sorted(cases, key=lambda case: order.index(case.kind))
 
 
-def top_guesses(probabilities: Tensor, true_label: int, k: int = 3) -> list[Guess]:
-    """The `k` most probable classes of one image `(C,)`, then the true class if it is not among them.
+def ranked_predictions(probabilities: Tensor, true_label: int, k: int = 3) -> list[RankedPrediction]:
+    """Return the `k` most probable classes of one image `(C,)`, then the true class if it is not among them.
 
-    Of equals, the class with the lower index comes first.
+    Of equal classes, the one with the lower index comes first.
+
+    Example:
+        >>> [(each.label, each.rank) for each in ranked_predictions(torch.tensor([0.1, 0.2, 0.7]), 0, k=1)]
+        [(2, 1), (0, 3)]
     """
     order = probabilities.argsort(descending=True, stable=True).tolist()
-    guesses = [Guess(label, float(probabilities[label]), rank) for rank, label in enumerate(order, start=1)]
-    return [guess for guess in guesses if guess.rank <= k or guess.label == true_label]
+    predictions = [
+        RankedPrediction(label, float(probabilities[label]), rank) for rank, label in enumerate(order, start=1)
+    ]
+    return [prediction for prediction in predictions if prediction.rank <= k or prediction.label == true_label]
 
 
 def _make_case(row: int, kind: CaseKind, basic: Tensor, final: Tensor, true_label: int) -> Case:
@@ -165,9 +171,9 @@ def _make_case(row: int, kind: CaseKind, basic: Tensor, final: Tensor, true_labe
 
 
 def _unit_rows(features: Tensor) -> Tensor:
-    """Rows `(N, D)` of unit length in float64 on the CPU; a row of zeros stays one."""
+    """Return rows `(N, D)` scaled to unit length, in float64 on the CPU; a row of zeros is unchanged."""
     if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(f"features has the shape {tuple(features.shape)}; needed (N, D), N and D >= 1.")
+        raise ValueError(f"features has the shape {tuple(features.shape)}. Expected (N, D) with N and D >= 1.")
     if not bool(torch.isfinite(features).all()):
-        raise ValueError("features holds NaN or infinite values; needed finite numbers.")
+        raise ValueError("features holds NaN or infinite values. Expected finite numbers.")
     return functional.normalize(features.detach().cpu().double(), dim=1)

@@ -14,7 +14,7 @@ from marnet.data.dataset import ImageTextDataset
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find_corruption
-from marnet.evaluation.evaluate import require_one_class, rows_to_judge
+from marnet.evaluation.evaluate import require_one_class, rows_to_score
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, classification_metrics
 
@@ -53,7 +53,7 @@ def evaluate_robustness(
         find_corruption(name)  # a wrong name is refused before anything is loaded
     predictor = load(run)
     require_one_class(predictor.config.data.labels, f"The run {predictor.run}", "Accuracy under corruption")
-    manifest = rows_to_judge(predictor, source)
+    manifest = rows_to_score(predictor, source)
     other = None if baseline is None else load(baseline)
     if other is not None and source is None:
         _check_same_rows(predictor, other, split)

@@ -1,4 +1,4 @@
-"""What a report is made of: sections of blocks, that is tables, drawings, case studies and what is missing.
+"""The parts of a report: sections of blocks, which are tables, plots, case studies and gaps.
 
 A new kind of block is a dataclass with a `kind` and a macro of that name in `page.html.j2`.
 """
@@ -18,8 +18,8 @@ from marnet.reports.plots.svg import svg
 _MIME_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 
 
-class KeyFigure(NamedTuple):
-    """A figure to see first."""
+class KeyMetric(NamedTuple):
+    """A number at the top of the page."""
 
     value: str
     label: str
@@ -27,20 +27,20 @@ class KeyFigure(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One drawing."""
+    """One plot."""
 
     figure: Figure
-    alt: str  # what it shows, for those who cannot see it
+    alt: str  # a description for readers who cannot see it
     name: str  # of its files, such as "training-loss"
 
     @property
     def svg(self) -> str:
-        """The drawing as an element of the page."""
+        """The plot as an element of the page."""
         return svg(self.figure)
 
 
-class NamedGuess(NamedTuple):
-    """A class as a case study lists it."""
+class NamedPrediction(NamedTuple):
+    """A class in the list of a case study."""
 
     label: str
     confidence: float  # between 0 and 1
@@ -50,15 +50,15 @@ class NamedGuess(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CaseStudy:
-    """One image, the basic prediction and CDR's (Figure 4 of the paper). `image` holds a JPEG or PNG file."""
+    """One image with the basic prediction and CDR's (Figure 4 of the paper). `image` holds a JPEG or PNG file."""
 
     kind: CaseKind
     image: bytes
     true_label: str
-    basic: tuple[NamedGuess, ...]
-    cdr: tuple[NamedGuess, ...]
+    basic: tuple[NamedPrediction, ...]
+    cdr: tuple[NamedPrediction, ...]
     name: str = ""  # such as the file's
-    text: str = ""  # what the data says of the image; no prediction saw it
+    text: str = ""  # the text of the image; no prediction used it
 
     @property
     def source(self) -> str:
@@ -70,15 +70,17 @@ class CaseStudy:
         for beginning, mime_type in _MIME_TYPES.items():
             if self.image.startswith(beginning):
                 return f"data:{mime_type};base64,{base64.b64encode(self.image).decode('ascii')}"
-        raise ValueError(f"The image of case {self.name!r} begins with {self.image[:8]!r}; needed a JPEG or PNG file.")
+        raise ValueError(
+            f"The image of case {self.name!r} begins with {self.image[:8]!r}, but must be a JPEG or PNG file."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plots:
     """Panels side by side under one legend and one caption.
 
-    `layout` says how much room a panel gets: "normal" two in a row, "small" four, "wide" a row of its own, which
-    scrolls where the screen is narrow.
+    `layout` sets the width of a panel: "normal" puts two in a row, "small" four; "wide" is a row of its own, which
+    scrolls on narrow screens.
     """
 
     kind: ClassVar[str] = "plots"
@@ -90,7 +92,7 @@ class Plots:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseStudies:
-    """Cards of case studies and the rule that chose them."""
+    """Cards of case studies, with the rule that chose them."""
 
     kind: ClassVar[str] = "cases"
     cases: Sequence[CaseStudy]
@@ -107,7 +109,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Gaps:
-    """What the report does not show, and how to come by it."""
+    """The sections that the report lacks, and how to get them."""
 
     kind: ClassVar[str] = "gaps"
     gaps: Sequence[Gap]
@@ -118,7 +120,7 @@ Block = Table | Plots | CaseStudies | Gaps
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading, a few sentences and what they speak of."""
+    """A heading, a few sentences and blocks."""
 
     title: str
     blocks: Sequence[Block]
@@ -127,11 +129,11 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that the page shows, in its order."""
+    """The content of a page, in its order."""
 
     title: str
     summary: Sequence[str] = ()  # sentences
-    key_figures: Sequence[KeyFigure] = ()
+    key_metrics: Sequence[KeyMetric] = ()
     sections: Sequence[Section] = ()
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""The report: one HTML file that needs nothing else, from the blocks of `blocks.py`.
+"""The page: one self-contained HTML file, made from the blocks of `blocks.py`.
 
-Everything but a panel's SVG is text and is escaped; it may come from anybody's files.
+Everything except a panel's SVG is text and is escaped, because it may come from untrusted files.
 """
 
 import io
@@ -13,15 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from marnet.errors import RunDirectoryError
-from marnet.evaluation.analysis import Case, top_guesses
-from marnet.reports.blocks import CaseStudy, NamedGuess, Plots, Report
+from marnet.evaluation.analysis import Case, ranked_predictions
+from marnet.reports.blocks import CaseStudy, NamedPrediction, Plots, Report
 from marnet.reports.plots.svg import save_figure
 
 _GENERATOR = b'<meta name="generator" content="marnet">'
 
 
 def write_report(report: Report, path: Path | str) -> Path:
-    """Write one self-contained HTML file, UTF-8, and return its path; missing folders are made.
+    """Write one self-contained HTML file, UTF-8, and return its path; create missing folders.
 
     Raises:
         ValueError: an image is neither a JPEG nor a PNG, or a row of a table has too few or too many cells.
@@ -36,7 +36,7 @@ def write_report(report: Report, path: Path | str) -> Path:
 
 
 def render_report(report: Report) -> str:
-    """The report as HTML; see `write_report`."""
+    """Return the report as HTML; see `write_report`."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -46,30 +46,30 @@ def render_report(report: Report) -> str:
 
 
 def check_report_target(path: Path) -> None:
-    """See that a report may be written to `path`: a report can be made again, other files cannot.
+    """Check that a report may be written to `path`: only reports are replaced, because they can be made again.
 
     Raises:
         RunDirectoryError: there is a folder, or a file that is not a report of marnet.
     """
     if path.is_dir():
-        raise RunDirectoryError(f"{path} is a folder; needed the name of an HTML file, such as {path / 'report.html'}.")
+        raise RunDirectoryError(f"{path} is a folder. Name an HTML file, such as {path / 'report.html'}.")
     if path.exists() and _GENERATOR not in path.read_bytes()[:2000]:
-        raise RunDirectoryError(f"{path} is not a report of marnet; nothing was changed. Choose another --out.")
+        raise RunDirectoryError(f"{path} is not a report of marnet. Nothing was changed. Choose another `out`.")
 
 
-def write_figures(report: Report, folder: Path) -> list[str]:
-    """Write every drawing of a report as NAME.svg and NAME.png, with its legend, and return the names.
+def write_plots(report: Report, folder: Path) -> list[str]:
+    """Write every plot of a report as NAME.svg and NAME.png, with its legend, and return the names.
 
     Raises:
-        ValueError: two drawings have the same name.
+        ValueError: two plots have the same name.
         OSError: a file cannot be written.
     """
-    plots = [block for section in report.sections for block in section.blocks if isinstance(block, Plots)]
-    names = [panel.name for block in plots for panel in block.panels]
+    blocks = [block for section in report.sections for block in section.blocks if isinstance(block, Plots)]
+    names = [panel.name for block in blocks for panel in block.panels]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"Several drawings are called {', '.join(repeated)}; needed a name of its own for each.")
-    for block in plots:
+        raise ValueError(f"Several plots are called {', '.join(repeated)}. Give each its own name.")
+    for block in blocks:
         for panel in block.panels:
             save_figure(panel.figure, folder, panel.name, block.legend)
     return names
@@ -86,7 +86,7 @@ def make_case_study(
     text: str = "",
     top: int = 3,
 ) -> CaseStudy:
-    """Put the names to a case: the `top` classes of each prediction, and the true class where it is not among them.
+    """Return a case with class names: the `top` classes of each prediction, and the true class if not among them.
 
     Args:
         case: of `analysis.choose_cases`.
@@ -94,29 +94,31 @@ def make_case_study(
         classes: names of the C classes.
         image: a JPEG or PNG file; `encode_jpeg` makes one.
         name: of the image, such as its file's.
-        text: what the data says of the image.
-        top: classes to list.
+        text: the text of the image.
+        top: number of classes to list.
     """
 
-    def name_guesses(probabilities: Tensor) -> tuple[NamedGuess, ...]:
+    def name_predictions(probabilities: Tensor) -> tuple[NamedPrediction, ...]:
         return tuple(
-            NamedGuess(classes[guess.label], guess.confidence, guess.rank, guess.label == case.true_label)
-            for guess in top_guesses(probabilities[case.row], case.true_label, top)
+            NamedPrediction(
+                classes[prediction.label], prediction.confidence, prediction.rank, prediction.label == case.true_label
+            )
+            for prediction in ranked_predictions(probabilities[case.row], case.true_label, top)
         )
 
     return CaseStudy(
         kind=case.kind,
         image=image,
         true_label=classes[case.true_label],
-        basic=name_guesses(basic),
-        cdr=name_guesses(cdr),
+        basic=name_predictions(basic),
+        cdr=name_predictions(cdr),
         name=name,
         text=text,
     )
 
 
 def encode_jpeg(picture: Image.Image, *, side: int = 320) -> bytes:
-    """A picture as a JPEG file of at most `side` pixels in width and height, without the metadata of its file."""
+    """Encode a picture as JPEG of at most `side` pixels in width and height, without metadata."""
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     bare = Image.new("RGB", small.size)
@@ -127,7 +129,12 @@ def encode_jpeg(picture: Image.Image, *, side: int = 320) -> bytes:
 
 
 def format_confidence(confidence: float) -> str:
-    """A probability as the paper's Figure 4 writes it: "0.64", and small ones "6.4e-3"; "> 0.99" is not yet 1."""
+    """Format a probability as in the paper's Figure 4; a value that only rounds to 1 is "> 0.99".
+
+    Example:
+        >>> format_confidence(0.64), format_confidence(0.0064), format_confidence(0.999)
+        ('0.64', '6.4e-3', '> 0.99')
+    """
     if 0.995 <= confidence < 1:
         return "> 0.99"
     if confidence == 0 or confidence >= 0.01:

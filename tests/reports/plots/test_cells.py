@@ -34,10 +34,10 @@ def test_a_corruption_map_colours_gains_and_losses() -> None:
     assert figure.axes[0].get_ylim() == (2, 0)  # the first row on top
 
 
-def test_a_corruption_map_without_differences_or_figures_is_drawn() -> None:
+def test_a_corruption_map_without_differences_or_numbers_is_drawn() -> None:
     assert cells_of(corruption_map(np.full((1, 2), 0.5), rows=["fog"], columns=["a", "b"], reference=1, title="")) == {}
     assert cells_of(corruption_map(np.full((1, 1), np.nan), rows=["fog"], columns=["a"], reference=0, title="")) == {}
-    with pytest.raises(ValueError, match=r"accuracies \(1, 2\) do not fit 1 rows and 1 columns of names"):
+    with pytest.raises(ValueError, match=r"accuracies \(1, 2\) do not match 1 names of rows and 1"):
         corruption_map(np.zeros((1, 2)), rows=["fog"], columns=["a"], reference=0, title="")
 
 
@@ -49,7 +49,7 @@ def test_a_confusion_map_tells_errors_from_hits() -> None:
         (1, 1): (BETTER, pytest.approx(STRONGEST)),
     }
     assert [text.get_text() for text in figure.axes[0].texts] == ["75", "25", "", "100"]
-    with pytest.raises(ValueError, match=r"shares \(2, 2\) do not fit 3 classes; needed \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"shares \(2, 2\) do not match 3 classes\. Expected \(3, 3\)"):
         confusion_map(np.eye(2), ["a", "b", "c"], "t")
 
 

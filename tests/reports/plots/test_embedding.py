@@ -37,9 +37,11 @@ def test_the_legend_is_left_out_where_nobody_could_read_it():
     assert small_pair(LEGEND_LIMIT).note == ""
     many = small_pair(81)
     assert many.legend == ()
-    assert many.note.startswith("81 classes, too many for a legend")
+    assert many.note.startswith("81 classes are too many for a legend")
 
 
 def test_embedding_refuses_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"points \(4, 2\) and labels \(3,\) do not fit; needed \(N, 2\) and \(N,\)"):
+    with pytest.raises(
+        ValueError, match=r"points \(4, 2\) and labels \(3,\) do not match\. Expected \(N, 2\) and \(N,\)"
+    ):
         embedding_panels({"x_v": np.zeros((4, 2))}, np.zeros(3), ["a"])

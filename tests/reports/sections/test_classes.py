@@ -46,7 +46,7 @@ def test_changes_are_of_the_common_seeds() -> None:
     section = class_section({"marnet": {0: OURS}, "image-only": {0: PLAIN, 4: other_seed}}, "marnet", "image-only")
     changes = section.blocks[2]
     # a: 1/2 from 0; b: 1/2 from 1; c: 0 from 1
-    assert "1 classes gain, 2 lose and 0 stay, over 1 common seed;" in changes.caption
+    assert "1 classes gain, 2 lose and 0 are unchanged, over 1 common seed;" in changes.caption
     bars = changes.panels[0].figure.axes[0]
     assert [bar.get_width() for bar in bars.patches] == pytest.approx([50, -50, -100])
     assert [label.get_text() for label in bars.get_yticklabels()] == ["a (2)", "b (2)", "c (1)"]

@@ -9,7 +9,8 @@ from PIL import Image
 from marnet.data.manifest import Record
 from marnet.errors import ImageError
 from marnet.inference import SplitOutputs
-from marnet.reports.blocks import CaseStudies, Gap, Plots, Section
+from marnet.reports.blocks import CaseStudies, Plots, Section
+from marnet.reports.context import Unavailable
 from marnet.reports.sections import features
 from marnet.reports.sections.cases import case_section
 from marnet.reports.sections.features import feature_section
@@ -56,7 +57,7 @@ def test_a_run_without_cdr_shows_x_v_alone(tmp_path: Path) -> None:
 def test_too_many_points_are_sampled_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "MOST_POINTS", 7)
     (plots,) = feature_section({"marnet": outputs(tmp_path)}, ["a", "b"], seed=0).blocks
-    assert "7 of 12 images are drawn, chosen at random; the shares are of all." in plots.caption
+    assert "7 of 12 images are shown, chosen at random; the shares are of all images." in plots.caption
     for panel in plots.panels:
         assert sum(len(drawn.get_offsets()) for drawn in panel.figure.axes[0].collections) == 7
 
@@ -74,10 +75,9 @@ def test_cases_show_repairs_and_breaks(tmp_path: Path) -> None:
 
 
 def test_without_cdr_there_are_no_cases(tmp_path: Path) -> None:
-    gap = case_section({"image-only": outputs(tmp_path, cdr=False)}, ["a", "b"])
-    assert isinstance(gap, Gap)
-    assert "no run shown here has CDR" in gap.reason
-    assert gap.command == "marnet train --method marnet --out RUN"
+    with pytest.raises(Unavailable, match="no run shown here has CDR") as missing:
+        case_section({"image-only": outputs(tmp_path, cdr=False)}, ["a", "b"])
+    assert missing.value.command == "marnet train"
 
 
 def test_an_image_that_has_gone_is_reported(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 
 from marnet.reports.plots.style import FAINT, INK
 
-STRONGEST = 0.72  # opacity at which the page's text is read on every colour, on white and on dark
+STRONGEST = 0.72  # opacity at which text is legible on every colour, on light and dark pages
 LONGEST_NAME = 24
 
 
@@ -28,8 +28,8 @@ def draw_cells(
         axes: empty.
         strength: `(R, M)` between 0 and 1; a cell of strength 0 is not drawn.
         colours: `(R, M)` of "#rrggbb".
-        texts: what stands in the cells; None for none.
-        rows, columns: their names; long ones are cut.
+        texts: the texts of the cells; None for none.
+        rows, columns: their names; long ones are shortened.
     """
     drawn = np.argwhere(strength > 0)
     corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
@@ -59,5 +59,10 @@ def draw_cells(
 
 
 def short_name(name: str) -> str:
-    """A name that fits beside a row."""
+    """Shorten a name to `LONGEST_NAME` characters.
+
+    Example:
+        >>> short_name("a name of more than 24 characters")
+        'a name of more than 24 …'
+    """
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

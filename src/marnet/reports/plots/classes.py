@@ -1,4 +1,4 @@
-"""Which classes are confused, and which gain or lose."""
+"""Plots of classes: the confusion matrix, and gains and losses by class."""
 
 from collections.abc import Sequence
 
@@ -12,26 +12,26 @@ FEW_CLASSES = 8  # up to here a map fits beside another panel
 
 
 def confusion_map(shares: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw the share of each true class (row) that is predicted as each class (column); errors in another colour.
+    """Draw the share of each true class (row) that is predicted as each class (column), errors in another colour.
 
     Args:
         shares: `(C, C)`, fractions.
         classes: names of the C classes.
-        title: what stands above the map.
+        title: text above the map.
 
     Raises:
-        ValueError: the names do not fit.
+        ValueError: the number of names does not match.
     """
     count = len(classes)
     if shares.shape != (count, count):
-        raise ValueError(f"shares {shares.shape} do not fit {count} classes; needed ({count}, {count}).")
+        raise ValueError(f"shares {shares.shape} do not match {count} classes. Expected ({count}, {count}).")
     size = (
         (CURVE[0], 1.6 + 0.3 * count) if count <= FEW_CLASSES else (WIDE, 2.2 + (0.3 if count <= 24 else 0.17) * count)
     )
     figure, axes = make_panel(title, size)
     colours = np.full((count, count), WORSE)
     np.fill_diagonal(colours, BETTER)
-    # The square root lets an error of a few per cent be seen.
+    # The square root makes errors of a few per cent visible.
     strength = np.sqrt(np.clip(shares, 0, 1))
     texts = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares]
     draw_cells(axes, strength, colours, texts if count <= 24 else None, rows=classes, columns=classes)
@@ -42,12 +42,12 @@ def confusion_map(shares: np.ndarray, classes: Sequence[str], title: str) -> Fig
 
 
 def class_changes(names: Sequence[str], changes: Sequence[float], title: str) -> Figure:
-    """Draw by how much the accuracy of classes changed, the first on top; fractions, shown in points."""
+    """Draw the change of accuracy of classes, the first on top; fractions, shown in percentage points."""
     figure, axes = make_panel(title, (4.6, 0.9 + 0.23 * len(names)))
     colours = [BETTER if change >= 0 else WORSE for change in changes]
-    places = np.arange(len(names))
-    axes.barh(places, [100 * change for change in changes], height=0.66, color=colours)
-    axes.set_yticks(places, [short_name(name) for name in names])
+    offsets = np.arange(len(names))
+    axes.barh(offsets, [100 * change for change in changes], height=0.66, color=colours)
+    axes.set_yticks(offsets, [short_name(name) for name in names])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.invert_yaxis()

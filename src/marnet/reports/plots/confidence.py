@@ -1,4 +1,4 @@
-"""Whether confidence can be trusted: reliability, and accuracy against coverage."""
+"""Plots of confidence: reliability, and accuracy against coverage."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,18 +10,18 @@ from marnet.reports.plots.style import CURVE, FAINT, Mark, draw_line, make_panel
 
 
 def reliability_diagram(bins: Mapping[str, Reliability], marks: Mapping[str, Mark], title: str) -> Figure:
-    """Draw accuracy by confidence, a line for each method; the size of a dot is the share of the predictions.
+    """Draw accuracy by confidence, one line per method; the size of a dot is the share of the predictions.
 
     Args:
-        bins: by method; empty ones are left out.
-        marks: how each method is drawn; its place in `marks` is its place in the legend.
-        title: what stands above the panel.
+        bins: by method; empty bins are left out.
+        marks: colour and dashes of each method, in the order of the legend.
+        title: text above the panel.
     """
     figure, axes = make_panel(title, CURVE)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
-    places = list(marks)
+    order = list(marks)
     for name, found in bins.items():
-        number, filled = places.index(name), found.images > 0
+        number, filled = order.index(name), found.images > 0
         confidence, accuracy = found.confidence[filled].tolist(), found.accuracy[filled].tolist()
         draw_line(axes, confidence, accuracy, marks[name], number)
         axes.scatter(
@@ -30,7 +30,7 @@ def reliability_diagram(bins: Mapping[str, Reliability], marks: Mapping[str, Mar
             s=(9 + 160 * found.images[filled] / found.images.sum()).tolist(),
             color=marks[name].colour,
             linewidths=0,
-            clip_on=False,  # a dot at 100 % is whole
+            clip_on=False,  # shows dots at 100 % completely
             gid=f"mark-{number}-best",
         )
     style_curves(axes, "confidence of the prediction")
@@ -41,17 +41,17 @@ def reliability_diagram(bins: Mapping[str, Reliability], marks: Mapping[str, Mar
 
 
 def coverage_curves(accuracies: Mapping[str, Sequence[float]], marks: Mapping[str, Mark], title: str) -> Figure:
-    """Draw the accuracy of the most confident predictions by how many of all they are.
+    """Draw the accuracy of the most confident predictions by their share of all predictions.
 
     Args:
         accuracies: by method, at coverages from 1 % to 100 % in equal steps.
-        marks: how each method is drawn.
-        title: what stands above the panel.
+        marks: colour and dashes of each method.
+        title: text above the panel.
     """
     figure, axes = make_panel(title, CURVE)
-    places = list(marks)
+    order = list(marks)
     for name, values in accuracies.items():
-        draw_line(axes, np.linspace(0.01, 1, len(values)).tolist(), values, marks[name], places.index(name))
+        draw_line(axes, np.linspace(0.01, 1, len(values)).tolist(), values, marks[name], order.index(name))
     style_curves(axes, "coverage: share of images answered, the most confident first")
     axes.xaxis.set_major_formatter(percent_axis())
     axes.yaxis.set_major_formatter(percent_axis())

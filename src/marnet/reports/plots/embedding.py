@@ -10,7 +10,7 @@ from marnet.reports.plots.style import FAINT, LEGEND_LIMIT, PLANE, SHAPES, Mark,
 
 
 class EmbeddingPanels(NamedTuple):
-    """A panel for each layout and what the points are; with too many classes the legend is empty, a note says why."""
+    """One panel per layout, with the legend; if there are too many classes, it is empty and a note says why."""
 
     figures: tuple[Figure, ...]
     legend: tuple[Mark, ...]
@@ -32,13 +32,13 @@ def embedding_panels(layouts: Mapping[str, np.ndarray], labels: np.ndarray, clas
     figures = tuple(_scatter(points, labels, marks, title) for title, points in layouts.items())
     if len(classes) <= LEGEND_LIMIT:
         return EmbeddingPanels(figures, marks, "")
-    note = f"{len(classes)} classes, too many for a legend; a class has the same colour and shape in all panels."
+    note = f"{len(classes)} classes are too many for a legend; a class has the same colour and shape in all panels."
     return EmbeddingPanels(figures, (), note)
 
 
 def _scatter(points: np.ndarray, labels: np.ndarray, marks: Sequence[Mark], title: str) -> Figure:
     if points.shape != (len(labels), 2):
-        raise ValueError(f"points {points.shape} and labels {labels.shape} do not fit; needed (N, 2) and (N,).")
+        raise ValueError(f"points {points.shape} and labels {labels.shape} do not match. Expected (N, 2) and (N,).")
     figure, axes = make_panel(title, PLANE)
     size = 16 if len(points) <= 1000 else 7
     for number, mark in enumerate(marks):

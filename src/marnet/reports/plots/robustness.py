@@ -1,4 +1,4 @@
-"""Accuracy under corruption: by severity, and as a map of corruption by method."""
+"""Plots of accuracy under corruption: by severity, and as a map of corruption by method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,19 +29,19 @@ def severity_curves(
     small: bool = False,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw accuracy by severity, a line for each method.
+    """Draw accuracy by severity, one line per method.
 
     Args:
         accuracies: by method, fractions at severity 0 (no corruption), 1, 2, ...; NaN leaves a gap.
-        marks: how each method is drawn; its place there is its place in the legend.
-        title: what stands above the panel.
-        small: for a panel of many, without a label below.
-        limits: of the accuracy, to give several panels the same scale.
+        marks: colour and dashes of each method, in the order of the legend.
+        title: text above the panel.
+        small: for one of many panels, without an axis label.
+        limits: of the accuracy axis, to give several panels the same scale.
     """
     figure, axes = make_panel(title, SMALL if small else CURVE)
-    places = list(marks)
+    order = list(marks)
     for name, values in accuracies.items():
-        draw_line(axes, range(len(values)), values, marks[name], places.index(name))
+        draw_line(axes, range(len(values)), values, marks[name], order.index(name))
     style_curves(axes, "" if small else "severity (0: uncorrupted)", integers=True)
     axes.xaxis.set_major_locator(MultipleLocator(1))
     axes.yaxis.set_major_formatter(percent_axis())
@@ -56,18 +56,18 @@ def corruption_map(
     """Draw a map of corruption by method: the number is the accuracy in per cent, the colour the gain or loss.
 
     Args:
-        accuracies: fractions `(R, M)`, NaN where not measured.
+        accuracies: fractions `(R, M)`, NaN if not measured.
         rows: names of the R corruptions.
         columns: names of the M methods.
-        reference: the column that gains and losses are counted from.
-        title: what stands above the map.
+        reference: the column that gains and losses are measured from.
+        title: text above the map.
 
     Raises:
-        ValueError: the names do not fit.
+        ValueError: the number of names does not match.
     """
     if accuracies.shape != (len(rows), len(columns)):
         raise ValueError(
-            f"accuracies {accuracies.shape} do not fit {len(rows)} rows and {len(columns)} columns of names."
+            f"accuracies {accuracies.shape} do not match {len(rows)} names of rows and {len(columns)} of columns."
         )
     figure, axes = make_panel(title, (WIDE, 1.5 + 0.27 * len(rows)))
     gains = accuracies - accuracies[:, [reference]]

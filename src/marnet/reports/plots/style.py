@@ -1,4 +1,4 @@
-"""Colours, shapes and panels that all figures share."""
+"""Colours, shapes and panels that all plots share."""
 
 import colorsys
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ Shape = Literal["circle", "triangle", "square", "cross", "line"]
 # with a contrast of 2.7 or more on white and on the dark page. Four shapes make them 24 classes.
 COLOURS = ("#5051d7", "#ea7601", "#00a6b4", "#bd1966", "#3a9bee", "#96703d")
 SHAPES: dict[Shape, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "X"}
-DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))  # by series, for those who do not tell the colours apart
+DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))  # by line, for readers who cannot distinguish the colours
 LEGEND_LIMIT = len(COLOURS) * len(SHAPES)
 
-# Inches. Two panels stand side by side on a page and one fills a phone, so that type is 9 to 13 px high on either.
+# Inches. A page shows two panels side by side and a phone one, so that text is 9 to 13 px high on both.
 CURVE = (4.6, 3.0)
 PLANE = (4.6, 4.0)
 SMALL = (2.3, 1.8)  # four of them side by side
-WIDE = 9.2  # the width of a figure that has a row of its own
+WIDE = 9.2  # the width of a plot that has a row of its own
 INK = (0.0, 0.0, 0.0)
 FAINT = (0.0, 0.0, 0.0, 0.14)
 MUTED = (0.0, 0.0, 0.0, 0.68)
@@ -29,7 +29,7 @@ BETTER, WORSE = COLOURS[0], COLOURS[1]  # of gains and losses
 
 
 class Mark(NamedTuple):
-    """How one class or one method is drawn, for the legend."""
+    """The colour, shape and dashes of a class or a method, also for the legend."""
 
     label: str
     colour: str  # "#rrggbb"
@@ -38,7 +38,7 @@ class Mark(NamedTuple):
 
 
 def class_marks(classes: Sequence[str]) -> tuple[Mark, ...]:
-    """A colour and a shape for each class, all different for up to 24; beyond, hues spread over the colour wheel."""
+    """Return a colour and a shape for each class, all different for up to 24; beyond that, hues of the colour wheel."""
     shapes = tuple(SHAPES)
     if len(classes) <= LEGEND_LIMIT:
         colours = [COLOURS[number % len(COLOURS)] for number in range(len(classes))]
@@ -54,7 +54,7 @@ def class_marks(classes: Sequence[str]) -> tuple[Mark, ...]:
 
 
 def line_marks(names: Sequence[str]) -> dict[str, Mark]:
-    """A colour and dashes for each line, all different for up to twelve."""
+    """Return a colour and dashes for each line, all different for up to twelve."""
     return {
         name: Mark(name, COLOURS[number % len(COLOURS)], "line", DASHES[number % len(DASHES)])
         for number, name in enumerate(names)
@@ -62,7 +62,7 @@ def line_marks(names: Sequence[str]) -> dict[str, Mark]:
 
 
 def make_panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """An empty panel of `size` inches under its title, without ticks and frame."""
+    """Return an empty panel of `size` inches with its title, without ticks and frame."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=11, parse_math=False)
@@ -73,7 +73,7 @@ def make_panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def style_curves(axes: Axes, x_label: str, *, integers: bool = False) -> None:
-    """Axes of curves: lines across, few ticks."""
+    """Style the axes of curves: horizontal grid lines, few ticks."""
     axes.set_xlabel(x_label, color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=integers, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
@@ -83,12 +83,12 @@ def style_curves(axes: Axes, x_label: str, *, integers: bool = False) -> None:
 
 
 def percent_axis() -> PercentFormatter:
-    """Ticks of fractions as per cent."""
+    """Return the format of ticks that shows fractions as per cent."""
     return PercentFormatter(xmax=1, decimals=None, symbol=" %")
 
 
 def draw_line(axes: Axes, xs: Sequence[float], values: Sequence[float], mark: Mark, number: int) -> None:
-    """A line in the colour and dashes of its mark, which is entry `number` of the legend."""
+    """Draw a line in the colour and dashes of its mark, which is entry `number` of the legend."""
     marker = "o" if len(values) == 1 else None  # one point makes no line
     (line,) = axes.plot(xs, values, marker=marker, color=mark.colour, linewidth=1.6, gid=f"mark-{number}")
     if mark.dashes:

@@ -1,4 +1,4 @@
-"""Figures as SVG inside a page, and as SVG and PNG files for a paper."""
+"""Plots as SVG inside a page, and as SVG and PNG files for a paper."""
 
 import hashlib
 import io
@@ -15,16 +15,15 @@ from marnet.reports.plots.style import SHAPES, Mark
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG element to stand inside an HTML page.
+    """Return a plot as an SVG element for an HTML page.
 
-    It has no background, no size of its own (the page gives the width), no font of its own, and `currentColor` instead
-    of black, so that it follows the page, dark or light. Its ids begin with a hash of its content: several figures on a
-    page do not clash, and the same figure gives the same text. What was drawn with `gid="mark-3"` has an id that ends
-    so.
+    The element has no background, size or font, and `currentColor` instead of black, so that it follows the page, dark
+    or light. Its ids begin with a hash of its content, so that several plots on a page do not clash and the same plot
+    gives the same text. An object drawn with `gid="mark-3"` has an id that ends in "mark-3".
     """
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Asking for real text and repeatable ids is only possible through settings; they are put back at once.
+    # Real text and repeatable ids are only available through global settings, which are restored at once.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "marnet"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     root = ElementTree.fromstring(buffer.getvalue())
@@ -43,12 +42,12 @@ def svg(figure: Figure) -> str:
 
 
 def save_figure(figure: Figure, folder: Path, name: str, legend: Sequence[Mark] = ()) -> None:
-    """Write `name`.svg and `name`.png (200 dpi, white) into `folder`, the legend below; the figure is left as it was.
+    """Write `name`.svg and `name`.png (200 dpi, white) into `folder`, the legend below.
 
-    The same figure gives the same files.
+    The figure itself is left unchanged. The same figure gives the same files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    svg(figure)  # lays the figure out, for the size that the page shows
+    svg(figure)  # sets the layout at the size of the page
     engine = figure.get_layout_engine()
     figure.set_layout_engine("none")
     handles = [_legend_handle(mark) for mark in legend]
@@ -82,7 +81,7 @@ def _local(name: str) -> str:
 
 
 def _make_inline(element: ElementTree.Element) -> None:
-    """Drop namespaces, fonts and needless digits; let black follow the page."""
+    """Remove namespaces, fonts and superfluous digits; let black follow the page."""
     element.tag = _local(element.tag)
     attributes = {_local(name): value for name, value in element.attrib.items()}
     element.attrib.clear()
@@ -92,7 +91,7 @@ def _make_inline(element: ElementTree.Element) -> None:
         elif name == "id":
             element.attrib[name] = value
         else:
-            # Two digits are enough for the eye, and the last ones differ from machine to machine.
+            # Two digits are enough to see, and the last ones differ between machines.
             element.attrib[name] = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", value)
 
 

@@ -1,4 +1,4 @@
-"""Curves of a training by epoch."""
+"""Plots of training by epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from marnet.reports.plots.style import CURVE, Mark, draw_line, line_marks, make_
 
 
 class TrainingCurves(NamedTuple):
-    """Two panels and what their lines are."""
+    """Two panels and their legend."""
 
     loss: Figure
     accuracy: Figure
@@ -26,14 +26,14 @@ def training_curves(
     accuracy: str = "val/top1",
     marks: Mapping[str, Mark] | None = None,
 ) -> TrainingCurves:
-    """Draw a training loss and the validation accuracy by epoch, a line for each run; a dot marks its best epoch.
+    """Draw a training loss and the validation accuracy by epoch, one line per run; a dot marks its best epoch.
 
     Args:
         histories: by name of the run, the rows of its history.csv: `epoch` and other columns. Empty cells are left out.
-        loss: the column of the loss. The default is the cross-entropy of the fused prediction, which every method has,
-            and not `train/loss`, whose terms differ from method to method.
+        loss: the column of the loss. The default is the cross-entropy of the fused prediction, which every method has;
+            the terms of `train/loss` differ between methods.
         accuracy: the column of the accuracy, a fraction.
-        marks: how each run is drawn, where other figures show the same runs.
+        marks: colour and dashes of each run, if other plots show the same runs.
     """
     marks = marks or line_marks(list(histories))
     title = "Training loss (cross-entropy)" if loss == "train/classification" else loss
@@ -61,7 +61,7 @@ def loss_terms(rows: Sequence[Mapping[str, float]], title: str) -> tuple[Figure,
 
     Args:
         rows: of history.csv; every column `train/...` but the total `train/loss` and the learning rate is a term.
-        title: what stands above the panel.
+        title: text above the panel.
     """
     names = dict.fromkeys(name for row in rows for name in row if name.startswith("train/") and name != "train/loss")
     drawn = {name: (epochs, values) for name in names for epochs, values in [_column(rows, name)] if values}
@@ -70,7 +70,7 @@ def loss_terms(rows: Sequence[Mapping[str, float]], title: str) -> tuple[Figure,
     for number, (mark, (epochs, values)) in enumerate(zip(marks.values(), drawn.values(), strict=True)):
         draw_line(axes, epochs, values, mark, number)
     style_curves(axes, "epoch", integers=True)
-    # Cross-entropies and squared errors differ by an order of magnitude; a term that reaches 0 has no logarithm.
+    # Cross-entropies and squared errors differ by a factor of about ten; a term that reaches 0 has no logarithm.
     if all(min(values) > 0 for _, values in drawn.values()):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -80,6 +80,6 @@ def loss_terms(rows: Sequence[Mapping[str, float]], title: str) -> tuple[Figure,
 
 
 def _column(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """The epochs that have a finite value in a column, and the values."""
+    """Return the epochs that have a finite value in a column, and the values."""
     kept = [(row["epoch"], row[name]) for row in rows if name in row and math.isfinite(row[name])]
     return [epoch for epoch, _ in kept], [value for _, value in kept]

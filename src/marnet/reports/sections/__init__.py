@@ -1,4 +1,5 @@
-"""The sections of reports, each built in one place, for the demo, for runs and for comparisons alike.
+"""The sections of reports, one file each.
 
-A builder takes what a section speaks of and returns a `Section`, or a `Gap` that says what is missing.
+`build(context)` makes a section from the context of a report and raises `Unavailable` if input is missing;
+`contents.py` lists them. The other functions take plain arguments, so that the demo uses the same sections.
 """

@@ -1,21 +1,41 @@
-"""Case studies: one image, the basic prediction beside CDR's (Figure 4 of the paper)."""
+"""Case studies: images with the basic prediction and CDR's side by side (Figure 4 of the paper)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from marnet.data.images import read_image
+from marnet.errors import MarnetError
 from marnet.evaluation.analysis import choose_cases
 from marnet.inference import SplitOutputs
-from marnet.reports.blocks import CaseStudies, Gap, Section
+from marnet.reports.blocks import CaseStudies, Section
+from marnet.reports.context import ReportContext, Unavailable
 from marnet.reports.page import encode_jpeg, make_case_study
 
 TITLE = "Case studies"
 
 
-def case_section(outputs: Mapping[str, SplitOutputs], classes: Sequence[str]) -> Section | Gap:
-    """Where CDR repaired the basic prediction and where it broke it, for each run that has CDR.
+def build(context: ReportContext) -> Section:
+    """Build the section from the outputs of the arms that are shown in detail.
 
     Raises:
+        Unavailable: there are no weights, no arm has CDR, or an image can no longer be read.
+    """
+    outputs = {name: found for name, found in context.outputs.items() if name in context.detailed}
+    try:
+        return case_section(outputs, context.classes)
+    except MarnetError as error:
+        raise Unavailable(str(error)) from None
+
+
+def case_section(outputs: Mapping[str, SplitOutputs], classes: Sequence[str]) -> Section:
+    """Return the cases that CDR repaired or broke most, for each run that has CDR.
+
+    Args:
+        outputs: by name of the run, its outputs on the same split.
+        classes: names of the classes.
+
+    Raises:
+        Unavailable: no run has CDR.
         ImageError: the image of a case can no longer be read.
     """
     blocks = [
@@ -24,14 +44,16 @@ def case_section(outputs: Mapping[str, SplitOutputs], classes: Sequence[str]) ->
         if "reconstruction" in found.branch_logits
     ]
     if not blocks:
-        return Gap(
-            TITLE,
-            "They show where CDR repaired or broke the basic prediction, and no run shown here has CDR. Train one:",
-            "marnet train --method marnet --out RUN",
+        raise Unavailable(
+            "Case studies show the images whose basic prediction CDR repaired or broke, but no run shown here has CDR. "
+            "Train one with the method marnet:",
+            "marnet train",
         )
     return Section(
         title=TITLE,
-        text=["The basic prediction reads x_v alone, CDR's reads x_CDR alone; the fused one reads them and x_EMA."],
+        text=[
+            "The basic prediction uses x_v alone and CDR's uses x_CDR alone. The fused prediction uses both and x_EMA."
+        ],
         blocks=blocks,
     )
 

@@ -1,4 +1,4 @@
-"""Classes: which are confused, and which gain or lose against the baseline."""
+"""Classes: confusions, and the gain or loss of each class against the baseline."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,20 +8,27 @@ from marnet.comparison.records import RunRecord
 from marnet.comparison.tables import CellValue, Column, Table
 from marnet.metrics import percent
 from marnet.reports.blocks import Block, Panel, Plots, Section
+from marnet.reports.context import ReportContext
 from marnet.reports.plots.classes import FEW_CLASSES, class_changes, confusion_map
 
-MOST_CLASSES = 40  # of a map; more could not be read
+TITLE = "Classes"
+MOST_CLASSES = 40  # of a map; more would be illegible
 PAIRS = 12
 CHANGES = 10  # classes on each side
 
 
+def build(context: ReportContext) -> Section:
+    """Build the section of the arm that the report is about."""
+    return class_section(context.runs, context.arm, context.baseline)
+
+
 def class_section(runs: Mapping[str, Mapping[int, RunRecord]], arm: str, baseline: str | None) -> Section:
-    """The confusions of an arm over all its seeds, and its change by class against the baseline over common seeds.
+    """Return the confusions of an arm over all its seeds and its change by class against the baseline.
 
     Args:
         runs: records by arm and seed.
         arm: whose confusions are shown.
-        baseline: the arm that the change is counted from; None where there is none.
+        baseline: the arm that the change is measured from, over common seeds; None leaves the change out.
     """
     records = list(runs[arm].values())
     classes = records[0].classes
@@ -31,11 +38,11 @@ def class_section(runs: Mapping[str, Mapping[int, RunRecord]], arm: str, baselin
         before = confusion_counts([runs[baseline][seed] for seed in seeds])
         after = confusion_counts([runs[arm][seed] for seed in seeds])
         blocks.append(_change_block(before, after, classes, (arm, baseline), len(seeds)))
-    return Section(title="Classes", blocks=blocks)
+    return Section(title=TITLE, blocks=blocks)
 
 
 def confusion_counts(records: Sequence[RunRecord]) -> np.ndarray:
-    """How many images of each true class (row) are predicted as each class (column), `(C, C)`, over all records."""
+    """Count the images of each true class (row) by predicted class (column), `(C, C)`, over all records."""
     count = len(records[0].classes)
     counts = np.zeros((count, count), dtype=np.int64)
     for record in records:
@@ -44,7 +51,7 @@ def confusion_counts(records: Sequence[RunRecord]) -> np.ndarray:
 
 
 def class_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Accuracy of each class `(C,)`, NaN for a class without images."""
+    """Return the accuracy of each class `(C,)`, NaN for a class without images."""
     images = counts.sum(axis=1)
     return np.where(images > 0, np.diag(counts) / np.maximum(images, 1), np.nan)
 
@@ -63,15 +70,14 @@ def _confusion_block(counts: np.ndarray, classes: Sequence[str], arm: str, seeds
     )
     return Plots(
         panels=[Panel(figure, f"Confusion matrix of {arm}: true classes by predicted classes.", "confusion")],
-        caption=f"Rows are true classes, columns what {arm} predicts; {which}, "
-        f"{seeds} seed{'s' if seeds > 1 else ''} together. The strength of a colour grows with the square root of the "
-        f"share.",
+        caption=f"Rows are true classes, columns the predictions of {arm}; {which}, "
+        f"{seeds} seed{'s' if seeds > 1 else ''} together. Colour strength grows with the square root of the share.",
         layout="wide" if len(classes) > FEW_CLASSES else "normal",
     )
 
 
 def _pair_table(counts: np.ndarray, classes: Sequence[str], arm: str) -> Table:
-    """Pairs of classes by the errors between them, in both directions."""
+    """Return the table of the pairs of classes with the most errors between them, in both directions."""
     between = counts + counts.T
     first, second = np.triu_indices(len(classes), k=1)
     order = np.argsort(-between[first, second], kind="stable")[:PAIRS]
@@ -84,12 +90,12 @@ def _pair_table(counts: np.ndarray, classes: Sequence[str], arm: str) -> Table:
             )
     number = "{:.0f}".format
     return Table(
-        title=f"The pairs of classes that {arm} confuses most",
+        title=f"Pairs of classes that {arm} confuses most",
         columns=[
             Column("first and second"),
-            Column("first taken for second", number),
-            Column("second taken for first", number),
-            Column("of their images", percent),
+            Column("first predicted as second", number),
+            Column("second predicted as first", number),
+            Column("share of their images", percent),
         ],
         rows=rows,
         note="" if rows else "It confuses no two classes.",
@@ -109,11 +115,12 @@ def _change_block(
     figure = class_changes(
         [f"{classes[number]} ({images[number]})" for number in shown],
         [float(changes[number]) for number in shown],
-        f"{arm} less {baseline}, by class",
+        f"{arm} minus {baseline}, by class",
     )
     return Plots(
         panels=[Panel(figure, f"Change of accuracy by class, {arm} against {baseline}.", "class-changes")],
-        caption=f"{len(gains)} classes gain, {len(losses)} lose and {len(order) - len(gains) - len(losses)} stay, over "
-        f"{seeds} common seed{'s' if seeds > 1 else ''}; at most the {CHANGES} largest changes of each kind are drawn. "
-        f"In brackets the images of a class: with few, one image is many points.",
+        caption=f"{len(gains)} classes gain, {len(losses)} lose and {len(order) - len(gains) - len(losses)} are "
+        f"unchanged, over {seeds} common seed{'s' if seeds > 1 else ''}; at most the {CHANGES} largest changes of each "
+        f"kind are shown. The number of images of a class is in parentheses; if there are few, one image is worth many "
+        f"points.",
     )

@@ -7,28 +7,40 @@ import numpy as np
 from marnet.comparison.summary import ArmResult, Results
 from marnet.comparison.tables import Table
 from marnet.evaluation.corruption_metrics import groups_of, is_measured
-from marnet.reports.blocks import Block, Gap, Panel, Plots, Section
+from marnet.reports.blocks import Block, Panel, Plots, Section
+from marnet.reports.context import ReportContext, Unavailable
 from marnet.reports.plots.robustness import corruption_map, severity_curves
 from marnet.reports.plots.style import Mark
 
 TITLE = "Robustness"
 
 
-def robustness_section(
-    results: Results, marks: Mapping[str, Mark], tables: Mapping[str, Table], *, command: str
-) -> Section | Gap:
-    """The table of means, curves by severity, a map of corruption by method, and the table of each corruption.
+def build(context: ReportContext) -> Section:
+    """Build the section of a comparison that measured corruptions.
+
+    Raises:
+        Unavailable: there is no comparison, or it measured no corruptions.
+    """
+    comparison = context.comparison
+    if not any(arm.corruptions for arm in comparison.results.arms):
+        raise Unavailable(
+            f"No run was evaluated under corruptions. Set `corruptions: true` and a new folder `out` in "
+            f"{comparison.plan}, then run:",
+            comparison.command,
+        )
+    marks = context.marks_of([*context.methods, *context.placebos])
+    return robustness_section(comparison.results, marks, comparison.tables)
+
+
+def robustness_section(results: Results, marks: Mapping[str, Mark], tables: Mapping[str, Table]) -> Section:
+    """Return the table of means, curves by severity, a map of corruption by method, and the table of each corruption.
 
     Args:
         results: of the comparison.
-        marks: the arms whose curves are drawn, and how; the map and the tables show all.
-        tables: of the results; "robustness" and "corruptions" are shown, where they are there.
-        command: that measures robustness, for where nobody has.
+        marks: the arms with curves; the map and the tables show all arms.
+        tables: of the results; "robustness" and "corruptions" are shown if present.
     """
     measured = [arm for arm in results.arms if arm.corruptions]
-    if not measured:
-        reason = "No run was judged under corruption. Write 'corruptions: true' into the file of the comparison, and:"
-        return Gap(TITLE, reason, command)
     names = list(dict.fromkeys(name for arm in measured for name in arm.corruptions))
     blocks: list[Block] = [_map_block(measured, names, results.baseline)]
     drawn = [arm for arm in measured if arm.arm in marks]
@@ -40,17 +52,17 @@ def robustness_section(
 
 
 def _mean_blocks(arms: Sequence[ArmResult], marks: Mapping[str, Mark]) -> list[Block]:
-    """The mean of each group of corruptions that some arm was measured under in whole; none where there is none."""
+    """Return one panel for each group of corruptions that some arm was measured on completely."""
     panels = []
     for group in groups_of(name for arm in arms for name in arm.corruptions):
         mean = {arm.arm: _curve(arm, group.names) for arm in arms if is_measured(arm.corruptions, group.names)}
         if mean:
-            figure = severity_curves(mean, marks, f"Top-1, mean of {group.title}")
-            words = f"Mean accuracy by severity of the corruption, {group.title}: {', '.join(mean)}."
+            figure = severity_curves(mean, marks, f"Top-1 under corruption ({group.title})")
+            words = f"Mean accuracy by severity of the corruption ({group.title}): {', '.join(mean)}."
             panels.append(Panel(figure, words, f"robustness{group.ending.replace('_', '-')}"))
     caption = (
-        "Mean over corruptions and all seeds: those of ImageNet-C that are standard, its four held out, and ours "
-        "(viewpoint, lighting, occlusion), as far as they were measured. Every method sees the same corrupted pixels."
+        "Mean over corruptions and all seeds: the standard ones of ImageNet-C, its four held-out ones, and ours "
+        "(viewpoint, lighting, occlusion), as far as measured. Every method sees the same corrupted pixels."
     )
     return [Plots(panels=panels, caption=caption, legend=tuple(marks.values()))] if panels else []
 
@@ -80,7 +92,7 @@ def _file_name(corruption: str) -> str:
 
 
 def _curve(arm: ArmResult, names: Sequence[str]) -> list[float]:
-    """Mean top-1 over corruptions by severity, the uncorrupted one first."""
+    """Return the mean top-1 over corruptions by severity, uncorrupted first."""
     clean = arm.metrics["top1"].mean if "top1" in arm.metrics else float("nan")
     severities = min(len(arm.corruptions[name]) for name in names)
     means = [np.mean([arm.corruptions[name][level].mean for name in names]) for level in range(severities)]
@@ -108,7 +120,7 @@ def _map_block(measured: Sequence[ArmResult], names: Sequence[str], baseline: st
     )
     return Plots(
         panels=[Panel(figure, "Map of accuracy: corruptions by methods.", "robustness-map")],
-        caption=f"The colour says how far a method is above {reference} (blue) or below it (orange) under a "
-        f"corruption; the strongest colour is the largest difference of the map.",
+        caption=f"Colour shows how far a method is above {reference} (blue) or below it (orange) under a corruption; "
+        f"the strongest colour marks the largest difference on the map.",
         layout="wide",
     )

@@ -1,4 +1,4 @@
-"""The configuration of the runs and what they differ in."""
+"""The configuration of the runs and the settings that differ."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,18 @@ import yaml
 from marnet.comparison.tables import CellValue, Column, Table
 from marnet.config.nested import flatten
 from marnet.reports.blocks import Section
+from marnet.reports.context import ReportContext
+
+TITLE = "Differences between the runs"
+
+
+def build(context: ReportContext) -> Section | None:
+    """Build the section of all arms; None if nothing differs."""
+    return settings_section({name: record.config for name, record in context.first_records.items()})
 
 
 def settings_section(configs: Mapping[str, Mapping[str, Any]]) -> Section | None:
-    """The settings that differ between runs, None where there is nothing to tell; the seed is no difference.
+    """Return the settings that differ between runs, apart from the seed; None if none does.
 
     Args:
         configs: by name of the run, its configuration as nested mappings.
@@ -29,18 +37,18 @@ def settings_section(configs: Mapping[str, Mapping[str, Any]]) -> Section | None
         title="Settings that differ",
         columns=[Column("setting"), *(Column(name) for name in flat)],
         rows=rows,
-        note="All others are the same in every run.",
+        note="All other settings are the same in every run.",
     )
-    return Section(title="What the runs differ in", blocks=[table])
+    return Section(title=TITLE, blocks=[table])
 
 
 def configuration_text(config: Mapping[str, Any]) -> str:
-    """A configuration as YAML, "" for none."""
+    """Return a configuration as YAML, "" if it is empty."""
     return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else ""
 
 
 def environment_lines(environment: Mapping[str, Any]) -> dict[str, str]:
-    """An environment of `checkpoint.describe_environment` for a report, the packages among the rest."""
+    """Return an environment of `runs.directory.describe_environment` as lines of a report, packages included."""
     packages = environment.get("packages")
     rest = {name: value for name, value in environment.items() if name != "packages"}
     return {name: str(value) for name, value in (rest | (packages if isinstance(packages, dict) else {})).items()}

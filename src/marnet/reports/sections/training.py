@@ -1,8 +1,9 @@
-"""How the trainings went: loss, validation accuracy, and the terms of the objective."""
+"""Training: loss, validation accuracy, and the terms of the objective by epoch."""
 
 from collections.abc import Mapping, Sequence
 
-from marnet.reports.blocks import Block, Gap, Panel, Plots, Section
+from marnet.reports.blocks import Block, Panel, Plots, Section
+from marnet.reports.context import ReportContext, Unavailable
 from marnet.reports.plots.style import Mark
 from marnet.reports.plots.training import loss_terms, training_curves
 
@@ -11,19 +12,32 @@ TITLE = "Training"
 History = Sequence[Mapping[str, float]]
 
 
+def build(context: ReportContext) -> Section:
+    """Build the section from the first seed of each method.
+
+    Raises:
+        Unavailable: no run has a history.
+    """
+    histories = {name: context.first_records[name].history for name in context.methods}
+    return training_section(histories, marks=context.marks, terms_of=context.detailed)
+
+
 def training_section(
     histories: Mapping[str, History], *, marks: Mapping[str, Mark] | None = None, terms_of: Sequence[str] = ()
-) -> Section | Gap:
-    """Curves of all runs, and the loss terms of some.
+) -> Section:
+    """Return the curves of all runs, and the loss terms of some.
 
     Args:
         histories: by name of the run, the rows of history.csv.
-        marks: how each run is drawn; None chooses.
-        terms_of: the runs whose loss terms are drawn.
+        marks: colour and dashes of each run; None chooses them.
+        terms_of: the runs whose loss terms are shown.
+
+    Raises:
+        Unavailable: no run has a history.
     """
     present = {name: rows for name, rows in histories.items() if rows}
     if not present:
-        return Gap(TITLE, "No run has a history of its epochs; training writes it, as history.csv.")
+        raise Unavailable("No run has a history of its epochs, which training writes as history.csv.")
     curves = training_curves(present, marks=marks)
     blocks: list[Block] = [
         Plots(
@@ -31,8 +45,8 @@ def training_section(
                 Panel(curves.loss, f"Training loss by epoch: {', '.join(present)}.", "training-loss"),
                 Panel(curves.accuracy, f"Validation top-1 by epoch: {', '.join(present)}.", "training-accuracy"),
             ],
-            caption="Cross-entropy of the fused prediction in training, and top-1 on val. The dot marks the epoch that "
-            "was kept.",
+            caption="Cross-entropy of the fused prediction on the training images, and top-1 on val. The dot marks the "
+            "epoch that was kept.",
             legend=curves.legend,
         )
     ]

@@ -1,4 +1,4 @@
-"""The one way from a trained run to its record: what it makes of every image of a split."""
+"""Scoring: from a trained run and the images of a split to the run's record."""
 
 from typing import NamedTuple
 
@@ -11,21 +11,23 @@ from marnet.metrics import classification_metrics
 from marnet.runs.directory import ENVIRONMENT, HISTORY, read_history
 
 
-class JudgedRun(NamedTuple):
-    """A run as tables and reports show it."""
+class ScoredRun(NamedTuple):
+    """A run with its record and its outputs on a split."""
 
     record: RunRecord
     outputs: SplitOutputs
 
 
-def judge(predictor: Predictor, manifest: Manifest, split: str, *, arm: str) -> JudgedRun:
-    """Judge a run on a split; the record is of no comparison: it has no key, no placebo and no budget.
+def score_run(predictor: Predictor, manifest: Manifest, split: str, *, arm: str) -> ScoredRun:
+    """Score a run on a split.
+
+    The record belongs to no comparison yet: it has no key, no placebo and no budget.
 
     Args:
         predictor: the run.
-        manifest: the rows to judge it on.
+        manifest: the rows to score it on.
         split: train, val or test.
-        arm: the name that the run goes by.
+        arm: the name of the run in tables and plots.
 
     Raises:
         ConfigError: the run has images with several classes.
@@ -50,4 +52,4 @@ def judge(predictor: Predictor, manifest: Manifest, split: str, *, arm: str) -> 
         config=predictor.config.model_dump(mode="json"),
         environment=read_json(predictor.run / ENVIRONMENT),
     )
-    return JudgedRun(record, outputs)
+    return ScoredRun(record, outputs)
