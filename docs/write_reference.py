@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -126,8 +126,9 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"
-    words: Mapping[Any, str] = {None: "null", True: "true", False: "false", "": '""'}
-    return f"`{words[value] if value is None or value in (True, False, '') and type(value) in (bool, str) else value}`"
+    if isinstance(value, bool) or value is None:
+        return f"`{str(value).lower().replace('none', 'null')}`"
+    return f"`{value}`" if value != "" else '`""`'
 
 
 def _cell(text: str) -> str:
@@ -164,8 +165,8 @@ def commands_page() -> str:
     lines = [
         "# Command line",
         "",
-        "In a clone of the repository put `uv run` before each command. Results go to stdout; progress, notes and errors",
-        "go to stderr. A command that fails exits with code 1, and one that is typed wrongly with code 2.",
+        "In a clone of the repository put `uv run` before each command. Results go to stdout; progress, notes and",
+        "errors go to stderr. A command that fails exits with code 1, and one that is typed wrongly with code 2.",
     ]
     for command in commands():
         arguments = [option.name for option in command.options if option.is_argument]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from marnet.comparison.records import RunRecord
 
 
-# Files and single tests that take seconds each, mostly because they train. `pytest -m fast` leaves them out, so that the
-# rest runs in less than a minute on one core; a new test is fast until it stands here.
+# Files and single tests that take seconds each, mostly because they train. `pytest -m fast` leaves them out, so that
+# the rest runs in less than a minute on one core. A new test is fast until it is listed here.
 NOT_FAST = (
     "cli/test_cli.py::test_json_on_stdout_is_clean_in_a_real_process",
     "cli/test_cli.py::test_evaluate_takes_other_data",
@@ -39,6 +39,7 @@ NOT_FAST = (
     "docs/test_site.py",
     "encoders/test_families.py",
     "encoders/test_hf_text.py",
+    "evaluation/corruptions/test_corruptions.py::test_more_severe_is_further_from_the_image",
     "evaluation/test_robustness.py",
     "modules/test_reconstruction.py::test_it_learns_a_mapping_from_images_to_semantics",
     "modules/test_regression.py",
