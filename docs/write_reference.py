@@ -116,6 +116,8 @@ def _type_name(kind: Any, field: FieldInfo) -> str:
         for key, word in bounds.items()
         if getattr(limit, key, None) is not None
     ]
+    if get_origin(kind) is dict:
+        return "mapping"
     if get_origin(kind) is not None:
         return f"`{kind}`".replace("|", "or")
     shown = names.get(kind, f"`{getattr(kind, '__name__', kind)}`")

@@ -6,6 +6,7 @@ under the names that the page uses, and the one pretrained backbone is replaced 
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 from marnet.cli.app import app
 from marnet.config import make_config
 from marnet.data.manifest import read_manifest
+from marnet.training import fit
 from write_reference import settings
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +33,15 @@ TINY = 'backbone="timm:test_resnet", settings={"training.epochs": 1, "training.b
 
 
 def _blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    """The fenced blocks of a language; those with a title build up a file of that name."""
+    return [code for _, code in re.findall(rf'```{language}(?: title="([^"]+)")?\n(.*?)```', page, re.DOTALL)]
+
+
+def _files(page: str) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for name, code in re.findall(r'```python title="([^"]+)"\n(.*?)```', page, re.DOTALL):
+        files[name] = files.get(name, "") + code
+    return files
 
 
 def _python_pages() -> list[str]:
@@ -59,6 +69,7 @@ def here(manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     header, *lines = manifest_file.read_text().splitlines()
     (tmp_path / "products.csv").write_text("\n".join([header, *(f"{manifest_file.parent}/{line}" for line in lines)]))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
 
@@ -82,6 +93,8 @@ def _given() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", _python_pages())
 def test_python_blocks_run(name: str, here: Path) -> None:
+    for file, content in _files(PAGES[name]).items():
+        (here / file).write_text(content, encoding="utf-8")
     names = _given()
     blocks = [block.replace(PRETRAINED, TINY) for block in _blocks(PAGES[name], "python")]
     code = "".join(blocks)
@@ -127,3 +140,20 @@ def _is_file(name: str) -> bool:
 def test_there_is_code_to_check() -> None:
     assert {"README.md", "docs/own-loop.md", "docs/methods/marnet.md"} <= set(_python_pages())
     assert len(_commands()) > 30
+
+
+def test_the_extensions_train(here: Path) -> None:
+    """Those of docs/extending.md, by the names that its commands give."""
+    for file, content in _files(PAGES["docs/extending.md"]).items():
+        (here / file).write_text(content, encoding="utf-8")
+    small = ["training.epochs=1", "training.batch_size=16", "training.devices=cpu"]
+    named = [
+        ["backbone.name=module:extras.tiny_net", "text.name=module:extras.Letters"],
+        ["method=module:extras.by_length", "options.weight=0.5", "backbone.name=module:extras.tiny_net"],
+    ]
+    for number, sets in enumerate(named):
+        config = make_config({"data": {"source": "products.csv"}}, sets=[*small, *sets])
+        run = fit(config, here / f"run-{number}")
+        assert run.metrics.top1 >= 0
+    assert "length" in (here / "run-1" / "history.csv").read_text()
+    sys.modules.pop("extras")
