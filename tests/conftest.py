@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 # Files and single tests that take seconds each, mostly because they train. `pytest -m fast` leaves them out, so that
 # the rest runs in less than a minute on one core. A new test is fast until it is listed here.
 NOT_FAST = (
-    "cli/test_cli.py::test_json_on_stdout_is_clean_in_a_real_process",
     "cli/test_cli.py::test_evaluate_takes_other_data",
-    "cli/test_cli.py::test_predict_reports_a_broken_image_and_goes_on",
+    "cli/test_cli.py::test_json_on_stdout_is_clean_in_a_real_process",
     "cli/test_cli.py::test_mistakes_are_answered_without_a_traceback",
+    "cli/test_cli.py::test_predict_reports_a_broken_image_and_goes_on",
     "cli/test_cli.py::test_resume_keeps_the_settings_and_refuses_others",
     "cli/test_cli.py::test_train_evaluate_predict",
     "cli/test_cli.py::test_train_from_a_preset",
@@ -49,7 +49,8 @@ NOT_FAST = (
     "modules/test_regression.py",
     "reports/test_comparison_report.py",
     "reports/test_demo.py",
-    "reports/test_page.py",
+    "reports/test_page.py::test_every_drawing_becomes_two_files",
+    "reports/test_page.py::test_the_look_at_a_page_notices_what_is_wrong",
     "reports/test_run_report.py",
     "test_examples.py",
     "test_multi_label.py",
