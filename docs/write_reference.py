@@ -136,8 +136,7 @@ def _default(field: FieldInfo) -> str:
 def _cell(text: str) -> str:
     """Return `text` for a cell of a table; names of pages become links."""
     text = " ".join(text.split()).replace("|", "\\|")
-    text = re.sub(r"docs/([\w-]+)\.md", r"[\1](../\1.md)", text)
-    return text[:1].upper() + text[1:] + ("." if text and text[-1] not in ".?!" else "")
+    return re.sub(r"docs/([\w-]+)\.md", r"[\1](../\1.md)", text)
 
 
 def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
