@@ -149,11 +149,12 @@ def test_the_extensions_train(here: Path) -> None:
     small = ["training.epochs=1", "training.batch_size=16", "training.devices=cpu"]
     named = [
         ["backbone.name=module:extras.tiny_net", "text.name=module:extras.Letters"],
+        ["text.name=module:extras.KnownLetters", "backbone.name=module:extras.tiny_net"],
         ["method=module:extras.by_length", "options.weight=0.5", "backbone.name=module:extras.tiny_net"],
     ]
     for number, sets in enumerate(named):
         config = make_config({"data": {"source": "products.csv"}}, sets=[*small, *sets])
         run = fit(config, here / f"run-{number}")
         assert run.metrics.top1 >= 0
-    assert "length" in (here / "run-1" / "history.csv").read_text()
+    assert "length" in (here / "run-2" / "history.csv").read_text()
     sys.modules.pop("extras")
