@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from marnet import build_model, make_config
+from marnet import make_config
+from marnet.building import build_model
 from marnet.data.images import fit_square, read_image
 from marnet.data.sources import load_source
 from marnet.data.transforms import ImageSpec, normalise

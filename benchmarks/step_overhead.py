@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from marnet import build_model, make_config
+from marnet import make_config
+from marnet.building import build_model
 from marnet.runs.directory import describe_environment
 
 METHODS = ("image-only", "match", "reconstruct", "marnet")

@@ -31,21 +31,18 @@ class TinyNet(nn.Module):
         return self.layers(images)
 
 
-config = marnet.make_config(
-    {
-        "method": "marnet",
-        "data": {"source": "synthetic:classes=4,images=8,val_images=4,test_images=0", "image_size": 32},
-        "training": {"epochs": 2, "batch_size": 16},
-    }
-)
 with tempfile.TemporaryDirectory() as folder:
     # The mean and std are those that your network expects of its input.
-    backbone = marnet.Backbone(TinyNet(), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    result = marnet.fit(config, Path(folder) / "run", backbone=backbone)
-    print(f"val top-1 {result.metrics.top1:.2f} over {result.metrics.n} images")
+    run = marnet.train(
+        "synthetic:classes=4,images=8,val_images=4,test_images=0",
+        out=Path(folder) / "run",
+        backbone=marnet.Backbone(TinyNet(), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        settings={"data.image_size": 32, "training.epochs": 2, "training.batch_size": 16},
+    )
+    print(f"val top-1 {run.metrics.top1:.2f} over {run.metrics.n} images")
 
     # The weights are in the run directory; the code of the backbone is yours, so it is handed over again.
-    predictor = marnet.load(result.run, backbone=TinyNet())
+    predictor = run.load(backbone=TinyNet())
     image = predictor.manifest().split("val")[0].image
     best = predictor.predict([image], top=2)[0]
     print(best.labels, [round(p, 2) for p in best.probabilities])

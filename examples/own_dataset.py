@@ -1,9 +1,8 @@
-"""Train on pictures and texts of your own: write a manifest, train, predict.
+"""Train on pictures and texts of your own: name them in rows, train, predict.
 
 Run: uv run python examples/own_dataset.py
 """
 
-import csv
 import tempfile
 from pathlib import Path
 
@@ -27,23 +26,20 @@ def draw(colour: tuple[int, int, int], shift: int) -> Image.Image:
 
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
-    with (folder / "drinks.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["image", "text", "label"])  # without a split column marnet makes a stratified one
-        for label, (colour, text) in DRINKS.items():
-            for number in range(12):
-                path = f"{label}-{number}.png"
-                draw(colour, number).save(folder / path)
-                rows.writerow([path, text if number % 3 else "", label])  # a text may be missing
+    rows = []
+    for label, (colour, text) in DRINKS.items():
+        for number in range(12):
+            path = folder / f"{label}-{number}.png"
+            draw(colour, number).save(path)
+            # A text may be missing. Without a column "split" marnet splits the rows itself, class by class.
+            rows.append({"image": str(path), "text": text if number % 3 else "", "label": label})
 
-    config = marnet.make_config(
-        {
-            "data": {"source": str(folder / "drinks.csv"), "image_size": 32},
-            "backbone": {"name": "timm:resnet10t"},
-            "training": {"epochs": 3, "batch_size": 8},
-        }
+    run = marnet.train(
+        rows,  # a table of pandas, polars or pyarrow or a CSV file with these columns would do as well
+        out=folder / "run",
+        backbone="timm:resnet10t",
+        settings={"data.image_size": 32, "training.epochs": 3, "training.batch_size": 8},
     )
-    result = marnet.fit(config, folder / "run")
-    print(f"val top-1 {result.metrics.top1:.2f} over {result.metrics.n} images")
-    for prediction in marnet.load(result.run).predict([folder / "matcha-0.png"], top=3):
+    print(f"val top-1 {run.metrics.top1:.2f} over {run.metrics.n} images")
+    for prediction in run.load().predict([folder / "matcha-0.png"], top=3):
         print(Path(prediction.image).name, prediction.labels, [round(p, 2) for p in prediction.probabilities])

@@ -127,7 +127,7 @@ def trained_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -
             "training": {"epochs": 2, "batch_size": 16, "devices": "cpu"},
         }
     )
-    return fit(config, tmp_path_factory.mktemp("runs") / "run").run
+    return fit(config, tmp_path_factory.mktemp("runs") / "run").path
 
 
 @pytest.fixture

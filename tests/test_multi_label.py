@@ -60,7 +60,7 @@ def run(salads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "backbone": {"name": "timm:test_resnet"},
         "training": {"epochs": 6, "batch_size": 16, "lr": 4e-3, "devices": "cpu"},
     }
-    return marnet.fit(marnet.make_config(values), tmp_path_factory.mktemp("runs") / "run").run
+    return marnet.fit(marnet.make_config(values), tmp_path_factory.mktemp("runs") / "run").path
 
 
 def test_train_evaluate_predict(
@@ -137,9 +137,9 @@ def test_the_numbering_of_the_classes_survives_a_resume(run: Path, tmp_path: Pat
     short = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 1})})
     result = marnet.fit(short, tmp_path / "run", manifest=manifest)
     longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 2})})
-    marnet.fit(longer, result.run, resume=True)
-    assert marnet.load(result.run).classes == ("tomato", "basil", "blueberry")
-    assert marnet.load(result.run).manifest().classes == ("tomato", "basil", "blueberry")
+    marnet.fit(longer, result.path, resume=True)
+    assert marnet.load(result.path).classes == ("tomato", "basil", "blueberry")
+    assert marnet.load(result.path).manifest().classes == ("tomato", "basil", "blueberry")
 
 
 def test_the_rows_say_whether_labels_are_lists_whatever_the_configuration(salads: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_rows_say_whether_labels_are_lists_whatever_the_configuration(salads
     }
     manifest = read_manifest(salads, label_form="multi")
     result = marnet.fit(marnet.make_config(values), tmp_path / "run", manifest=manifest)
-    assert marnet.load(result.run).config.data.labels == "multi"
+    assert marnet.load(result.path).config.data.labels == "multi"
     assert isinstance(result.metrics, marnet.MultiLabelMetrics)
 
 
@@ -166,11 +166,11 @@ def test_rows_of_the_other_form_or_without_any_class_are_refused(run: Path, sala
     with pytest.raises(
         DataError, match="names no class in any of the 30 rows of split 'val', so there is nothing to score"
     ):
-        marnet.evaluate(run, source=str(tmp_path / "blank.csv"))
+        marnet.evaluate(run, data=str(tmp_path / "blank.csv"))
     unknown = (rows[0]._replace(label="basil, durian"),)
     write_manifest(Manifest(unknown, ("basil", "durian"), "x", label_form="multi"), tmp_path / "unknown.csv")
     with pytest.raises(DataError, match="has labels that the run does not know: durian; the run knows 3 classes"):
-        marnet.evaluate(run, source=str(tmp_path / "unknown.csv"))
+        marnet.evaluate(run, data=str(tmp_path / "unknown.csv"))
 
 
 def test_features_and_conversion_keep_the_lists(

@@ -1,77 +1,84 @@
 """MARNet: image classifiers that learn from text at training time and need none at prediction time.
 
-The names below are loaded on first use, so that `import marnet` takes no time.
+`__all__` is the public API. Its names are loaded on first use, so that `import marnet` takes no time.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from marnet.building import build_model, wrap
+    from marnet.building import wrap
+    from marnet.comparison.compare import Comparison, compare
     from marnet.config import Config, make_config
+    from marnet.config.listing import list_settings
     from marnet.data.manifest import Manifest, Record, read_manifest
     from marnet.data.transforms import ImageSpec
-    from marnet.encoders.visual import Backbone
+    from marnet.encoders.text import list_text_encoders
+    from marnet.encoders.visual import Backbone, list_backbones
     from marnet.errors import MarnetError
+    from marnet.estimator import MARNetClassifier
     from marnet.evaluation.evaluate import evaluate
     from marnet.inference import Prediction, Predictor, load
-    from marnet.losses import LossTerms, Objective
-    from marnet.metrics import Metrics, MultiLabelMetrics, classification_metrics, multi_label_metrics
+    from marnet.methods import list_methods
+    from marnet.metrics import Metrics, MultiLabelMetrics
     from marnet.model import MARNet
-    from marnet.outputs import MARNetOutput, PredictionOutput
-    from marnet.training.fit import FitResult, fit
+    from marnet.runs.models import load_model, save
+    from marnet.training.fit import TrainedRun, fit
+    from marnet.training.train import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "marnet.building": ("build_model", "wrap"),
+    "marnet.building": ("wrap",),
+    "marnet.comparison.compare": ("Comparison", "compare"),
     "marnet.config": ("Config", "make_config"),
+    "marnet.config.listing": ("list_settings",),
     "marnet.data.manifest": ("Manifest", "Record", "read_manifest"),
     "marnet.data.transforms": ("ImageSpec",),
-    "marnet.encoders.visual": ("Backbone",),
+    "marnet.encoders.text": ("list_text_encoders",),
+    "marnet.encoders.visual": ("Backbone", "list_backbones"),
     "marnet.errors": ("MarnetError",),
+    "marnet.estimator": ("MARNetClassifier",),
     "marnet.evaluation.evaluate": ("evaluate",),
     "marnet.inference": ("Prediction", "Predictor", "load"),
-    "marnet.losses": ("LossTerms", "Objective"),
-    "marnet.metrics": ("Metrics", "MultiLabelMetrics", "classification_metrics", "multi_label_metrics"),
-    "marnet.methods": ("Method", "list_methods"),
+    "marnet.methods": ("list_methods",),
+    "marnet.metrics": ("Metrics", "MultiLabelMetrics"),
     "marnet.model": ("MARNet",),
-    "marnet.outputs": ("MARNetOutput", "PredictionOutput"),
     "marnet.runs.models": ("load_model", "save"),
-    "marnet.training.fit": ("FitResult", "fit"),
+    "marnet.training.fit": ("TrainedRun", "fit"),
+    "marnet.training.train": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Backbone",
+    "Comparison",
     "Config",
-    "FitResult",
     "ImageSpec",
-    "LossTerms",
     "MARNet",
-    "MARNetOutput",
+    "MARNetClassifier",
     "Manifest",
     "MarnetError",
-    "Method",
     "Metrics",
     "MultiLabelMetrics",
-    "Objective",
     "Prediction",
-    "PredictionOutput",
     "Predictor",
     "Record",
+    "TrainedRun",
     "__version__",
-    "build_model",
-    "classification_metrics",
+    "compare",
     "evaluate",
     "fit",
+    "list_backbones",
     "list_methods",
+    "list_settings",
+    "list_text_encoders",
     "load",
     "load_model",
     "make_config",
-    "multi_label_metrics",
     "read_manifest",
     "save",
+    "train",
     "wrap",
 ]
 

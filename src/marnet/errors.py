@@ -20,7 +20,19 @@ NAMES = re.compile(
 
 
 class MarnetError(Exception):
-    """Base of every error that marnet raises on purpose."""
+    """Base of every error that marnet raises on purpose.
+
+    Example:
+        >>> import marnet
+        >>> try:
+        ...     marnet.make_config({"training": {"epochs": 0}})
+        ... except marnet.MarnetError as error:
+        ...     print(error)
+        ...     print(error.settings)
+        The configuration cannot be used:
+          `training.epochs`: found 0; input should be greater than or equal to 1.
+        ('training.epochs',)
+    """
 
     @property
     def settings(self) -> tuple[str, ...]:

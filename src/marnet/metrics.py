@@ -17,7 +17,14 @@ CALIBRATION_BINS = 15
 
 
 class Metrics(NamedTuple):
-    """Metrics of one set of predictions; all but `nll`, `brier` and `n` are fractions between 0 and 1."""
+    """Metrics of one set of predictions; all but `nll`, `brier` and `n` are fractions between 0 and 1.
+
+    Example:
+        >>> import marnet
+        >>> metrics = marnet.evaluate("runs/p")
+        >>> isinstance(metrics, marnet.Metrics), metrics.n, metrics.top5
+        (True, 9, 1.0)
+    """
 
     top1: float
     top5: float
@@ -60,7 +67,17 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
 
 
 class MultiLabelMetrics(NamedTuple):
-    """Metrics of predictions of any number of classes per image; all but `nll` and `n` are fractions."""
+    """Metrics of predictions of any number of classes per image; all but `nll` and `n` are fractions between 0 and 1.
+
+    Example:
+        >>> import marnet
+        >>> rows = [(f"apple-{n}.png", "red, round", ["red", "round"]) for n in range(20)]
+        >>> rows += [(f"eel-{n}.png", "blue, long", ["blue", "long"]) for n in range(20)]
+        >>> run = marnet.train(rows, out="runs/multi", backbone="timm:test_resnet",
+        ...     settings={"data.labels": "multi", "data.image_size": 32, "training.epochs": 1})
+        >>> isinstance(run.metrics, marnet.MultiLabelMetrics), run.metrics.n
+        (True, 6)
+    """
 
     map: float  # mean average precision over the classes that occur
     micro_f1: float  # of all decisions together

@@ -49,10 +49,10 @@ class MARNet(nn.Module):
         ValueError: there are several branches but no fusion.
 
     Example:
-        >>> import torch
+        >>> import marnet, torch
         >>> from torch import nn
         >>> backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> MARNet(backbone, 10, visual_width=8)(torch.randn(4, 3, 32, 32)).shape
+        >>> marnet.MARNet(backbone, 10, visual_width=8)(torch.randn(4, 3, 32, 32)).shape
         torch.Size([4, 10])
     """
 

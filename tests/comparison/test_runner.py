@@ -19,6 +19,7 @@ import yaml
 from torch import Tensor
 
 import marnet
+from marnet.building import build_model
 from marnet.comparison import single_run
 from marnet.comparison.plan import ComparisonConfig, ComparisonData, configure, plan_run, read_comparison_config
 from marnet.comparison.records import RunRecord, read_record
@@ -283,7 +284,7 @@ def test_one_seed_gives_every_arm_the_same_backbone_images_and_order(
         batches: list[Tensor] = []
 
         def factory(config: Config, **parts: Any) -> marnet.MARNet:
-            model = marnet.build_model(config, **parts)
+            model = build_model(config, **parts)
             weights.update({key: value.clone() for key, value in model.backbone.state_dict().items()})
 
             def look(images: Tensor, texts: list[str]) -> Any:

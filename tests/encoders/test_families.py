@@ -14,6 +14,7 @@ from torchvision import models
 
 import marnet
 from marnet import Backbone, MARNet, fit, make_config
+from marnet.building import build_model
 from marnet.cli.app import main
 from marnet.encoders.hf_backbones import HFBackbone
 from marnet.encoders.torchvision_backbones import _ARCHITECTURES
@@ -265,7 +266,7 @@ def test_train_and_predict_on_the_command_line(
     "name", ["timm:test_vit", "timm:test_efficientnet", "torchvision:vit_b_32", "hf:vit", "hf:swin"]
 )
 def test_train_and_predict(name: str, request: pytest.FixtureRequest, manifest_file: Path, tmp_path: Path) -> None:
-    run = fit(settings(place(name, request), manifest_file), tmp_path / "run").run
+    run = fit(settings(place(name, request), manifest_file), tmp_path / "run").path
     predictor = marnet.load(run)
     image = predictor.manifest().split("val")[0].image
     assert len(predictor.predict([image], top=3)[0].labels) == 3
@@ -290,7 +291,7 @@ def test_the_input_comes_from_the_backbones_own_configuration(hf_models: Path) -
 
 def test_a_run_writes_out_the_size_and_the_interpolation_it_took(manifest_file: Path, tmp_path: Path) -> None:
     config = settings("module:tiny_nets.make_backbone", manifest_file, size=None, training={"epochs": 1})
-    predictor = marnet.load(fit(config, tmp_path / "run").run)
+    predictor = marnet.load(fit(config, tmp_path / "run").path)
     assert predictor.config.data.image_size == 40
     assert predictor.spec == marnet.ImageSpec(40, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), "bicubic")
 
@@ -376,7 +377,7 @@ def test_without_transformers_the_install_line_is_named(monkeypatch: pytest.Monk
 
 def small_model(config: marnet.Config) -> MARNet:
     texts = ["red, round", "green, round", "blue, long"]
-    return marnet.build_model(config, num_classes=3, texts=texts)
+    return build_model(config, num_classes=3, texts=texts)
 
 
 def step(model: MARNet) -> dict[str, Tensor]:
@@ -417,7 +418,7 @@ def test_frozen_batch_norms_keep_statistics_and_weights(manifest_file: Path, tmp
     changed = step(small_model(config).train())
     assert changed
     assert not [key for key in changed if "bn" in key or "running" in key]
-    run = fit(config, tmp_path / "run").run
+    run = fit(config, tmp_path / "run").path
     assert marnet.load(run).classes  # the weights of a run with frozen norms fit what is rebuilt
 
 

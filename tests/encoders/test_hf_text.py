@@ -125,7 +125,7 @@ def settings(manifest: Path, **text: Any) -> Config:
 
 
 def test_a_run_with_a_frozen_model_comes_back(sentence_model: str, manifest_file: Path, tmp_path: Path) -> None:
-    run = fit(settings(manifest_file, name=f"hf:{sentence_model}"), tmp_path / "run").run
+    run = fit(settings(manifest_file, name=f"hf:{sentence_model}"), tmp_path / "run").path
     assert (run / "text.safetensors").stat().st_size < 1_000_000  # the model's 90 MB are not copied
     model = load_run(run, with_text=True).model
     assert isinstance(model.text, FrozenHFText)
@@ -138,7 +138,7 @@ def test_a_fine_tuned_model_comes_back_without_the_folder_it_came_from(
 ) -> None:
     before = load_hf_text(str(small_bert), pooling="mean", max_length=16).state_dict()
     config = settings(manifest_file, name=f"hf:{small_bert}", trainable=True, max_length=16)
-    run = fit(config, tmp_path / "run").run
+    run = fit(config, tmp_path / "run").path
     small_bert.rename(tmp_path / "moved")
     try:
         encoder = load_run(run, with_text=True).model.text
@@ -154,7 +154,7 @@ def test_a_fine_tuned_model_comes_back_without_the_folder_it_came_from(
 def test_an_encoder_of_ones_own_trains_and_comes_back(trainable: bool, manifest_file: Path, tmp_path: Path) -> None:
     config = settings(manifest_file, name="module:tiny_texts.Lengths", trainable=trainable)
     torch.manual_seed(config.training.seed)
-    run = fit(config, tmp_path / "run").run
+    run = fit(config, tmp_path / "run").path
     encoder = load_run(run, with_text=True).model.text
     assert isinstance(encoder, ImportedText)
     assert encoder.trainable is trainable
@@ -166,7 +166,7 @@ def test_a_run_that_only_reconstructs_tags_comes_back(manifest_file: Path, tmp_p
     """Tags have no weights, and CDR keeps none for training alone."""
     config = settings(manifest_file, name="tags").model_dump()
     config.update(method="reconstruct", alignment={}, reconstruction={})
-    run = fit(make_config(config), tmp_path / "run").run
+    run = fit(make_config(config), tmp_path / "run").path
     assert "reconstruction" in load_run(run).model.branches
     assert load_run(run, with_text=True).model.text is not None
 

@@ -93,7 +93,7 @@ def test_an_encoder_from_outside_learns_from_the_texts_trains_resumes_and_comes_
         "training": {"epochs": 1, "batch_size": 16, "devices": "cpu"},
         "text": text,
     }
-    run = fit(make_config(values), tmp_path / "run").run
+    run = fit(make_config(values), tmp_path / "run").path
     encoder = load_run(run, with_text=True).model.text
     assert encoder.encoder.letters == sorted(set("red, round green, round blue, long"))
     assert encoder.encoder.weights.requires_grad is trainable

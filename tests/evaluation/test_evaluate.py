@@ -34,4 +34,4 @@ def test_an_unknown_label_is_named(trained_run: Path, tmp_path: Path) -> None:
     row = marnet.load(trained_run).manifest().split("val")[0]._replace(label="durian")
     write_manifest(marnet.Manifest((row,), ("durian",), "fruit"), tmp_path / "fruit.csv")
     with pytest.raises(DataError, match="has labels that the run does not know: durian; the run knows 3 classes"):
-        marnet.evaluate(trained_run, source=str(tmp_path / "fruit.csv"))
+        marnet.evaluate(trained_run, data=str(tmp_path / "fruit.csv"))

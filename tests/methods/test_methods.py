@@ -160,7 +160,7 @@ def test_a_method_from_outside_trains_evaluates_and_is_reported(toy: str, manife
             "training": {"epochs": 2, "batch_size": 16, "devices": "cpu"},
         }
     )
-    run = marnet.fit(config, tmp_path / "run").run
+    run = marnet.fit(config, tmp_path / "run").path
     history = (run / "history.csv").read_text().splitlines()[0].split(",")
     assert {"train/length", "train/length_head", "train/visual", "train/classification"} <= set(history)
     assert marnet.evaluate(run).n == 18

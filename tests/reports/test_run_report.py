@@ -30,7 +30,7 @@ def plain_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             "training": {"epochs": 1, "batch_size": 16, "devices": "cpu", "seed": 3},
         }
     )
-    return fit(config, tmp_path_factory.mktemp("runs") / "plain").run
+    return fit(config, tmp_path_factory.mktemp("runs") / "plain").path
 
 
 def test_a_run_is_scored_as_evaluate_scores_it(trained_run: Path) -> None:

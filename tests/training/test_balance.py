@@ -62,7 +62,7 @@ def rare_recall(run: Path, features: Path) -> float:
 def test_each_balance_finds_more_of_a_rare_class(features: Path, tmp_path: Path) -> None:
     recall = {}
     for balance in ("none", "weights", "sampler", "logit-adjust"):
-        runs = [fit(settings(features, balance, seed=seed), tmp_path / f"{balance}-{seed}").run for seed in range(2)]
+        runs = [fit(settings(features, balance, seed=seed), tmp_path / f"{balance}-{seed}").path for seed in range(2)]
         recall[balance] = float(np.mean([rare_recall(run, features) for run in runs]))
     assert all(recall[balance] > recall["none"] + 0.1 for balance in ("weights", "sampler", "logit-adjust")), recall
 

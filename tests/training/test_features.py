@@ -22,7 +22,7 @@ def features(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return embed(make_config(values), tmp_path_factory.mktemp("features") / "F")
 
 
-def train_on(features: Path, out: Path, method: str = "marnet") -> marnet.FitResult:
+def train_on(features: Path, out: Path, method: str = "marnet") -> marnet.TrainedRun:
     values = {"method": method, "data": {"features": str(features)}, "training": {"epochs": 3, "batch_size": 16}}
     return fit(make_config(values), out)
 
@@ -41,14 +41,14 @@ def test_a_run_on_features_predicts_from_images(features: Path, tmp_path: Path) 
     copy = Path(shutil.copytree(features, tmp_path / "F"))
     result = train_on(copy, tmp_path / "run")
     shutil.rmtree(copy)  # the run needs nothing of it
-    judged = marnet.evaluate(result.run)  # decodes the images and runs the backbone
+    judged = marnet.evaluate(result.path)  # decodes the images and runs the backbone
     assert judged.top1 == pytest.approx(result.metrics.top1)
     assert judged.nll == pytest.approx(result.metrics.nll, abs=1e-4)
 
 
 def test_the_backbone_stays_as_it_was(features: Path, tmp_path: Path) -> None:
     before = load_file(features / "encoder" / "model.safetensors")
-    after = load_file(train_on(features, tmp_path / "run").run / "model.safetensors")
+    after = load_file(train_on(features, tmp_path / "run").path / "model.safetensors")
     names = [name for name in before if name.startswith("backbone.")]
     assert names
     assert all(torch.equal(before[name], after[name]) for name in names)

@@ -15,6 +15,7 @@ from torch import nn
 
 import marnet
 from marnet import Backbone, Config, fit, make_config
+from marnet.building import build_model
 from marnet.encoders.visual import make_backbone
 from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirectoryError
 from marnet.runs.directory import read_history
@@ -224,8 +225,8 @@ class OwnNet(nn.Module):
 def test_a_module_of_ones_own_trains_and_is_asked_for_when_loading(manifest_file: Path, tmp_path: Path) -> None:
     result = fit(settings(manifest_file), tmp_path / "run", backbone=Backbone(OwnNet()))
     with pytest.raises(RunDirectoryError, match=r"trained with a backbone handed over in Python; .*backbone=\.\.\."):
-        marnet.load(result.run)
-    predictor = marnet.load(result.run, backbone=OwnNet())
+        marnet.load(result.path)
+    predictor = marnet.load(result.path, backbone=OwnNet())
     image = predictor.manifest().split("val")[0].image
     assert sum(predictor.predict([image], top=3)[0].probabilities) == pytest.approx(1.0, abs=1e-5)
 
@@ -234,7 +235,7 @@ def test_every_method_starts_from_the_same_backbone(manifest_file: Path, tmp_pat
     seen = {}
 
     def remember(config: Config, **parts: Any) -> marnet.MARNet:
-        model = marnet.build_model(config, **parts)
+        model = build_model(config, **parts)
         seen[config.method] = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
         return model
 

@@ -37,11 +37,11 @@ def test_any_share_of_texts_may_be_missing(manifest_file: Path, tmp_path: Path, 
         }
     )
     result = fit(config, tmp_path / "run")
-    report = json.loads((result.run / "metrics.json").read_text())
+    report = json.loads((result.path / "metrics.json").read_text())
     blank = sum(not record.text for record in read_manifest(blanked).split("train"))
     assert report["data"]["train_without_text"] == blank
     assert blank / report["data"]["train"] == pytest.approx(share, abs=0.15)
-    last = read_history(result.run / "history.csv")[-1]
+    last = read_history(result.path / "history.csv")[-1]
     assert last["train/classification"] > 0
     assert last["train/matching"] >= 0
 

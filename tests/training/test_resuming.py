@@ -28,7 +28,7 @@ def settings(manifest_file: Path, **training: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def finished(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = merge_settings(settings(manifest_file, patience=1), {"data": {"image_size": 32}})
-    return fit(make_config(values), tmp_path_factory.mktemp("resuming") / "run").run
+    return fit(make_config(values), tmp_path_factory.mktemp("resuming") / "run").path
 
 
 def assign(name: str, value: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_another_patience_holds_after_resuming(manifest_file: Path, tmp_path: Pa
     config = make_config(
         merge_settings(settings(manifest_file, epochs=30, lr=1e-9, patience=1), {"data": {"image_size": 32}})
     )
-    run = fit(config, tmp_path / "run").run
+    run = fit(config, tmp_path / "run").path
     before = len(read_history(run / "history.csv"))
     fit(run_config(run, {"training": {"patience": 4}}), run, resume=True)
     assert len(read_history(run / "history.csv")) == before + 3
@@ -145,7 +145,7 @@ def test_features_may_have_moved_but_must_be_the_same(manifest_file: Path, tmp_p
     source = {"data": {"source": str(manifest_file), "image_size": 32}, "backbone": {"name": "timm:test_resnet"}}
     features = embed(make_config(source), tmp_path / "F")
     values = {"data": {"features": str(features)}, "training": {"epochs": 1, "batch_size": 16, "devices": "cpu"}}
-    run = fit(make_config(values), tmp_path / "run").run
+    run = fit(make_config(values), tmp_path / "run").path
     again = make_config(merge_settings(values, {"training": {"epochs": 2}}))
     fit(again, run, resume=True)  # what the features brought need not be given
     moved = shutil.move(features, tmp_path / "G")
@@ -197,6 +197,6 @@ def test_what_agrees_with_the_features_may_stand_next_to_them(manifest_file: Pat
     features = embed(make_config(source), tmp_path / "F")
     training = {"epochs": 1, "batch_size": 16, "devices": "cpu"}
     values = merge_settings(source, {"data": {"features": str(features)}, "training": training})
-    run = fit(make_config(values), tmp_path / "run").run
+    run = fit(make_config(values), tmp_path / "run").path
     again = fit(read_config(run / "config.yaml"), tmp_path / "again")
     assert marnet.load(again.run).config == marnet.load(run).config

@@ -38,7 +38,7 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     else:
         from marnet.evaluation.evaluate import evaluate as score
 
-        metrics = content = score(run, split=split, source=data)._asdict()
+        metrics = content = score(run, data, split=split)._asdict()
     if as_json:
         typer.echo(json.dumps(content, indent=2))
         return

@@ -103,4 +103,4 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     if not is_first_process():
         return
     print_metrics(result.metrics._asdict(), f"{settings.method} on val, best epoch")
-    typer.echo(f"Run directory: {result.run}")
+    typer.echo(f"Run directory: {result.path}")

@@ -53,7 +53,7 @@ class Arm(Section):
 class ComparisonConfig(Section):
     """What `marnet compare` reads from its file."""
 
-    base: dict[str, Any] = Field(description="settings of every run, as in a file for --config; preset: NAME")
+    base: dict[str, Any] = Field(description="settings of every run; `preset` names a preset to start from")
     arms: list[Arm] = Field(min_length=1)
     seeds: int = Field(6, ge=1, description="how many, from 0; fewer than 6 cannot reach p < 0.05")
     split: Literal["train", "val", "test"] = Field("val", description="the split that the arms are judged on")
@@ -61,7 +61,7 @@ class ComparisonConfig(Section):
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")
     text_budget: float = Field(1.0, gt=0, le=1, description="share of training texts to keep")
     keep_runs: Literal["first-seed", "all"] = Field("first-seed", description="whose weights stay in OUT/work")
-    out: Path | None = Field(None, description="where the results go; --out wins")
+    out: Path | None = Field(None, description="where the results go; the argument `out` wins")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "ComparisonConfig":
@@ -109,8 +109,13 @@ def read_comparison_config(
     merged = merge_settings(read_yaml(file), values or {})
     for assignment in sets:
         merged = merge_settings(merged, {"base": parse_assignment(assignment)})
+    return make_comparison_config(merged)
+
+
+def make_comparison_config(values: Mapping[str, Any]) -> ComparisonConfig:
+    """Build the configuration of a comparison from nested settings; see `read_comparison_config`."""
     try:
-        comparison = ComparisonConfig.model_validate(merged)
+        comparison = ComparisonConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, ComparisonConfig)) from None
     _check_base(comparison.base)

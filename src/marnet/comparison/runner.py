@@ -29,6 +29,7 @@ from marnet.comparison.record_store import read_own_records, record_path
 from marnet.comparison.records import RunRecord, read_record, write_record
 from marnet.comparison.results import write_results
 from marnet.comparison.single_run import clear_work, perform
+from marnet.data.manifest import Manifest
 from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, suggest
 from marnet.evaluation.evaluate import require_one_class
@@ -66,7 +67,9 @@ class _Workshop(NamedTuple):
             return write_results(list(records.values()), self.out)
 
 
-def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence[str] = ()) -> ComparisonResult:
+def run_comparison(
+    comparison: ComparisonConfig, out: Path, *, methods: Sequence[str] = (), manifest: Manifest | None = None
+) -> ComparisonResult:
     """Complete a comparison: train, score and record every run that has no record yet, then write the results.
 
     A call may be killed at any time and repeated: recorded runs are not repeated, and an unfinished run resumes after
@@ -77,6 +80,7 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
         comparison: the arms, seeds and settings to compare.
         out: the folder of the comparison.
         methods: names of the arms to train in this call; all of them if empty.
+        manifest: rows instead of those of `base.data.source`.
 
     Raises:
         RunDirectoryError: `out` holds a record that was made with other settings.
@@ -85,9 +89,9 @@ def run_comparison(comparison: ComparisonConfig, out: Path, *, methods: Sequence
     """
     wanted = _choose_arms(comparison, methods)
     section = base_config(comparison).data
-    manifest = open_data(section.source, section)
+    manifest = manifest or open_data(section.source, section)
     require_one_class(manifest.label_form, manifest.source, "A comparison")
-    manifest.split(comparison.split)  # refuses one without rows before any training
+    manifest.split(comparison.split)  # refuses a split without rows before any training
     data = ComparisonData(manifest, fingerprint(manifest))
     records = read_own_records(comparison, out, data.fingerprint)
     runs = [run for run in plan_runs(comparison, data.fingerprint) if run.arm.name in wanted]

@@ -242,7 +242,14 @@ class TrainingConfig(Section):
 
 
 class Config(Section):
-    """Everything one training run needs."""
+    """Everything one training run needs.
+
+    Example:
+        >>> import marnet
+        >>> config = marnet.Config(method="match")
+        >>> config.training.epochs, marnet.make_config(config.model_dump()) == config
+        (60, True)
+    """
 
     method: str = Field(
         "marnet",

@@ -31,7 +31,14 @@ _DEFAULTS = ReadOptions()
 
 
 class Record(NamedTuple):
-    """One row: an image with its text, label and split."""
+    """One row: an image with its text, label and split.
+
+    Example:
+        >>> import marnet
+        >>> row = marnet.Record("/pictures/a.jpg", "red, round", "apple", "train")
+        >>> row.label, row._replace(split="val").split
+        ('apple', 'val')
+    """
 
     image: str  # absolute path
     text: str  # "" for none
@@ -51,8 +58,12 @@ class Manifest:
         label_form: "single" where a label is one class, "multi" where it is a comma list of classes.
 
     Example:
-        >>> rows = (Record("/a.jpg", "red, round", "apple", "train"), Record("/b.jpg", "", "lime", "val"))
-        >>> Manifest(rows, ("apple", "lime"), "my rows").splits()
+        >>> import marnet
+        >>> rows = (
+        ...     marnet.Record("/a.jpg", "red, round", "apple", "train"),
+        ...     marnet.Record("/b.jpg", "", "lime", "val"),
+        ... )
+        >>> marnet.Manifest(rows, ("apple", "lime"), source="my rows").splits()
         {'train': 1, 'val': 1}
     """
 
@@ -108,6 +119,12 @@ def read_manifest(
 
     Raises:
         DataError: the file, a column, a label or a split cannot be used; the message names file and lines.
+
+    Example:
+        >>> import marnet
+        >>> manifest = marnet.read_manifest("products.csv", test_share=0.0)
+        >>> manifest.classes, manifest.splits()
+        (('apple', 'eel', 'lime'), {'train': 51, 'val': 9})
     """
     options = ReadOptions(
         columns=column_names(columns),

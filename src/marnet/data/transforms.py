@@ -34,6 +34,13 @@ class ImageSpec(NamedTuple):
     """The input of a model: squares of `size` pixels, normalised channel by channel (RGB, in fractions of 255).
 
     `interpolation` is how images are resized to the square that is cached, "bicubic" or "bilinear".
+
+    Example:
+        >>> import marnet
+        >>> marnet.load("runs/p").spec.size
+        32
+        >>> marnet.ImageSpec(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).interpolation
+        'bicubic'
     """
 
     size: int

@@ -17,7 +17,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Backbone(NamedTuple):
-    """A module from images `(B, 3, H, W)` to features `(B, D)`, and the input it was made for."""
+    """A module from images `(B, 3, H, W)` to features `(B, D)`, and the input it was made for.
+
+    Example:
+        >>> import marnet
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> backbone = marnet.Backbone(net, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), image_size=32)
+        >>> run = marnet.train("products.csv", out="runs/own", backbone=backbone, settings={"training.epochs": 1})
+        >>> run.load(backbone=net).spec.size  # the code of the module is yours, so it is handed over again
+        32
+    """
 
     module: nn.Module
     mean: tuple[float, float, float] = IMAGENET_MEAN

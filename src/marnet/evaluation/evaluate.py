@@ -1,6 +1,7 @@
 """The metrics of one run on one split."""
 
 from pathlib import Path
+from typing import Any
 
 from marnet.choices import LabelForm
 from marnet.data.manifest import Manifest
@@ -10,20 +11,30 @@ from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
 
 
-def evaluate(run: Path | str, *, split: str = "val", source: str | None = None) -> Metrics | MultiLabelMetrics:
-    """Evaluate a run on a split of its own rows, or of another source.
+def evaluate(
+    run: Path | str | Predictor, data: Any = None, *, split: str = "val", device: str = "auto"
+) -> Metrics | MultiLabelMetrics:
+    """Return how good a run is on a split of its own rows, or of other data.
 
     Args:
-        run: the run directory.
+        run: the run directory, a `TrainedRun`, or a `Predictor`.
+        data: rows instead of those that the run was trained with, in any form that `train` takes; their labels are
+            matched by name.
         split: train, val or test.
-        source: a data source instead of the run's own rows; its labels are matched by name.
+        device: where to compute; "auto" takes a GPU if there is one. A `Predictor` has its own.
 
     Raises:
         MarnetError: the run is damaged, the split is empty, or a label or an image cannot be used.
+
+    Example:
+        >>> import marnet
+        >>> marnet.evaluate("runs/p", split="val").n
+        9
+        >>> marnet.evaluate("runs/p", "products.csv", split="test").n
+        9
     """
-    predictor = load(run)
-    outputs = predictor.outputs(rows_to_score(predictor, source), split)
-    return predictor.task.metrics(outputs.logits, outputs.labels)
+    predictor = run if isinstance(run, Predictor) else load(run, device=device)
+    return predictor.evaluate(data, split=split)
 
 
 def rows_to_score(predictor: Predictor, source: str | None) -> Manifest:

@@ -33,7 +33,14 @@ _BATCH = 64
 
 
 class Prediction(NamedTuple):
-    """Classes of one image, the most probable first; where images have several classes, possibly none."""
+    """Classes of one image, the most probable first; where images have several classes, possibly none.
+
+    Example:
+        >>> import marnet
+        >>> prediction = marnet.load("runs/p").predict("a.jpg", top=2)
+        >>> prediction.image, len(prediction.labels), prediction.probabilities[0] >= prediction.probabilities[1]
+        ('a.jpg', 2, True)
+    """
 
     image: str  # its path, or "image 3" by its position where it has none
     labels: tuple[str, ...]
@@ -62,6 +69,21 @@ class Predictor:
     Raises:
         RunDirectoryError: the run directory is incomplete or damaged.
         ConfigError: there is no such device.
+
+    Example:
+        >>> import marnet
+        >>> from pathlib import Path
+        >>> clf = marnet.load("runs/p", device="cpu")
+        >>> clf.classes
+        ('apple', 'eel', 'lime')
+        >>> one = clf.predict("a.jpg")
+        >>> many = clf.predict(["a.jpg", Path("b.jpg").read_bytes()])
+        >>> one.labels == many[0].labels, len(many)
+        (True, 2)
+        >>> clf.predict_proba(["a.jpg", "b.jpg"]).shape, clf.encode("a.jpg").ndim, clf.transform("a.jpg").shape
+        ((2, 3), 1, torch.Size([3, 32, 32]))
+        >>> clf.evaluate(split="test").n
+        9
     """
 
     def __init__(self, run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> None:
@@ -250,7 +272,22 @@ class Predictor:
 
 
 def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:
-    """Load a run directory for prediction; see `Predictor`."""
+    """Load a run directory for prediction.
+
+    Args:
+        run: the run directory, or a `TrainedRun`.
+        backbone: the module that the run was trained with, where it was handed over in Python.
+        device: where to compute, such as "cpu" or "cuda:1"; "auto" takes CUDA if there is any, else MPS, else the CPU.
+
+    Raises:
+        RunDirectoryError: the run directory is incomplete or damaged.
+        ConfigError: there is no such device.
+
+    Example:
+        >>> import marnet
+        >>> marnet.load("runs/p").predict("a.jpg").labels[0] in ("apple", "eel", "lime")
+        True
+    """
     return Predictor(run, backbone=backbone, device=device)
 
 

@@ -44,7 +44,7 @@ def save(model: MARNet, folder: Path | str, *, spec: ImageSpec | None = None, ov
     """
     folder = Path(folder)
     if model.settings is None:
-        raise ConfigError("The model does not say how it was built. Build it with marnet.wrap or marnet.build_model.")
+        raise ConfigError("The model does not say how it was built. Build it with marnet.wrap.")
     check_run_directory(folder, overwrite=overwrite)
     config = Config.model_validate(model.settings)
     classes = model.classes or tuple(str(number) for number in range(model.num_classes))
@@ -70,7 +70,14 @@ def load_model(folder: Path | str, *, backbone: nn.Module | None = None, with_te
         RunDirectoryError: a file is missing, damaged, or does not fit the others.
 
     Example:
-        See `marnet.save`.
+        >>> import marnet, torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = marnet.wrap(net, texts=["red", "green"], labels=[0, 1], image_size=32).eval()
+        >>> folder = marnet.save(model, "my-model")
+        >>> images = torch.randn(4, 3, 32, 32)
+        >>> torch.equal(marnet.load_model(folder, backbone=net)(images), model(images))
+        True
     """
     has_text = with_text and (Path(folder) / "text.json").is_file()
     return load_run(folder, backbone=backbone, with_text=has_text).model

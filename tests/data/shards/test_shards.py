@@ -321,7 +321,7 @@ def train(source: str, out: Path, *, epochs: int = 2, resume: bool = False, **da
             "training": {"epochs": epochs, "batch_size": 16, "devices": "cpu"},
         }
     )
-    return fit(config, out, resume=resume).run
+    return fit(config, out, resume=resume).path
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:
