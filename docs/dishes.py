@@ -1,7 +1,7 @@
 """Draw the README's picture from the runs of a demo: green bars are the true class.
 
 Run: uv run marnet demo && uv run python docs/dishes.py
-The dishes are the first test dish of every sixth class, right or wrong.
+It shows the first test dish of every sixth class, whether the prediction is correct or not.
 """
 
 import sys
@@ -26,16 +26,16 @@ figure.subplots_adjust(left=0.005, right=0.995, top=0.92, bottom=0.02, wspace=0.
 for column, label in enumerate(chosen):
     example = next(record for record in training.split("train") if record.label == label)
     unseen = next(record for record in new.split("test") if record.label == label)
-    guess = predictor.predict([unseen.image], top=3)[0]
+    prediction = predictor.predict(unseen.image, top=3)
     left, right = 2 * column, 2 * column + 1
     for place, record, title in ((left, example, "trained on image + text"), (right, unseen, "predicted from image")):
         axes[0, place].imshow(Image.open(record.image))
         axes[0, place].set_title(title, fontsize=8, color="#666666")
     axes[1, left].text(0.5, 1.0, textwrap.fill(example.text, 24), ha="center", va="top", fontsize=7.5, style="italic")
     bars = axes[1, right]
-    colours = ["#2a7f62" if name == label else "#b9c2c9" for name in guess.labels]
-    bars.barh(range(3), guess.probabilities, color=colours, height=0.35)
-    for row, (name, probability) in enumerate(zip(guess.labels, guess.probabilities, strict=True)):
+    colours = ["#2a7f62" if name == label else "#b9c2c9" for name in prediction.labels]
+    bars.barh(range(3), prediction.probabilities, color=colours, height=0.35)
+    for row, (name, probability) in enumerate(zip(prediction.labels, prediction.probabilities, strict=True)):
         bars.text(0, row - 0.3, f"{name}  {100 * probability:.0f} %", va="bottom", fontsize=7.5)
     bars.set_xlim(0, 1)
     bars.set_ylim(3, -1)

@@ -20,6 +20,59 @@ if TYPE_CHECKING:
     from marnet.comparison.records import RunRecord
 
 
+# Files and single tests that take seconds each, mostly because they train. `pytest -m fast` leaves them out, so that
+# the rest runs in less than a minute on one core. A new test is fast until it is listed here.
+NOT_FAST = (
+    "cli/test_cli.py::test_evaluate_takes_other_data",
+    "cli/test_cli.py::test_json_on_stdout_is_clean_in_a_real_process",
+    "cli/test_cli.py::test_mistakes_are_answered_without_a_traceback",
+    "cli/test_cli.py::test_predict_reports_a_broken_image_and_goes_on",
+    "cli/test_cli.py::test_resume_keeps_the_settings_and_refuses_others",
+    "cli/test_cli.py::test_train_evaluate_predict",
+    "cli/test_cli.py::test_train_from_a_preset",
+    "cli/test_compare.py::test_flags_win_over_the_file_and_every_run_is_told_of",
+    "cli/test_evaluate.py::test_from_the_command_line",
+    "comparison/test_runner.py",
+    "data/shards/test_shards.py",
+    "data/test_augmentation.py::test_boxes_are_distributed_as_torchvisions",
+    "data/test_synthetic.py",
+    "data/tools/audit/test_check.py::test_grocery_store",
+    "data/tools/audit/test_fingerprints.py",
+    "data/tools/audit/test_statistics.py::test_false_negatives_against_simulation",
+    "docs/test_code.py",
+    "docs/test_site.py",
+    "encoders/test_families.py",
+    "encoders/test_hf_text.py",
+    "evaluation/corruptions/test_corruptions.py",
+    "evaluation/test_robustness.py",
+    "modules/test_reconstruction.py::test_it_learns_a_mapping_from_images_to_semantics",
+    "modules/test_regression.py",
+    "reports/test_comparison_report.py",
+    "reports/test_demo.py",
+    "reports/test_page.py::test_every_drawing_becomes_two_files",
+    "reports/test_page.py::test_the_look_at_a_page_notices_what_is_wrong",
+    "reports/test_run_report.py",
+    "test_baselines.py",
+    "test_examples.py",
+    "test_multi_label.py",
+    "test_readme.py",
+    "training/test_balance.py",
+    "training/test_features.py",
+    "training/test_fit.py",
+    "training/test_missing_text.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as fast every test that is neither slow nor in `NOT_FAST`."""
+    tests = Path(__file__).parent
+    for item in items:
+        name = f"{item.path.relative_to(tests).as_posix()}::{getattr(item, 'originalname', item.name)}"
+        left_out = any(name == entry or name.startswith(f"{entry}::") for entry in NOT_FAST)
+        if not left_out and item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets, `$MARNET_SHARED_DATA` or ../shared/data beside the repository."""

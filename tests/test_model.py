@@ -259,7 +259,7 @@ def test_noise_replaces_the_stored_start(method: str, fusion: str) -> None:
     assert not torch.allclose(model(x, first), model(x, second))
     assert torch.equal(model(x, torch.zeros(8, 5)), model(x))
     assert not torch.equal(model.prediction_outputs(x, first).x_cdr, model.prediction_outputs(x, second).x_cdr)
-    sentence = "noise has the shape (8, 4); needed (8, 5) for 8 images."
+    sentence = "noise has the shape (8, 4), but it must be (8, 5) for 8 images."
     with pytest.raises(ValueError, match=re.escape(sentence)):
         model(x, torch.zeros(8, 4))
 

@@ -105,7 +105,7 @@ def test_predict_reports_a_broken_image_and_goes_on(
         (["train", "--data", "synthetic", "--epochs", "0", "--out", "X"], "--epochs (training.epochs): found 0"),
         (["train", "--data", "synthetic", "--config", "nowhere.yaml", "--out", "X"], "nowhere.yaml does not exist"),
         (["train", "--resume", "--out", "X"], "Run directory X does not exist"),
-        (["evaluate", "X"], "Run directory X does not exist; needed one written by 'marnet train --out X'"),
+        (["evaluate", "X"], "Run directory X does not exist. Name one that 'marnet train' wrote."),
         (["predict", "X", "photo.jpg"], "Run directory X does not exist"),
     ],
 )

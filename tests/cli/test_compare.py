@@ -55,7 +55,7 @@ def test_flags_win_over_the_file_and_every_run_is_told_of(
     assert out.endswith(
         "2 in all, 2 new\nResults: comparisons/small/results.md\nReport: comparisons/small/report.html\n"
     )
-    for name in ("results.md", "results.json", "report.html", "tables/main.tex", "figures/confusion.svg"):
+    for name in ("results.md", "results.json", "report.html", "tables/main.tex", "plots/confusion.svg"):
         assert (folder / name).is_file(), name
     page = (folder / "report.html").read_bytes()
     assert call("report", folder)[0] == 0

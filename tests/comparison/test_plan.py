@@ -176,7 +176,7 @@ def test_the_arm_image_only_is_not_changed_by_settings_of_other_methods() -> Non
         ({"seed": 3}, "`seed`: unknown key. Did you mean 'seeds'"),
         ({"seeds": 0}, "`seeds`: found 0; input should be greater than or equal to 1"),
         ({"arms": []}, "`arms`: found []"),
-        ({"arms": ["marnett"]}, "arm 'marnett' is not known and names no method; needed one of image-only, match"),
+        ({"arms": ["marnett"]}, "arm 'marnett' is not known and names no method. Expected one of image-only, match"),
         ({"arms": ["marnett"]}, "Did you mean 'marnet'"),
         ({"arms": [{"name": "marnet", "setings": {}}]}, "`arms.0.setings`: unknown key. Did you mean 'settings'"),
         ({"arms": [{"name": "a/b", "method": "match"}]}, "`arms.0.name`: found 'a/b'"),

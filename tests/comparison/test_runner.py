@@ -340,7 +340,7 @@ def test_a_loss_that_turns_nan_stops_its_run_alone(file: Path, tmp_path: Path, m
         return fit(config, out, **options)
 
     monkeypatch.setattr(single_run, "fit", failing)
-    with pytest.raises(NonFiniteLossError, match=r"1 of 3 runs failed; .*\n  marnet/seed-0: The loss term 'matching'"):
+    with pytest.raises(NonFiniteLossError, match=r"1 of 3 runs failed\. .*\n  marnet/seed-0: The loss term 'matching'"):
         run_comparison(read(file, seeds=1), tmp_path / "out")
     assert len(list((tmp_path / "out").glob("runs/*/*.json"))) == 2
 
@@ -356,7 +356,7 @@ def test_what_cannot_be_compared_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no rows in split 'test'"):
         run_comparison(read(file, split="test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match=r"trains each run on one device; found training.devices 'cpu:2'"):
+    with pytest.raises(ConfigError, match=r"trains each run on one device, but `training\.devices` is 'cpu:2'"):
         run_comparison(read(file, ("training.devices=cpu:2",)), tmp_path / "out")
     assert configure(read(file), read(file).arms[0], 0).training.devices == "cpu"
 
@@ -368,5 +368,5 @@ def test_a_record_from_before_a_setting_was_renamed_says_so(file: Path, tmp_path
     record = json.loads(path.read_text())
     record["config"]["training"]["speed"] = record["config"]["training"].pop("lr")
     path.write_text(json.dumps({**record, "key": "of another time"}))
-    with pytest.raises(RunDirectoryError, match=r"training\.speed is no setting of it any more, training\.lr is new\."):
+    with pytest.raises(RunDirectoryError, match=r"training\.speed no longer applies, training\.lr is new\."):
         run_comparison(read(file, seeds=1), out, methods=["image-only"])

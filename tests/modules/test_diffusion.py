@@ -291,5 +291,5 @@ def test_sampling_times_are_distinct_and_even() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 11])
 def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
-    with pytest.raises(ValueError, match=rf"steps is {steps}; needed 1 to timesteps = 10\."):
+    with pytest.raises(ValueError, match=rf"steps is {steps}, but it must be between 1 and timesteps = 10\."):
         diffusion.sampling_timesteps(10, steps)

@@ -320,12 +320,14 @@ def test_ddpm_sampling_against_a_loop(prediction: Parametrisation, guide: Guide)
 
 
 def test_noise_of_a_wrong_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=re.escape("noise has the shape (5, 3); needed (5, 4) for 5 images.")):
+    with pytest.raises(ValueError, match=re.escape("noise has the shape (5, 3), but it must be (5, 4) for 5 images.")):
         perturbed().sample(normal(5, 6), normal(5, 3))
-    with pytest.raises(ValueError, match=re.escape("noise has the shape (4, 5, 4); needed (5, 4) for 5 images.")):
+    with pytest.raises(
+        ValueError, match=re.escape("noise has the shape (4, 5, 4), but it must be (5, 4) for 5 images.")
+    ):
         perturbed().sample(normal(5, 6), normal(4, 5, 4))
     with pytest.raises(
-        ValueError, match=re.escape("noise has the shape (3, 5, 4); needed (5, 4) or (4, 5, 4) for 5 images.")
+        ValueError, match=re.escape("noise has the shape (3, 5, 4), but it must be (5, 4) or (4, 5, 4) for 5 images.")
     ):
         perturbed(sampler="ddpm").sample(normal(5, 6), normal(3, 5, 4))
 
@@ -338,7 +340,7 @@ def test_the_number_of_steps_may_be_given_a_call(guide: Guide) -> None:
     module.steps = 7
     assert torch.equal(module.sample(x_v, noise), by_call)
     for steps in (0, 51):
-        with pytest.raises(ValueError, match=rf"steps is {steps}; needed 1 to timesteps = 50\."):
+        with pytest.raises(ValueError, match=rf"steps is {steps}, but it must be between 1 and timesteps = 50\."):
             module.sample(x_v, noise, steps=steps)
 
 
@@ -352,7 +354,7 @@ def test_unknown_options_are_refused_before_training() -> None:
     for name, known in known_options.items():
         with pytest.raises(ValueError, match=rf"{name} is 'other', but it must be one of {known}\."):
             CrossModalDiffusionReconstruction(6, 4, hidden=8, **{name: "other"})
-    with pytest.raises(ValueError, match=r"steps is 4; needed 1 to timesteps = 3\."):
+    with pytest.raises(ValueError, match=r"steps is 4, but it must be between 1 and timesteps = 3\."):
         CrossModalDiffusionReconstruction(6, 4, hidden=8, timesteps=3, steps=4)
 
 

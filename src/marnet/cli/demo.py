@@ -1,6 +1,5 @@
 """`marnet demo`."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +15,13 @@ def demo(
     Takes about 4 minutes on two cores.
     """
     from marnet.cli.tables import print_table
+    from marnet.comparison.progress import duration
     from marnet.metrics import percent
     from marnet.reports.demo import run_demo
 
-    start = time.monotonic()
     result = run_demo(out, seed=seed)
     rows = [(method, *(percent(value) for value in values)) for method, values in result.top1.items()]
     print_table("Top-1 on new dishes, as trained and with one nuisance turned up", ("method", *result.conditions), rows)
     typer.echo(result.verdict)
     typer.echo(f"Report: {result.report}")
-    minutes, seconds = divmod(round(time.monotonic() - start), 60)
-    typer.echo(f"The demo took {minutes} min {seconds} s.")
+    typer.echo(f"The demo took {duration(result.seconds)}.")

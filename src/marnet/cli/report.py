@@ -30,9 +30,11 @@ def report(
     baseline: Annotated[
         str | None, typer.Option(help="For a comparison: the arm to compare with", show_default="image-only")
     ] = None,
-    figures: Annotated[
+    plots: Annotated[
         Path | None,
         typer.Option(
+            "--plots",
+            "--figures",
             help="For runs: also write every plot as SVG and PNG into this folder. A comparison always writes them.",
             show_default=False,
         ),
@@ -44,7 +46,7 @@ def report(
     from marnet.reports.run_report import write_run_report
 
     if len(runs) == 1 and is_comparison(runs[0]):
-        _refuse_flags("a comparison", {"--split": split, "--figures": figures})
+        _refuse_flags("a comparison", {"--split": split, "--plots": plots})
         page = comparison_page(runs[0], out)  # refused before the results are written
         rewrite_results(runs[0], baseline=baseline)
         typer.echo(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
@@ -52,7 +54,7 @@ def report(
     _refuse_flags("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs share no folder for the report. Say where to write it with --out FILE.")
-    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", plots=figures)
+    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", plots=plots)
     typer.echo(f"Report: {page}")
 
 

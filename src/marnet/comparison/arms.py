@@ -48,19 +48,21 @@ _TABLE_2 = (FULL, "reconstruct", "match", "marnet-no-mse", "marnet-no-semantic",
 ABLATIONS = {name: KNOWN_ARMS[name].leaves_out for name in _TABLE_2}
 
 # Other methods that learn from text, to compare the full method with.
-RIVALS = tuple(name for name, method in built_in_methods().items() if not method.leaves_out)
+BASELINES = tuple(name for name, method in built_in_methods().items() if not method.leaves_out)
 
 
 class Role(NamedTuple):
-    """What an arm is among the others."""
+    """The role of an arm among the others."""
 
     kind: Literal["method", "placebo", "ablation"] = "method"
-    of: str | None = None  # the arm it is a placebo or an ablation of; None for a method, or where that has no run
+    of: str | None = (
+        None  # the arm of which it is a placebo or an ablation; None for a method, or if that arm has no run
+    )
     placebo: Placebo | None = None
 
     @property
     def text(self) -> str:
-        """What a placebo's text is, such as "shuffled text"; "" for what is no placebo."""
+        """The text of a placebo, such as "shuffled text"; "" for other roles."""
         return "" if self.placebo is None else PLACEBOS[self.placebo]
 
 
@@ -68,7 +70,7 @@ Roles = Mapping[str, Role]
 
 
 def find_roles(records: Mapping[str, RunRecord]) -> dict[str, Role]:
-    """What each arm is, by name, of one record of each."""
+    """Return the role of each arm by name, from one record of each."""
     treated = {_setup(record): arm for arm, record in records.items() if record.placebo is None}
     found: dict[str, Role] = {}
     for arm, record in records.items():
@@ -82,12 +84,12 @@ def find_roles(records: Mapping[str, RunRecord]) -> dict[str, Role]:
 
 
 def placebos_of(arm: str, roles: Roles) -> list[str]:
-    """The placebos of an arm, in the order of `roles`."""
+    """Return the placebos of an arm, in the order of `roles`."""
     return [name for name, found in roles.items() if found.kind == "placebo" and found.of == arm]
 
 
 def in_order(roles: Roles, *, baseline: str) -> list[str]:
-    """The names: the baseline, the methods, their placebos and ablations, and the rest."""
+    """Return the names in order: the baseline, the methods, their placebos and ablations, and the rest."""
 
     def key(arm: str) -> tuple[bool, bool, int, str]:
         place = ORDER.index(arm) if arm in ORDER else len(ORDER)
@@ -97,14 +99,14 @@ def in_order(roles: Roles, *, baseline: str) -> list[str]:
 
 
 def main_arm(roles: Roles, *, baseline: str) -> str | None:
-    """The arm that a comparison is about: marnet, or else the last method beside the baseline; None without one."""
+    """Return the main arm of a comparison: marnet, or else the last method but the baseline; None without one."""
     ordered = in_order(roles, baseline=baseline)
     methods = [arm for arm in ordered if arm != baseline and roles[arm].kind == "method"]
     return FULL if FULL in methods else methods[-1] if methods else None
 
 
 def _setup(record: RunRecord) -> str:
-    """All that the run learned from but for the seed and what a placebo does to the text."""
+    """Return everything that the run learned from, except for the seed and the change of a placebo to the text."""
     settings = learned_settings(record.config)
     settings.pop("training.seed", None)
     settings["text.name"] = str(settings.get("text.name", "")).removeprefix(RANDOM_TEXT)

@@ -22,10 +22,10 @@ from marnet.methods import find_method, resolve
 
 
 class Arm(Section):
-    """One thing to compare. A name that marnet knows brings its method and placebo with it."""
+    """One thing to compare. A name that marnet knows comes with its method and placebo."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also the name of a folder")
-    method: str
+    method: str = Field(description="one of marnet.list_methods(), or module:PACKAGE.NAME")
     placebo: Placebo | None = Field(None, description="shuffled: texts of other classes; random: random text vectors")
     settings: dict[str, Any] = Field(default_factory=dict, description="nested settings over those of base")
 
@@ -39,7 +39,7 @@ class Arm(Section):
         if known is None:
             if "name" in values and "method" not in values:
                 raise ValueError(
-                    f"arm {values['name']!r} is not known and names no method; needed one of "
+                    f"arm {values['name']!r} is not known and names no method. Expected one of "
                     f"{', '.join(KNOWN_ARMS)}, or a mapping with name, method and settings."
                     f"{suggest(str(values['name']), KNOWN_ARMS)}"
                 )
@@ -51,24 +51,24 @@ class Arm(Section):
 
 
 class ComparisonConfig(Section):
-    """What `marnet compare` reads from its file."""
+    """The plan of a comparison, as its file has it."""
 
     base: dict[str, Any] = Field(description="settings of every run; `preset` names a preset to start from")
     arms: list[Arm] = Field(min_length=1)
-    seeds: int = Field(6, ge=1, description="how many, from 0; fewer than 6 cannot reach p < 0.05")
-    split: Literal["train", "val", "test"] = Field("val", description="the split that the arms are judged on")
+    seeds: int = Field(6, ge=1, description="number of seeds, from 0; fewer than 6 cannot reach p < 0.05")
+    split: Literal["train", "val", "test"] = Field("val", description="the split on which the arms are scored")
     corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")
     text_budget: float = Field(1.0, gt=0, le=1, description="share of training texts to keep")
-    keep_runs: Literal["first-seed", "all"] = Field("first-seed", description="whose weights stay in OUT/work")
-    out: Path | None = Field(None, description="where the results go; the argument `out` wins")
+    keep_runs: Literal["first-seed", "all"] = Field("first-seed", description="the runs whose weights stay in OUT/work")
+    out: Path | None = Field(None, description="the folder of the results; the argument `out` wins")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "ComparisonConfig":
         names = [arm.name for arm in self.arms]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"arms {', '.join(twice)} occur more than once; needed a name of its own for each")
+            raise ValueError(f"arms {', '.join(twice)} occur more than once. Give each arm a name of its own")
         return self
 
 
@@ -193,7 +193,7 @@ def _size(image: str) -> int:
 
 
 def _check_base(base: Mapping[str, Any]) -> None:
-    """What each run is given by its arm and seed must not stand in `base` as well."""
+    """Refuse settings in `base` that each run gets from its arm and seed."""
     if isinstance(base.get("data"), Mapping) and base["data"].get("features") is not None:
         raise ConfigError(
             "base.data.features cannot be compared on: placebos and budgets change the rows. Needed base.data.source."

@@ -5,6 +5,7 @@ from pathlib import Path
 from marnet.comparison.keys import learned_settings, record_key
 from marnet.comparison.plan import ComparisonConfig, PlannedRun, plan_run
 from marnet.comparison.records import RunRecord, read_record, read_records
+from marnet.config.nested import flatten
 from marnet.errors import RunDirectoryError
 
 MOST_DIFFERENCES = 5  # that an error lists
@@ -94,7 +95,9 @@ def _describe_differences(record: RunRecord, run: PlannedRun, comparison: Compar
         if name in now and before[name] != now[name]
     ]
     if not shown:  # else the settings that only one of them has belong to a part that these differences switch
-        shown = [f"{name} no longer applies" for name in before if name not in now]
+        gone = [name for name in before if name not in now]
+        renamed = [name for name in gone if name not in flatten(run.config.model_dump(mode="json"))]
+        shown = [f"{name} no longer applies" for name in renamed or gone]
         shown += [f"{name} is new" for name in now if name not in before]
     more = f" and {len(shown) - MOST_DIFFERENCES} more" if len(shown) > MOST_DIFFERENCES else ""
     return (", ".join(shown[:MOST_DIFFERENCES]) + more) or f"its key {record.key} is not {run.key}"

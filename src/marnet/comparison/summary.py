@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from marnet.comparison.arms import ABLATIONS, RIVALS, Role, find_roles, in_order
+from marnet.comparison.arms import ABLATIONS, BASELINES, Role, find_roles, in_order
 from marnet.comparison.records import RunRecord
 from marnet.comparison.statistics import (
     McNemar,
@@ -109,7 +109,7 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
         ),
         *(
             _contrast(FULL, name, "text-baseline", runs)
-            for name in RIVALS
+            for name in BASELINES
             if {name, FULL} <= set(runs) and name != baseline
         ),
         *(_contrast(name, FULL, "ablation", runs) for name in ABLATIONS if name != FULL and {name, FULL} <= set(runs)),

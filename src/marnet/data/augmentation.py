@@ -1,6 +1,6 @@
 """Augmentation of whole batches in which every image has draws of its own: boxes, flips, colours.
 
-What is done to an image is a function of its seed alone, so it does not depend on the images beside it.
+The augmentation of an image is a function of its seed alone; the other images of its batch do not matter.
 """
 
 import math
@@ -17,7 +17,7 @@ _GREY = (0.299, 0.587, 0.114)  # the luma of ITU-R BT.601
 
 
 def uniform_draws(seeds: np.ndarray, count: int) -> np.ndarray:
-    """`count` numbers from [0, 1) for each of B seeds, `(B, count)` float64: SplitMix64 (Steele et al., 2014).
+    """Return `count` numbers from [0, 1) for each of B seeds, `(B, count)` float64: SplitMix64 (Steele et al., 2014).
 
     A generator that is made for every image would take longer than the whole augmentation.
     """

@@ -116,7 +116,7 @@ class ImageTextDataset(Dataset[Sample]):
         return first_sample(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int | SampleKey]) -> Batch:
-        """A batch, which torch's loaders ask for as a whole; one image at a time takes several times longer."""
+        """Return a batch; torch's loaders ask for it as a whole, several times faster than one image at a time."""
         rows, seeds = rows_and_seeds(indices)
         pixels = np.asarray(self.images[self.rows[rows]])  # (B, S', S', 3), a copy: torch needs it writable
         images = self.transform(torch.from_numpy(pixels).permute(0, 3, 1, 2), seeds)  # (B, 3, S, S)
@@ -124,7 +124,7 @@ class ImageTextDataset(Dataset[Sample]):
         return Batch(images, texts, torch.from_numpy(self.labels[rows]), torch.from_numpy(rows))
 
     def __getstate__(self) -> dict[str, Any]:
-        """A memory map travels to loader processes by its file name; pickled as it is, all pixels would be copied."""
+        """Send a memory map to loader processes by its file name; pickled as it is, all pixels would be copied."""
         state = self.__dict__.copy()
         if isinstance(self.images, np.memmap) and self.images.filename is not None:
             state["images"] = Path(self.images.filename)

@@ -63,7 +63,7 @@ class StreamedImages:
         return len(self.images)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The squares `(B, S', S', 3)` of B rows.
+        """Return the squares `(B, S', S', 3)` of B rows.
 
         Raises:
             ImageError: an image cannot be read.
@@ -124,7 +124,7 @@ def decode_images(
 
 
 def list_cache(cache: Path) -> list[CachedImages]:
-    """The files of decoded images below a cache folder, the one that was opened last first."""
+    """Return the files of decoded images below a cache folder, the one that was opened last first."""
     found = []
     for file in _cache_folder(cache).glob("*.npy"):
         status = file.stat()
@@ -143,7 +143,7 @@ def _cache_folder(cache: Path) -> Path:
 
 
 def _remove_unused(cache: Path) -> None:
-    """Remove what nothing opened for `KEPT_DAYS`, and what killed runs left half written."""
+    """Remove files that nothing opened for `KEPT_DAYS`, and those that killed runs left half written."""
     oldest = time.time() - KEPT_DAYS * _DAY
     for file in _cache_folder(cache).glob("*"):
         listing = file.suffix == ".json"  # goes with its pixels, whose time says when they were opened
@@ -176,7 +176,7 @@ def _decode_all(paths: Sequence[str], target: Target) -> Iterator[np.ndarray | B
 
 
 def _cache_key(paths: Sequence[str], target: Target) -> str:
-    """A hash of everything that the pixels depend on."""
+    """Return a hash of everything that the pixels depend on."""
     key = hashlib.sha256(repr((CACHE_VERSION, PIL.__version__, *target)).encode())
     states: dict[Path, tuple[int, int]] = {}  # a tar file holds many images
     for path in paths:

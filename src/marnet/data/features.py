@@ -36,7 +36,7 @@ class FeatureDataset(Dataset[Sample]):
         return first_sample(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int | SampleKey]) -> Batch:
-        """A batch, which torch's loaders ask for as a whole; its `images` are features `(B, D_v)`."""
+        """Return a batch, which torch's loaders ask for as a whole; its `images` are features `(B, D_v)`."""
         rows, _ = rows_and_seeds(indices)
         numbers = torch.from_numpy(rows)
         texts = [self.texts[row] for row in rows.tolist()]

@@ -21,14 +21,14 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 
 class BrokenImage(NamedTuple):
-    """An image file that cannot be read, and why."""
+    """An image file that cannot be read, and the reason."""
 
     path: str
     reason: str
 
 
 class Target(NamedTuple):
-    """What images are decoded to."""
+    """The form in which images are decoded."""
 
     size: int  # side of the square, in pixels
     interpolation: str  # "bicubic" or "bilinear"

@@ -1,4 +1,4 @@
-"""What the label of a row means: one class, or a comma list of classes. Elsewhere code asks for the names."""
+"""The meaning of a row's label: one class, or a comma list of classes. Code elsewhere asks for the names."""
 
 import re
 from collections import Counter
@@ -25,26 +25,26 @@ def natural_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def label_names(label: str, form: LabelForm) -> tuple[str, ...]:
-    """The classes that a label names: itself; of form "multi" those between its commas, none where it is blank."""
+    """Return the classes that a label names: itself; of form "multi" those between its commas, possibly none."""
     return _split(label) if form == "multi" else (label,)
 
 
 def canonical_label(label: str, form: LabelForm) -> str:
-    """The label as a `Record` holds it: of form "multi" each class once, in natural order, so that equal is equal."""
+    """Return the label as a `Record` holds it: of form "multi" each class once, in natural order."""
     return ", ".join(natural_order(_split(label))) if form == "multi" else label
 
 
 def list_classes(labels: Iterable[str], form: LabelForm) -> tuple[str, ...]:
-    """All classes that some labels name, in natural order."""
+    """Return all classes that some labels name, in natural order."""
     return natural_order(name for label in set(labels) for name in label_names(label, form))
 
 
 def numbered_classes(labels: Sequence[str], numbers: Sequence[str], form: LabelForm) -> tuple[str, ...] | None:
-    """All classes in the order of their numbers, a cell of numbers beside each label; None if they do not number them.
+    """Return all classes in the order of their numbers, given one cell of numbers per label; None if they contradict.
 
     Args:
         labels: as they stand in the file.
-        numbers: whole numbers; of form "multi" a comma list, one for each class of the label.
+        numbers: whole numbers; of form "multi" a comma list, one per class of the label.
         form: of the labels.
     """
     pairs: set[tuple[str, str]] = set()
@@ -62,7 +62,7 @@ def numbered_classes(labels: Sequence[str], numbers: Sequence[str], form: LabelF
 
 
 def multi_hot(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Which of the classes each comma list names, `(N, C)` float32 of 0 and 1.
+    """Return `(N, C)` float32, 1 for the classes that each comma list names and else 0.
 
     Raises:
         DataError: a name is not among the classes.
@@ -76,7 +76,7 @@ def multi_hot(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
 
 
 def number_classes(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """The position of each name in `classes`, `(N,)` int64.
+    """Return the position of each name in `classes`, `(N,)` int64.
 
     Raises:
         DataError: a name is not among the classes.
@@ -92,7 +92,7 @@ def number_classes(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
 
 
 def comma_notes(source: str, labels: Sequence[str], form: LabelForm) -> list[str]:
-    """A note where many labels, taken for one class each, look like lists of classes."""
+    """Return a note where many labels, taken for one class each, look like lists of classes."""
     with_comma = [label for label in labels if len(_split(label)) > 1]
     if form == "multi" or len(with_comma) < _MANY_COMMAS * len(labels) or not with_comma:
         return []

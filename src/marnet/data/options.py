@@ -30,7 +30,7 @@ class ColumnNames(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How a source is read.
+    """The options with which a source is read.
 
     Args:
         columns: names of the columns.

@@ -17,7 +17,7 @@ _OTHER_NAMES = {
 
 
 def normalise_split(name: str) -> str | None:
-    """One of `SPLITS` for it or another common name of it in any case; None if the name is unknown."""
+    """Return one of `SPLITS` for it or another common name of it in any case; None if the name is unknown."""
     name = name.strip().lower()
     name = _OTHER_NAMES.get(name, name)
     return name if name in SPLITS else None
@@ -56,10 +56,10 @@ def stratified_split(
 def split_by_classes(
     images: Sequence[str], names: Sequence[Sequence[str]], *, val_share: float, test_share: float, seed: int
 ) -> list[str]:
-    """`stratified_split` of rows with any number of classes, by the rarest class of each (ours).
+    """Make a `stratified_split` of rows with any number of classes, by the rarest class of each (ours).
 
     Rare classes are the ones that chance would leave out of a split, so a row counts as one of its rarest class. A
-    class of which nothing fell to train gets one of its images back there.
+    class without any image in train gets one of its images back there.
 
     Args:
         images: of the N rows.
@@ -84,7 +84,7 @@ def split_by_classes(
 
 
 def _counts(n: int, val_share: float, test_share: float) -> tuple[int, int]:
-    """How many of a class's `n` images go to val and test."""
+    """Return how many of a class's `n` images go to val and test."""
     val = max(1, round(n * val_share)) if val_share and n >= 2 else 0
     test = max(1, round(n * test_share)) if test_share and n >= 3 else 0
     while val + test >= n:  # train needs one

@@ -190,7 +190,7 @@ def _cells(
 
 
 def _to_text(value: Any) -> str:
-    """A cell as text: `3.0` is "3" (a column with gaps turns whole numbers into floats), a list is a comma list."""
+    """Return a cell as text: `3.0` as "3" (gaps turn whole numbers into floats), a list as a comma list."""
     if value is None:
         return ""
     if isinstance(value, list):

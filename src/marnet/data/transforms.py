@@ -21,17 +21,17 @@ _JITTER = 0.2  # saturation, contrast and brightness change by factors from 0.8 
 class Transform(Protocol):
     """Turns cached squares into the squares that a model sees.
 
-    What becomes of an image is a function of its pixels and its seed, whatever the batch. Without seeds, those that
-    need them draw some from torch's default generator.
+    The result is a function of an image's pixels and its seed, whatever the batch. Without seeds, transforms that need
+    some draw them from torch's default generator.
     """
 
     def __call__(self, images: Tensor, seeds: np.ndarray | None = None) -> Tensor:
-        """From `(B, 3, S', S')` to `(B, 3, S, S)`, both uint8; `seeds` are `(B,)` int64, not negative."""
+        """Turn `(B, 3, S', S')` into `(B, 3, S, S)`, both uint8; `seeds` are `(B,)` int64, not negative."""
         ...
 
 
 class ImageSpec(NamedTuple):
-    """What a model takes: squares of `size` pixels, normalised channel by channel (RGB, in fractions of 255).
+    """The input of a model: squares of `size` pixels, normalised channel by channel (RGB, in fractions of 255).
 
     `interpolation` is how images are resized to the square that is cached, "bicubic" or "bilinear".
 
@@ -55,7 +55,7 @@ def cache_size(spec: ImageSpec) -> int:
 
 
 def eval_transform(spec: ImageSpec) -> Transform:
-    """The centres `(..., 3, S, S)` of images `(..., 3, S', S')`, both uint8."""
+    """Return the centres `(..., 3, S, S)` of images `(..., 3, S', S')`, both uint8."""
     return partial(_centre, size=spec.size)
 
 
@@ -118,8 +118,8 @@ def normalise(images: Tensor, spec: ImageSpec) -> Tensor:
 
 
 def model_input(images: Tensor, spec: ImageSpec) -> Tensor:
-    """What the model takes of a batch, on the device of the batch: uint8 images `(B, 3, S, S)` normalised, features
-    `(B, D_v)` as they are.
+    """Return the model's input for a batch, on the device of the batch: uint8 images `(B, 3, S, S)` normalised,
+    features `(B, D_v)` as they are.
     """
     return normalise(images, spec) if images.dtype == torch.uint8 else images
 

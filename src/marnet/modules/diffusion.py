@@ -16,21 +16,21 @@ from marnet.choices import Parametrisation, Schedule
 
 
 class Denoised(NamedTuple):
-    """A network's output in both of the forms that a reverse step needs."""
+    """The output of a network in both forms that a reverse step takes."""
 
     x0: Tensor  # (B, d_0)
     epsilon: Tensor  # (B, d_0)
 
 
 def linear_alpha_bar(timesteps: int, *, first_beta: float = 1e-4, last_beta: float = 0.02) -> Tensor:
-    """alpha_bar `(T,)` of DDPM's schedule, its betas linear; the ends are those of T = 1000 and scale with 1000 / T."""
+    """Return alpha_bar `(T,)` of DDPM's schedule with linear betas; its ends are those of T = 1000, times 1000 / T."""
     factor = 1000 / timesteps
     betas = torch.linspace(first_beta * factor, last_beta * factor, timesteps, dtype=torch.float64).clamp(max=0.999)
     return torch.cumprod(1 - betas, 0).float()
 
 
 def cosine_alpha_bar(timesteps: int, *, offset: float = 0.008, largest_beta: float = 0.999) -> Tensor:
-    """alpha_bar `(T,)` that follows cos^2, its betas capped so that the last step stays invertible."""
+    """Return alpha_bar `(T,)` that follows cos^2, with betas capped so that the last step stays invertible."""
     grid = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
     curve = torch.cos((grid + offset) / (1 + offset) * math.pi / 2) ** 2
     betas = (1 - curve[1:] / curve[:-1]).clamp(max=largest_beta)
@@ -41,17 +41,17 @@ SCHEDULES: dict[str, Callable[[int], Tensor]] = {"cosine": cosine_alpha_bar, "li
 
 
 def make_alpha_bar(schedule: Schedule, timesteps: int) -> Tensor:
-    """alpha_bar `(T,)` of a schedule by name."""
+    """Return alpha_bar `(T,)` of a schedule by name."""
     return SCHEDULES[schedule](timesteps)
 
 
 def add_noise(x0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """x_t ~ q(x_t | x_0) for x_0, noise `(B, d_0)` and alpha_bar `(B, 1)` or `()` (equation 7)."""
+    """Return x_t ~ q(x_t | x_0) for x_0, noise `(B, d_0)` and alpha_bar `(B, 1)` or `()` (equation 7)."""
     return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
 
 
 def training_target(prediction: Parametrisation, x0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """What the network should output `(B, d_0)`: x_0, the noise epsilon, or v = sqrt(abar) eps - sqrt(1 - abar) x_0."""
+    """Return the target `(B, d_0)`: x_0, the noise epsilon, or v = sqrt(abar) eps - sqrt(1 - abar) x_0."""
     if prediction == "x0":
         return x0
     if prediction == "epsilon":
@@ -77,12 +77,12 @@ def interpret(prediction: Parametrisation, output: Tensor, x_t: Tensor, alpha_ba
 
 
 def ddim_step(denoised: Denoised, alpha_bar_next: Tensor) -> Tensor:
-    """The deterministic DDIM step to the noise level `alpha_bar_next` (1 means clean): x `(B, d_0)`."""
+    """Take the deterministic DDIM step to the noise level `alpha_bar_next` (1 means clean): x `(B, d_0)`."""
     return alpha_bar_next.sqrt() * denoised.x0 + (1 - alpha_bar_next).sqrt() * denoised.epsilon
 
 
 def ddpm_step(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor, noise: Tensor | None) -> Tensor:
-    """A DDPM step from `alpha_bar` to `alpha_bar_next`: the mean of q(x_next | x_t, x_0), plus posterior noise.
+    """Take a DDPM step from `alpha_bar` to `alpha_bar_next`: the mean of q(x_next | x_t, x_0), plus posterior noise.
 
     `noise` `(B, d_0)` is standard normal; None gives the mean alone.
     """
@@ -96,11 +96,11 @@ def ddpm_step(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor
 
 
 def sampling_timesteps(timesteps: int, steps: int) -> list[int]:
-    """The `steps` times of the reverse process, from T - 1 down, evenly spaced ("trailing" in diffusers' terms).
+    """Return the `steps` times of the reverse process, from T - 1 down, evenly spaced ("trailing" in diffusers' terms).
 
     Raises:
         ValueError: `steps` is not between 1 and `timesteps`.
     """
     if not 1 <= steps <= timesteps:
-        raise ValueError(f"steps is {steps}; needed 1 to timesteps = {timesteps}.")
+        raise ValueError(f"steps is {steps}, but it must be between 1 and timesteps = {timesteps}.")
     return [round(timesteps - i * timesteps / steps) - 1 for i in range(steps)]

@@ -207,7 +207,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         if self.sampler == "ddpm" and tuple(noise.shape) == (1 + count, *one):
             return noise[0], noise[1:]
         forms = f"{one}" + (f" or {(1 + count, *one)}" if self.sampler == "ddpm" else "")
-        raise ValueError(f"noise has the shape {tuple(noise.shape)}; needed {forms} for {len(x_v)} images.")
+        raise ValueError(f"noise has the shape {tuple(noise.shape)}, but it must be {forms} for {len(x_v)} images.")
 
     def _guided(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         with_image = self._denoise(x, t, condition)

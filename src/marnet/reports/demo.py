@@ -28,7 +28,7 @@ _logger = logging.getLogger("marnet")
 METHODS = ("image-only", "marnet")
 DIALS = ("viewpoint", "lighting", "clutter", "noise")
 INCREASED = 2.5  # training sees the dials at 1
-EPOCHS = 20
+EPOCHS = 8
 TRAINING_DATA = "synthetic:images=30,val_images=10,test_images=0"
 TEST_DATA = "synthetic:images=0,val_images=0,test_images=20"
 
@@ -115,7 +115,7 @@ def _configure(method: str, seed: int, epochs: int) -> Config:
             "method": method,
             "data": {"source": f"{TRAINING_DATA},seed={seed}", "image_size": 48},
             "backbone": {"name": "timm:resnet10t"},
-            "training": {"epochs": epochs, "batch_size": 48, "lr": 2e-3, "seed": seed},
+            "training": {"epochs": epochs, "batch_size": 24, "lr": 3e-3, "seed": seed},
         }
     )
 

@@ -1,4 +1,4 @@
-"""A run directory: the trained model and everything needed to use it again. Weights are safetensors, never pickles.
+"""A run directory: the trained model with everything that using it takes. Weights are safetensors, never pickles.
 
 ```
 RUN/

@@ -28,11 +28,11 @@ from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
+from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.runs.directory import MANIFEST, start_run_directory
 from marnet.runs.weights import load_run, save_weights
-from marnet.training.sources import open_named_source
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
 # Settings that are not those of the features.
@@ -71,7 +71,7 @@ def embed(config: Config, out: Path | str) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another `out`.")
     data = config.data
-    manifest = open_named_source(data)
+    manifest = open_data(data.source, data)
     torch.manual_seed(config.training.seed)  # for a backbone that starts from random weights
     backbone = build_backbone(config)
     size = data.image_size or backbone.image_size

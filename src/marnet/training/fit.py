@@ -19,6 +19,7 @@ from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler
+from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone
@@ -34,7 +35,6 @@ from marnet.tasks import TASKS, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.resuming import resumed_config
-from marnet.training.sources import open_named_source
 
 
 class TrainedRun(NamedTuple):
@@ -64,6 +64,11 @@ class TrainedRun(NamedTuple):
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    @property
+    def run(self) -> Path:
+        """The run directory; `path` by its name until 0.1."""
+        return self.path
 
 
 class _TrainingData(NamedTuple):
@@ -151,7 +156,7 @@ def fit(
             _check_same_rows(run, data.manifest)
     else:
         if manifest is None:
-            manifest = _recorded_rows(run, config) if resume else open_named_source(config.data)
+            manifest = _recorded_rows(run, config) if resume else open_data(config.data.source, config.data)
         config, data = _load_images(config, manifest, backbone)
     task = make_task(config, len(data.manifest.classes))
     training = config.training

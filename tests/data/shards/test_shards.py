@@ -370,7 +370,9 @@ def test_a_streamed_run_on_shards_depends_on_no_process_and_resumes(
 
 
 def test_streaming_and_skipping_exclude_each_other(manifest_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stream meets broken images only during training, so on_bad_image cannot be"):
+    with pytest.raises(
+        ConfigError, match=r"`data.stream` meets broken images only during training, so `data.on_bad_image` cannot"
+    ):
         train(str(manifest_file), tmp_path / "run", stream=True, on_bad_image="skip")
 
 

@@ -40,7 +40,7 @@ class Shard(NamedTuple):
 
 
 class ShardIndex(NamedTuple):
-    """What a folder of shards holds, as its `info.json` says."""
+    """The content of a folder of shards, as its `info.json` says."""
 
     folder: Path
     source: str
@@ -97,7 +97,7 @@ def read_index(path: Path | str) -> ShardIndex:
 
 
 class Fields(NamedTuple):
-    """One image of a shard: where it lies, and what belongs to it."""
+    """One image of a shard, with its row, text and label."""
 
     row: int
     image: tarfile.TarInfo
@@ -106,7 +106,7 @@ class Fields(NamedTuple):
 
 
 def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
-    """Where the images of one shard lie, with texts and labels; the images themselves are skipped.
+    """Yield the offset of each image of one shard, with its text and label; the images themselves are skipped.
 
     Raises:
         DataError: the shard is no tar file, or something is missing in it.
@@ -134,10 +134,10 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
 
 
 def read_shards(path: Path | str, cache: Path) -> Manifest:
-    """The rows of a folder of shards, in the order of the manifest that was written.
+    """Return the rows of a folder of shards, in the order of the manifest that was written.
 
-    The images stay where they are: a row names its piece of a tar file (`marnet.data.image_bytes`), of which the pixels
-    are those of the file that was packed. Where the pieces lie is read from the tar files' headers the first time and
+    The images stay where they are: a row names its piece of a tar file (`marnet.data.image_bytes`), whose pixels are
+    those of the file that was packed. The offsets of the pieces are read from the tar files' headers the first time and
     kept below `cache`.
 
     Raises:
@@ -153,7 +153,7 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
 
 
 def member_key(row: int) -> str:
-    """The name of all that belongs to one row."""
+    """Return the name shared by the members of one row."""
     return f"{row:09d}"
 
 
@@ -187,7 +187,7 @@ def _damaged(file: Path, reason: str) -> DataError:
 
 
 def shard_progress(title: str, total: int) -> Progress:
-    """A bar on stderr with one task; silent where stderr is no terminal."""
+    """Return a bar on stderr with one task; silent where stderr is no terminal."""
     console = Console(stderr=True)
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     progress.add_task(title, total=total)

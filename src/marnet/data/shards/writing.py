@@ -78,7 +78,7 @@ def write_shards(
 
 
 def _make_plan(manifest: Manifest, images_per_shard: int, seed: int) -> dict[str, list[int]]:
-    """The rows of each shard by its file name; shards of a split differ by one row at most."""
+    """Return the rows of each shard by its file name; shards of a split differ by one row at most."""
     plan = {}
     for number, split in enumerate(manifest.splits()):
         rows = np.array([row for row, record in enumerate(manifest.records) if record.split == split])
@@ -89,7 +89,7 @@ def _make_plan(manifest: Manifest, images_per_shard: int, seed: int) -> dict[str
 
 
 def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
-    """Of everything that the shards' bytes depend on; the images count by path, size and time of change."""
+    """Return a hash of everything that the shards' bytes depend on; of images the path, size and time of change."""
     key = hashlib.sha256(json.dumps([manifest.label_form, manifest.classes, plan]).encode())
     for record in manifest.records:
         try:
@@ -136,7 +136,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _is_complete(file: Path, rows: Sequence[int]) -> bool:
-    """Whether a shard that an earlier run left holds what the plan says."""
+    """Return True if a shard that an earlier run left holds the rows of the plan."""
     if not file.is_file():
         return False
     try:
@@ -171,7 +171,7 @@ def _write_shard(
 
 
 def _image_bytes(image: str, max_pixels: int) -> tuple[str, bytes]:
-    """The suffix and the bytes of an image; other formats than JPEG and PNG as PNG."""
+    """Return the suffix and the bytes of an image; other formats than JPEG and PNG as PNG."""
     try:
         content = read_bytes(image)
     except UnreadableError as error:

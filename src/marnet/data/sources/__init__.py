@@ -18,7 +18,7 @@ from marnet.data.sources.in_memory import read_in_memory
 from marnet.data.sources.ingredient_101 import read_ingredient_101
 from marnet.data.sources.listings import parse_location
 from marnet.data.sources.vireo_food172 import read_vireo_food172
-from marnet.errors import DataError, suggest
+from marnet.errors import ConfigError, DataError, suggest
 
 _logger = logging.getLogger("marnet")
 
@@ -34,10 +34,16 @@ def open_data(data: Any, config: DataConfig, *, cache: Path | None = None) -> Ma
         cache: where images are kept that are not files yet; None is the user's cache folder.
 
     Raises:
+        ConfigError: no source was named.
         DataError: the source is unknown, or a column, a row or an image of it cannot be used.
     """
     if isinstance(data, Manifest):
         return data
+    if isinstance(data, str) and not data:
+        raise ConfigError(
+            "No data was named. Name a source with `data.source=SOURCE`: a manifest file with the columns image, text, "
+            "label and split, a folder of images, grocery-store:PATH, synthetic, or another source of docs/data.md."
+        )
     options = read_options(config)
     if isinstance(data, str | os.PathLike):
         manifest = load_source(os.fspath(data), options, cache=cache)

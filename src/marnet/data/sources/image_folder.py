@@ -1,4 +1,4 @@
-"""The source `imagefolder:PATH`: a folder with a metadata file, or a tree with one folder for each class."""
+"""The source `imagefolder:PATH`: a folder with a metadata file, or a tree with one folder per class."""
 
 import os
 from collections import Counter
@@ -104,7 +104,7 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: ColumnN
 def _metadata_rows(
     root: Path, part: _Part, table: Table, columns: ColumnNames, texts: dict[str, str], *, form: LabelForm
 ) -> Iterator[tuple[Record, str]]:
-    """Each row's record, its split "" where nothing names one, and where the row stands."""
+    """Yield each row's record, its split "" where nothing names one, and the file and line of the row."""
     for row, name in enumerate(table.columns[columns.image]):
         place = f"{part.path}, {table.where([row])}"
         if not name:
@@ -188,7 +188,7 @@ def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[st
 
 
 def _class_texts(root: Path, columns: ColumnNames) -> dict[str, str]:
-    """The text of each class, from `classes.csv`."""
+    """Return the text of each class, from `classes.csv`."""
     file = root / _CLASSES
     table = read_table(file, (columns.label, columns.text))
     for name in (columns.label, columns.text):
@@ -207,7 +207,7 @@ def _class_texts(root: Path, columns: ColumnNames) -> dict[str, str]:
 
 
 def _metadata_parts(root: Path) -> list[_Part]:
-    """The metadata files: that of the folder itself, or those of its splits."""
+    """Return the metadata files: that of the folder itself, or those of its splits."""
     parts = []
     for folder in (root, *(each for each in _subfolders(root) if normalise_split(each.name))):
         files = [folder / name for name in _METADATA if (folder / name).is_file()]
@@ -223,7 +223,7 @@ def _metadata_parts(root: Path) -> list[_Part]:
 
 
 def _tree_parts(root: Path) -> tuple[list[_Part], list[str]]:
-    """The folders whose folders are classes, and the names of those left out."""
+    """Return the folders whose folders are classes, and the names of those left out."""
     folders = _subfolders(root)
     splits = [_Part(each, normalise_split(each.name) or "") for each in folders if normalise_split(each.name)]
     # A class may be called "test": the names are splits only if train is among them, and holds classes in turn.

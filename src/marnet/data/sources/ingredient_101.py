@@ -18,7 +18,7 @@ def read_ingredient_101(path: Path, *, ingredients: str = "simplified", images: 
     Args:
         path: a folder with `Annotations` (or `annotations`) and Food-101's `images`, each in it or one level below.
         ingredients: "simplified" or "raw", which of the two published lists.
-        images: the folder with one folder of images for each class, if it lies elsewhere.
+        images: the folder with one folder of images per class, if it lies elsewhere.
 
     Raises:
         DataError: the folder has another layout, or a file in it is damaged; the message names file and line.
@@ -73,7 +73,7 @@ def _find_images(path: Path, given: Path | None, classes: list[str]) -> Path:
 
 
 def _folders(path: Path, *, levels: int) -> Iterator[Path]:
-    """The folder itself and those below it, level by level."""
+    """Return the folder itself and those below it, level by level."""
     if not path.is_dir():
         raise DataError(f"{_NAME}: {path} is not a folder. Name the one that holds Annotations and Food-101's images.")
     level = [path]
@@ -119,7 +119,7 @@ def _comma_list(line: str) -> str:
 
 
 def _read_split(annotations: Path, split: str, classes: list[str]) -> list[tuple[str, str]]:
-    """Each image as `class/id.jpg` with its class."""
+    """Return each image as `class/id.jpg` with its class."""
     file = annotations / f"{split}_images.txt"
     known = set(classes)
     rows, lines = [], []
@@ -141,7 +141,7 @@ def _read_split(annotations: Path, split: str, classes: list[str]) -> list[tuple
 
 
 def _check_labels(file: Path, images: Path, labels: list[str], lines: list[int], classes: list[str]) -> None:
-    """The folder of an image says its class; the file of labels, where there is one, must not contradict it."""
+    """Refuse a file of labels that contradicts the folders of the images, which name their classes."""
     if not file.is_file():
         return
     found = [(number, line) for number, line in enumerate(read_lines(_NAME, file), start=1) if line]

@@ -48,7 +48,7 @@ def parse_location(source: str, argument: str, known: Collection[str] = ()) -> L
 
 
 def read_lines(source: str, file: Path) -> list[str]:
-    """The lines of a UTF-8 file without surrounding white space; blank lines at its end are dropped.
+    """Return the lines of a UTF-8 file without surrounding white space; blank lines at its end are dropped.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8.
@@ -72,7 +72,7 @@ def read_lines(source: str, file: Path) -> list[str]:
 
 
 def read_names(source: str, file: Path, *, what: str) -> list[str]:
-    """A file whose line i names thing i.
+    """Return the names in a file whose line i names thing i.
 
     Args:
         source: the source's name, for messages.
@@ -94,7 +94,7 @@ def read_names(source: str, file: Path, *, what: str) -> list[str]:
 
 
 def class_and_file(line: str) -> tuple[str, str] | None:
-    """`"/12/3_4.jpg"` as `("12", "3_4.jpg")`, with or without leading slash; None for anything else."""
+    """Return `"/12/3_4.jpg"` as `("12", "3_4.jpg")`, with or without leading slash; None for anything else."""
     parts = line.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
     if len(parts) != 2 or any(part.strip() in ("", ".", "..") for part in parts):
         return None
@@ -102,7 +102,7 @@ def class_and_file(line: str) -> tuple[str, str] | None:
 
 
 def shared_notes(source: str, images: Iterable[tuple[str, str]]) -> list[str]:
-    """A note if an image, known by any name, is in several splits: `images` are pairs of name and split."""
+    """Return a note if an image, known by any name, is in several splits: `images` are pairs of name and split."""
     splits = Counter(name for name, _ in set(images))
     shared = sorted(name for name, count in splits.items() if count > 1)
     if not shared:
@@ -114,12 +114,12 @@ def shared_notes(source: str, images: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
-    """Where lists and disk disagree.
+    """Return notes on images that are listed or on disk, but not both.
 
     Args:
         source: the source, for messages.
         listed: the listed images as `class/file`.
-        folder: holds one folder for each class.
+        folder: holds one folder per class.
 
     Raises:
         DataError: a folder cannot be read.
@@ -142,7 +142,7 @@ def disk_notes(source: str, listed: Collection[str], folder: Path) -> list[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files never are."""
+    """Return True if a file's name says that it is an image; hidden files never are."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (speed)
 
 

@@ -85,7 +85,7 @@ def _read_ingredients(file: Path) -> list[str]:
 
 
 def _read_texts(file: Path, ingredients: list[str]) -> dict[str, str]:
-    """The text of each image, known by `class/name`."""
+    """Return the text of each image, known by `class/name`."""
     texts = {}
     for number, line in enumerate(read_lines(_NAME, file), start=1):
         if not line:
@@ -113,7 +113,7 @@ def _fault(path: str, flags: list[str], expected: int) -> str:
 
 
 def _read_split(file: Path, classes: int) -> list[tuple[str, int]]:
-    """Each image as `class/name` with the number of its class, from 1."""
+    """Return each image as `class/name` with the number of its class, from 1."""
     rows = []
     for number, line in enumerate(read_lines(_NAME, file), start=1):
         if not line:

@@ -260,7 +260,7 @@ def _spring_onion(brush: Brush, rng: Random) -> None:
 
 
 class Piece(NamedTuple):
-    """How an ingredient is served."""
+    """The way in which an ingredient is served."""
 
     painting: Painting
     counts: tuple[int, int, int]  # pieces for a little, some, plenty

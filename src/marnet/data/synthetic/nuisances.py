@@ -15,6 +15,7 @@ from marnet.data.synthetic.brush import TURNS, VARIANTS, Brush, Colour, Painting
 from marnet.data.synthetic.serving import EXTENT, paste
 
 _GROWTH = 2  # nuisance grows with the square of the dial: mild at 1, where it is trained on, and hard at 3
+_X, _Z = 0, 2  # axes of space; the table lies at z = 0
 _CAMERA_DISTANCE = 3.2  # from the dish, in half sides of the picture
 
 
@@ -58,8 +59,8 @@ def photograph(canvas: Image.Image, strength: float, rng: Random, side: int) -> 
     towards = rng.random() * math.tau
     zoom = math.exp(strength * rng.uniform(-0.06, 0.05))
     shift = (strength * rng.uniform(-0.04, 0.04), strength * rng.uniform(-0.04, 0.04))
-    towards_matrix = _turn(towards)
-    matrix = towards_matrix @ _tilt(tilt) @ towards_matrix.T @ _turn(turn)
+    towards_matrix = _rotation(_Z, towards)
+    matrix = towards_matrix @ _rotation(_X, tilt) @ towards_matrix.T @ _rotation(_Z, turn)
     # A point of the table, z = 0, is seen at distance * (x, y) / (distance + z): a plane-to-plane homography.
     distance = _CAMERA_DISTANCE
     homography = np.array([distance * zoom * matrix[0], distance * zoom * matrix[1], matrix[2]])
@@ -108,14 +109,14 @@ def expose(pixels: np.ndarray, strength: float, rng: Random) -> np.ndarray:
     return noisy
 
 
-def _turn(angle: float) -> np.ndarray:
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-
-
-def _tilt(angle: float) -> np.ndarray:
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+def _rotation(axis: int, angle: float) -> np.ndarray:
+    """Return the matrix `(3, 3)` that turns space around an axis by an angle in radians."""
+    one, other = (each for each in range(3) if each != axis)
+    matrix = np.eye(3)
+    matrix[[one, other], [one, other]] = math.cos(angle)
+    matrix[other, one] = math.sin(angle)
+    matrix[one, other] = -math.sin(angle)
+    return matrix
 
 
 @lru_cache(maxsize=8)

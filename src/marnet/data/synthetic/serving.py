@@ -44,7 +44,7 @@ def serve(canvas: Image.Image, recipe: Recipe, rng: Random, side: int) -> None:
 
 
 class _Serving(NamedTuple):
-    """What all pieces of one dish share; lengths are pixels of the canvas."""
+    """The properties that all pieces of one dish share; lengths are pixels of the canvas."""
 
     canvas: Image.Image
     base: Image.Image

@@ -35,7 +35,7 @@ _logger = logging.getLogger("marnet")
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticOptions:
-    """What `synthetic:key=value,...` can say.
+    """The options of `synthetic:key=value,...`.
 
     The dials `viewpoint`, `lighting`, `clutter` and `noise` run from 0 (off) over 1 (what training uses) to 4, and
     change nothing but the nuisance: with one seed, image i of a class and split has the same recipe and the same text

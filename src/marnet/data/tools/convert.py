@@ -1,4 +1,4 @@
-"""From any source to a manifest file, its images referenced or copied beside it."""
+"""From any source to a manifest file, its images referenced or copied next to it."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ IMAGES = "images"  # the folder beside the manifest
 def convert_manifest(
     manifest: Manifest, out: Path | str, *, copy_images: bool = False, overwrite: bool = False
 ) -> Manifest:
-    """Write a manifest file, and with `copy_images` its images to `images/<split>/<label>/` beside it.
+    """Write a manifest file, and with `copy_images` its images to `images/<split>/<label>/` next to it.
 
     Copies keep their bytes and times. The manifest is written last; stopped half-way, the same call copies what is
     missing. A copied image named by two rows of one split and label is copied once.
@@ -65,7 +65,7 @@ def _copy_images(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def _choose_targets(manifest: Manifest) -> dict[tuple[str, str, str], str]:
-    """A relative path for each image in its split and label; two of one name, whatever their case, get numbers."""
+    """Return a relative path per image, split and label; equal names, whatever their case, get numbers."""
     targets: dict[tuple[str, str, str], str] = {}
     taken: set[str] = set()
     for record in manifest.records:

@@ -27,7 +27,7 @@ class CheckResult(NamedTuple):
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
+        """Return the number of findings that are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
 
@@ -57,7 +57,7 @@ def check_manifest(
 
 
 def check_splits(manifest: Manifest) -> Iterator[Finding]:
-    """Splits without rows, classes that a split lacks, imbalance."""
+    """Find splits without rows, classes that a split lacks, imbalance."""
     counts = {name: count_classes(manifest, name) for name in SPLITS}
     present = list(manifest.splits())
     for name in ("train", "val"):
@@ -98,7 +98,7 @@ def check_splits(manifest: Manifest) -> Iterator[Finding]:
 
 
 def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
-    """Blank texts, texts that only repeat the class, texts that name the label, equal texts in a batch."""
+    """Find blank texts, texts that only repeat the class, texts that name the label, equal texts in a batch."""
     rows = [record for record in manifest.records if record.split == "train"]
     texts = [record.text for record in rows]
     blank = sum(not text.strip() for text in texts)
@@ -131,7 +131,7 @@ def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
 
 
 def names_label(text: str, label: str) -> bool:
-    """Whether a text contains a label as whole words; case is ignored, hyphens and underscores are spaces."""
+    """Return True if a text contains a label as whole words; case is ignored, hyphens and underscores are spaces."""
     pattern = _label_pattern(label)
     return pattern is not None and pattern.search(_plain(text)) is not None
 

@@ -14,7 +14,7 @@ from marnet.data.tools.audit.fingerprints import HASH_BITS, NEAR_BITS, Fingerpri
 def check_images(
     records: Sequence[Record], paths: Sequence[str], prints: Fingerprints, *, near_bits: int = NEAR_BITS
 ) -> Iterator[Finding]:
-    """Broken images; pictures of one colour; equal and near ones across splits; equal ones with different labels.
+    """Find broken images; pictures of one colour; equal and near ones across splits; equal ones with different labels.
 
     Args:
         records: all rows.
@@ -44,7 +44,7 @@ def check_images(
 
 
 def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterator[Finding]:
-    """Equal pixels, whether two files hold them or two rows name one file."""
+    """Find equal pixels, whether two files hold them or two rows name one file."""
     groups = [[use for row in rows for use in uses[row]] for rows in equal_groups(exact)]
     grouped = {use.image for group in groups for use in group}
     groups += [each for each in uses if len(each) > 1 and each[0].image not in grouped]

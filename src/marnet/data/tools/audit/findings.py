@@ -20,16 +20,16 @@ class Finding(NamedTuple):
 
 
 def count_of(count: int, noun: str) -> str:
-    """`"1 image"`, `"2 images"`."""
+    """Return `"1 image"`, `"2 images"`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def share(part: int, whole: int) -> str:
-    """`"3 of 12 (25.0 %)"`."""
+    """Return `"3 of 12 (25.0 %)"`."""
     return f"{part} of {whole} ({100 * part / whole:.1f} %)"
 
 
 def some(names: Sequence[str], noun: str) -> str:
-    """`"3 classes ('a', 'b', 'c')"`, the first few by name."""
+    """Return `"3 classes ('a', 'b', 'c')"`, the first few by name."""
     shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
     return f"{len(names)} {noun} ({shown})"

@@ -85,7 +85,7 @@ def fingerprint(paths: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> Finger
 
 
 def perceptual_hashes(greys: np.ndarray) -> np.ndarray:
-    """The hash pHash (Zauner, 2010; as the library imagehash has it) of `(N, 32, 32)` grey: `(N, 64)` bool.
+    """Return the hash pHash (Zauner, 2010; as the library imagehash has it) of `(N, 32, 32)` grey: `(N, 64)` bool.
 
     A bit says whether one of the 8 x 8 lowest frequencies of the cosine transform exceeds their median. Measured on
     photos of Grocery Store: compressing, halving, brightening by a fifth and noise change 6 bits at most; cutting off a
@@ -128,7 +128,7 @@ def near_pairs(first: np.ndarray, second: np.ndarray | None = None, *, bits: int
 
 
 def equal_groups(exact: Sequence[bytes]) -> list[list[int]]:
-    """Rows with equal pixels, two or more in a group; broken images belong to none."""
+    """Return rows with equal pixels, two or more in a group; broken images belong to none."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for row, value in enumerate(exact):
         if value:

@@ -57,7 +57,7 @@ class SizeStatistics(NamedTuple):
 
 
 class SourceStatistics(NamedTuple):
-    """What `marnet data info` prints."""
+    """The numbers that 'marnet data info' prints."""
 
     source: str
     label_form: LabelForm
@@ -69,7 +69,7 @@ class SourceStatistics(NamedTuple):
 
 
 class FalseNegatives(NamedTuple):
-    """What an identity mask gets wrong in a batch: pairs of different rows whose texts are equal."""
+    """The errors of an identity mask in a batch: pairs of different rows whose texts are equal."""
 
     batch_size: int
     pair_share: float  # of the pairs of different rows with text: expected share with equal texts
@@ -133,13 +133,13 @@ def image_sizes(paths: Iterable[str]) -> SizeStatistics | None:
 
 
 def spread(numbers: Iterable[float]) -> Spread:
-    """The extremes and the median of at least one number."""
+    """Return the extremes and the median of at least one number."""
     ordered = sorted(numbers)
     return Spread(ordered[0], statistics.median(ordered), ordered[-1])
 
 
 def false_negatives(texts: Sequence[str], batch_size: int) -> FalseNegatives | None:
-    """What the identity mask of CLIP would get wrong on batches of these texts; None if no row has a text. Ours.
+    """Return the errors that the identity mask of CLIP would make on batches of these texts; None without texts (ours).
 
     Exact expectations over batches of B of all N rows drawn without replacement. Blank texts take seats in the batch
     but are matched to nothing. A row whose text stands in n rows meets another one of them in its batch with

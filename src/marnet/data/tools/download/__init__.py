@@ -20,7 +20,7 @@ class Archive(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """What to fetch for a data set and how it is read afterwards."""
+    """A published data set: its archives, and the source that reads them."""
 
     archives: tuple[Archive, ...]
     page: str  # where people read about it

@@ -57,12 +57,12 @@ def unpack(archive: Path, folder: Path, *, holds: Sequence[str]) -> None:
 
 
 def holds_all(folder: Path, paths: Sequence[str]) -> bool:
-    """Whether all paths exist below a folder."""
+    """Return True if all paths exist below a folder."""
     return all((folder / path).exists() for path in paths)
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """The folder itself and those below it, level by level."""
+    """Return the folder itself and those below it, level by level."""
     level = [root]
     for _ in range(_DEPTH + 1):
         yield from level
@@ -126,7 +126,7 @@ def _write(source: IO[bytes], target: Path) -> None:
 
 
 def _safe(archive: Path, name: str) -> PurePosixPath:
-    """A member's path, which must stay below the folder it is unpacked into."""
+    """Return a member's path, which must stay below the folder it is unpacked into."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name.partition("/")[0]:
         raise _unsafe(archive, name, "lies outside the folder")

@@ -25,7 +25,7 @@ _logger = logging.getLogger("marnet")
 
 
 class Remote(NamedTuple):
-    """What to fetch, and what it must be."""
+    """A file to fetch, and its checksum."""
 
     url: str
     checksum: str = ""  # "md5:..." or "sha256:...", "" where none is published
@@ -33,7 +33,7 @@ class Remote(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """How a server answered: where its bytes begin and how many the whole file has."""
+    """The answer of a server: where its bytes begin and how many the whole file has."""
 
     start: int
     total: int | None
@@ -77,7 +77,7 @@ def fetch(remote: Remote, target: Path, *, attempts: int = ATTEMPTS, pause: floa
 
 
 def has_checksum(file: Path, checksum: str) -> bool:
-    """Whether a file has a checksum such as "md5:0123..."; takes as long as reading it."""
+    """Return True if a file has a checksum such as "md5:0123..."; takes as long as reading it."""
     return _digest(file, checksum.partition(":")[0]) == checksum.lower()
 
 
@@ -143,7 +143,7 @@ def _fetch_once(remote: Remote, part: Path, progress: Progress, task: object) ->
 
 
 def _read_answer(response: http.client.HTTPResponse, offset: int) -> _Answer:
-    """A server may ignore the range and begin at the start: then so do we."""
+    """Start over where a server ignores the range and begins at the start."""
     length = response.headers.get("Content-Length", "")
     if response.status == 206:
         span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
@@ -155,7 +155,7 @@ def _read_answer(response: http.client.HTTPResponse, offset: int) -> _Answer:
 
 
 def _resumable(remote: Remote, part: Path) -> tuple[int, str]:
-    """How many bytes of an earlier call can be kept, and which version of the file they are of."""
+    """Return how many bytes of an earlier call can be kept, and the version of the file that they belong to."""
     size = _size(part)
     version_file = _version_file(part)
     version = version_file.read_text(encoding="utf-8").strip() if version_file.is_file() else ""
