@@ -130,7 +130,7 @@ class Predictor:
             raise ValueError(f"`top` is {top}, but it must be 1 or more.")
         several = list_images(images)
         chosen = [images] if several is None else several
-        probabilities = self._compute(chosen, several is None, batch_size, self.probabilities)
+        probabilities = self._compute(chosen, batch_size, self.probabilities)
         predictions = []
         rows = zip(chosen, probabilities, self.task.read(probabilities, top), strict=True)
         for position, (image, row, columns) in enumerate(rows):
@@ -241,21 +241,19 @@ class Predictor:
         self, images: ImageLike | Iterable[Any], batch_size: int, compute: Callable[[Tensor], Tensor]
     ) -> np.ndarray:
         several = list_images(images)
-        found = self._compute([images] if several is None else several, several is None, batch_size, compute).numpy()
+        found = self._compute([images] if several is None else several, batch_size, compute).numpy()
         return np.asarray(found[0] if several is None else found)
 
-    def _compute(
-        self, images: Sequence[Any], one: bool, batch_size: int, compute: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def _compute(self, images: Sequence[Any], batch_size: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the rows `(N, ...)` that `compute` gives of uint8 batches `(B, 3, S, S)`."""
         if not images:  # the width of a row is that of any image
             return compute(torch.zeros(1, 3, self.spec.size, self.spec.size, dtype=torch.uint8))[:0]
-        return torch.cat([compute(batch) for batch in self._batches(images, one, batch_size)])
+        return torch.cat([compute(batch) for batch in self._batches(images, batch_size)])
 
-    def _batches(self, images: Sequence[Any], one: bool, batch_size: int) -> Iterator[Tensor]:
+    def _batches(self, images: Sequence[Any], batch_size: int) -> Iterator[Tensor]:
         for first in range(0, len(images), batch_size):
             positions = range(first, min(first + batch_size, len(images)))
-            names = {position: None if one else _place(images[position], position) for position in positions}
+            names = {each: _place(images[each], each) if len(images) > 1 else None for each in positions}
             yield torch.stack([self.transform.pixels(images[each], name=name) for each, name in names.items()])
 
     @torch.inference_mode()
