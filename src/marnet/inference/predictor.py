@@ -19,6 +19,7 @@ from marnet.data.manifest import Manifest, read_manifest
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, suggest
+from marnet.inference.device import choose_device
 from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
@@ -287,30 +288,6 @@ def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "a
         True
     """
     return Predictor(run, backbone=backbone, device=device)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" takes CUDA if there is any, else MPS, else the CPU.
-
-    Raises:
-        ConfigError: the name is unknown, or this machine has no such device.
-
-    Example:
-        >>> choose_device("cpu")
-        device(type='cpu')
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:  # torch raises RuntimeError, AssertionError and others, each in its own words
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ConfigError(
-            f"The device {name!r} cannot be used: {first}. Expected 'auto', 'cpu', or a device that this machine has, "
-            f"such as 'cuda', 'cuda:1' or 'mps'."
-        ) from None
-    return device
 
 
 def _place(image: Any, position: int) -> str:
