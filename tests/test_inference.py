@@ -14,7 +14,7 @@ from PIL import Image
 import marnet
 from marnet.data.decoding import ImageTransform
 from marnet.errors import ConfigError, ImageError
-from marnet.inference.predictor import choose_device
+from marnet.inference.device import choose_device
 
 
 @pytest.fixture(scope="module")

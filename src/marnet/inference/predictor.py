@@ -19,6 +19,7 @@ from marnet.data.manifest import Manifest, read_manifest
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, suggest
+from marnet.inference.device import choose_device
 from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
@@ -130,7 +131,7 @@ class Predictor:
             raise ValueError(f"`top` is {top}, but it must be 1 or more.")
         several = list_images(images)
         chosen = [images] if several is None else several
-        probabilities = self._compute(chosen, several is None, batch_size, self.probabilities)
+        probabilities = self._compute(chosen, batch_size, self.probabilities)
         predictions = []
         rows = zip(chosen, probabilities, self.task.read(probabilities, top), strict=True)
         for position, (image, row, columns) in enumerate(rows):
@@ -241,21 +242,19 @@ class Predictor:
         self, images: ImageLike | Iterable[Any], batch_size: int, compute: Callable[[Tensor], Tensor]
     ) -> np.ndarray:
         several = list_images(images)
-        found = self._compute([images] if several is None else several, several is None, batch_size, compute).numpy()
+        found = self._compute([images] if several is None else several, batch_size, compute).numpy()
         return np.asarray(found[0] if several is None else found)
 
-    def _compute(
-        self, images: Sequence[Any], one: bool, batch_size: int, compute: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def _compute(self, images: Sequence[Any], batch_size: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the rows `(N, ...)` that `compute` gives of uint8 batches `(B, 3, S, S)`."""
         if not images:  # the width of a row is that of any image
             return compute(torch.zeros(1, 3, self.spec.size, self.spec.size, dtype=torch.uint8))[:0]
-        return torch.cat([compute(batch) for batch in self._batches(images, one, batch_size)])
+        return torch.cat([compute(batch) for batch in self._batches(images, batch_size)])
 
-    def _batches(self, images: Sequence[Any], one: bool, batch_size: int) -> Iterator[Tensor]:
+    def _batches(self, images: Sequence[Any], batch_size: int) -> Iterator[Tensor]:
         for first in range(0, len(images), batch_size):
             positions = range(first, min(first + batch_size, len(images)))
-            names = {position: None if one else _place(images[position], position) for position in positions}
+            names = {each: _place(images[each], each) if len(images) > 1 else None for each in positions}
             yield torch.stack([self.transform.pixels(images[each], name=name) for each, name in names.items()])
 
     @torch.inference_mode()
@@ -289,30 +288,6 @@ def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "a
         True
     """
     return Predictor(run, backbone=backbone, device=device)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" takes CUDA if there is any, else MPS, else the CPU.
-
-    Raises:
-        ConfigError: the name is unknown, or this machine has no such device.
-
-    Example:
-        >>> choose_device("cpu")
-        device(type='cpu')
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:  # torch raises RuntimeError, AssertionError and others, each in its own words
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ConfigError(
-            f"The device {name!r} cannot be used: {first}. Expected 'auto', 'cpu', or a device that this machine has, "
-            f"such as 'cuda', 'cuda:1' or 'mps'."
-        ) from None
-    return device
 
 
 def _place(image: Any, position: int) -> str:
