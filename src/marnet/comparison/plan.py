@@ -125,7 +125,7 @@ def make_comparison_config(values: Mapping[str, Any]) -> ComparisonConfig:
 
 
 def base_config(comparison: ComparisonConfig) -> Config:
-    """The settings that all arms share."""
+    """Return the settings that all arms share."""
     try:
         return make_config(expand_preset(comparison.base))
     except ConfigError as error:
@@ -133,7 +133,7 @@ def base_config(comparison: ComparisonConfig) -> Config:
 
 
 def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
-    """The configuration of one run.
+    """Return the configuration of one run.
 
     Raises:
         ConfigError: the arm's settings do not fit, or its placebo has no text to act on.
@@ -157,7 +157,7 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
 
 
 def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> PlannedRun:
-    """One run with its key, a hash of everything that determines it; `rows` is the fingerprint of the data."""
+    """Plan one run with its key, a hash of everything that determines it; `rows` is the digest of the data's rows."""
     config = configure(comparison, arm, seed)
     key = run_key(
         config.model_dump(mode="json"),
@@ -171,12 +171,12 @@ def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> Pl
 
 
 def plan_runs(comparison: ComparisonConfig, rows: str) -> list[PlannedRun]:
-    """Every run, seed by seed, so that a comparison that is cut off has about as many seeds of each arm."""
+    """Plan every run, seed by seed, so that a comparison that is stopped has about as many seeds of each arm."""
     return [plan_run(comparison, arm, seed, rows) for seed in range(comparison.seeds) for arm in comparison.arms]
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """A hash of the rows and of the sizes of their image files; where the data lie makes no difference."""
+    """Return a hash of the rows and the sizes of their image files; the place of the data makes no difference."""
     root = os.path.commonpath([Path(record.image).parent for record in manifest.records])
     digest = hashlib.sha256(json.dumps(manifest.classes).encode())
     for record in manifest.records:
@@ -189,7 +189,7 @@ def _size(image: str) -> int:
     try:
         return Path(image).stat().st_size
     except OSError:
-        return -1  # training says what is wrong with it
+        return -1  # training names the fault
 
 
 def _check_base(base: Mapping[str, Any]) -> None:

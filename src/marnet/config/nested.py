@@ -132,7 +132,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(section: dict[str, Any], key: str, value: Any, name: str) -> None:
-    """Put a value into a section, beside what dotted names have put there."""
+    """Put a value into a section, next to those that dotted names have put there."""
     before = section.get(key)
     if key not in section:
         section[key] = value
