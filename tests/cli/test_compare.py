@@ -46,7 +46,7 @@ def test_flags_win_over_the_file_and_every_run_is_told_of(
     assert record["source"] == str(manifest_file)
     assert len(record["labels"]) == 42  # judged on all rows of the split: a budget is for training
     assert len(record["history"]) == 1
-    assert "2 runs, of which 0 are recorded already." in err
+    assert "2 runs, 0 of them recorded already." in err
     assert "1 of 2: image-only, seed 0: top-1 " in err
     assert " left" in err.splitlines()[-2]
     assert "2 of 2: marnet, seed 0: top-1 " in err.splitlines()[-1]

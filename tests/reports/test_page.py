@@ -260,7 +260,7 @@ def test_only_reports_are_replaced(tmp_path: Path):
     with pytest.raises(RunDirectoryError, match=r"is a folder\. Name an HTML file, such as .*report\.html"):
         check_report_target(tmp_path)
     page.write_text("<html>my thesis</html>")
-    with pytest.raises(RunDirectoryError, match=r"report\.html is not a report of marnet; nothing was changed"):
+    with pytest.raises(RunDirectoryError, match=r"report\.html is not a report of marnet\. Nothing was changed"):
         check_report_target(page)
 
 

@@ -97,11 +97,11 @@ def test_runs_of_other_classes_are_left_to_themselves(plain_run: Path, trained_r
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["missing"], r"Run directory \S*missing does not exist; needed one written by 'marnet train --out"),
+        (["missing"], r"Run directory \S*missing does not exist\. Name one that 'marnet train' wrote"),
         (["empty"], r"empty is neither a run nor a comparison: it has no config\.yaml and no runs/ARM/seed-N\.json"),
-        (["run", "run2"], r"2 runs have no folder in common to write to; needed --out FILE"),
-        (["run", "--baseline", "x"], r"--baseline cannot be used with runs; leave that out"),
-        (["comparison", "--split", "val"], r"--split cannot be used with a comparison; leave that out"),
+        (["run", "run2"], r"2 runs share no folder for the report\. Say where to write it with --out FILE\."),
+        (["run", "--baseline", "x"], r"--baseline cannot be used for runs\. Leave it out\."),
+        (["comparison", "--split", "val"], r"--split cannot be used for a comparison\. Leave it out\."),
         (["run", "comparison", "--out", "x.html"], r"comparison holds a comparison, not a run\. Report on it alone"),
         (
             ["comparison", "--baseline", "nothing"],
