@@ -449,8 +449,8 @@ def test_backbones_that_do_not_fit_are_refused() -> None:
     with pytest.raises(EncoderError) as refused:
         wrap(FeatureMap(), texts=TEXTS, num_classes=CLASSES, image_size=12)
     assert str(refused.value) == (
-        "The backbone FeatureMap returned (2, 6, 10, 10) for an image batch of shape (2, 3, 12, 12); "
-        "needed pooled features (2, D). Remove its head or pool its feature map."
+        "The backbone FeatureMap returned (2, 6, 10, 10) for an image batch of shape (2, 3, 12, 12). "
+        "Expected pooled features (2, D). Remove its head or pool its feature map."
     )
     with pytest.raises(EncoderError, match=r"The backbone Linear failed on an image batch of shape \(2, 3, 12, 12\): "):
         wrap(nn.Linear(7, 3), texts=TEXTS, num_classes=CLASSES, image_size=12)

@@ -209,7 +209,7 @@ def test_info_counts_classes_of_an_image(
 
 @pytest.mark.parametrize(
     ("arguments", "purpose"),
-    [(["report"], "A report or a comparison"), (["evaluate", "--corruptions"], "Judging corrupted images")],
+    [(["report"], "A report or a comparison"), (["evaluate", "--corruptions"], "Accuracy under corruption")],
 )
 def test_what_needs_one_class_an_image_says_so(
     run: Path, arguments: list[str], purpose: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -217,9 +217,8 @@ def test_what_needs_one_class_an_image_says_so(
     code, printed = call(*arguments, run, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1
     assert printed == (
-        f"Error: The run {run} has images with several classes (data.labels 'multi'). {purpose} needs one class an "
-        f"image (data.labels 'single'). The figures of a run with several are printed by 'marnet evaluate RUN', "
-        f"without --corruptions.\n"
+        f"Error: The run {run} has images with several classes. {purpose} needs one class "
+        f"per image ('data.labels=single'). For runs with several classes, use 'marnet evaluate' without corruptions.\n"
     )
     assert not (run / "report.html").exists()
 
@@ -232,5 +231,5 @@ def test_a_comparison_is_refused_before_any_training(
     arguments = ["compare", tmp_path / "file.yaml", "--out", tmp_path / "out"]
     code, printed = call(*arguments, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1
-    assert f"{salads} has images with several classes (data.labels 'multi'). A comparison needs one class" in printed
+    assert f"{salads} has images with several classes. A comparison needs one class" in printed
     assert not (tmp_path / "out").exists()

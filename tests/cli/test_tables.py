@@ -99,14 +99,16 @@ def test_the_table_of_corruptions(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Call) -> None:
     """With the numbers of a demo, which takes minutes, in the place of a demo."""
     conditions = ("as trained", *demo.DIALS)
-    found = demo.DemoResult(conditions, dict.fromkeys(demo.METHODS, (1.0,) * 5), "A verdict.", tmp_path / "report.html")
+    found = demo.DemoResult(
+        conditions, dict.fromkeys(demo.METHODS, (1.0,) * 5), "A verdict.", tmp_path / "report.html", 83.0
+    )
     monkeypatch.setattr(demo, "run_demo", lambda out, *, seed: found)
     code, text, _ = call("demo", "--out", tmp_path)
     assert code == 0
     check_whole(text)
     assert cells(text)[0] == ["method", *conditions]
     assert cells(text)[1][:2] == ["image-only", "100.0 %"]
-    assert re.search(r"The demo took \d+ min \d+ s\.$", text)
+    assert "The demo took 1 min." in text
 
 
 def test_what_is_too_wide_goes_on_below(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from marnet.cli.app import app
 from marnet.config import make_config
 from marnet.data.manifest import read_manifest
+from marnet.reports import contents
 from marnet.training import fit
 from write_reference import settings
 
@@ -92,9 +93,10 @@ def _given() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", _python_pages())
-def test_python_blocks_run(name: str, here: Path) -> None:
+def test_python_blocks_run(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file, content in _files(PAGES[name]).items():
         (here / file).write_text(content, encoding="utf-8")
+    monkeypatch.setattr(contents, "SECTIONS", list(contents.SECTIONS))  # a page may register a section
     names = _given()
     blocks = [block.replace(PRETRAINED, TINY) for block in _blocks(PAGES[name], "python")]
     code = "".join(blocks)

@@ -10,11 +10,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 import marnet.losses
 from marnet import Config, fit, make_config
 from marnet.data.manifest import write_manifest
 from marnet.errors import ConfigError
+from marnet.losses import LossTerms, Objective
+from marnet.outputs import MARNetOutput
 from marnet.training import embed
 
 SHADES = {"common": 120, "rare": 150}  # overlapping: the pictures' own shades differ by about as much
@@ -102,18 +105,22 @@ def last_state(run: Path) -> dict[str, torch.Tensor]:
 def test_every_branch_is_balanced(shades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All classification terms of a `marnet` come from the balanced loss: with it replaced, none remains."""
     seen = []
-    real = marnet.losses.training_loss
+    real = Objective.forward
 
-    def watch(*arguments: Any, **named: Any) -> Any:
-        terms = real(*arguments, **named)
-        assert named["classify"].weights.tolist() == pytest.approx([100 / (2 * 90), 100 / (2 * 10)])
-        seen.append(real(*arguments, **{**named, "classify": nothing}).terms)
+    def watch(objective: Objective, outputs: MARNetOutput, labels: torch.Tensor) -> LossTerms:
+        terms = real(objective, outputs, labels)
+        balanced = objective.classify
+        assert balanced.weights.tolist() == pytest.approx([100 / (2 * 90), 100 / (2 * 10)])
+        objective.classify = Nothing()
+        seen.append(real(objective, outputs, labels).terms)
+        objective.classify = balanced
         return terms
 
-    def nothing(logits: torch.Tensor, targets: torch.Tensor, /, *, label_smoothing: float = 0.0) -> torch.Tensor:
-        return logits.sum() * 0.0
+    class Nothing(nn.Module):
+        def forward(self, logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: float) -> torch.Tensor:
+            return logits.sum() * 0.0
 
-    monkeypatch.setattr("marnet.training.lightning_module.training_loss", watch)
+    monkeypatch.setattr(Objective, "forward", watch)
     values = {
         "data": {"source": str(with_texts(shades, tmp_path)), "image_size": 32},
         "backbone": {"name": "timm:test_resnet"},

@@ -18,6 +18,7 @@ from marnet import Backbone, Config, fit, make_config
 from marnet.building import build_model
 from marnet.encoders.visual import make_backbone
 from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirectoryError
+from marnet.methods.parts import alignment, reconstruction
 from marnet.runs.directory import read_history
 from marnet.runs.weights import load_run
 from marnet.training import lightning_module
@@ -119,10 +120,9 @@ def test_training_stops_early_when_val_no_longer_improves(manifest_file: Path, t
 def test_a_loss_that_turns_nan_stops_training_names_the_term_and_keeps_the_best_weights(
     manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, calls_a_step: int
 ) -> None:
-    import marnet.losses as losses
-
+    part = {"matching": alignment, "reconstruction": reconstruction}[term]  # the file that scores the term
     function = f"{term}_loss"
-    real, calls = getattr(losses, function), 0
+    real, calls = getattr(part, function), 0
 
     def turn_nan(*args: Any) -> torch.Tensor:
         nonlocal calls
@@ -131,7 +131,7 @@ def test_a_loss_that_turns_nan_stops_training_names_the_term_and_keeps_the_best_
         # Two steps an epoch: in the last step of the second epoch.
         return value * float("nan") if calls > 3 * calls_a_step else value
 
-    monkeypatch.setattr(losses, function, turn_nan)
+    monkeypatch.setattr(part, function, turn_nan)
     with pytest.raises(NonFiniteLossError, match=rf"loss term '{term}'.* became NaN or infinite in epoch 2, step 2"):
         fit(settings(manifest_file), tmp_path / "run")
     weights = load_file(tmp_path / "run" / "model.safetensors")
@@ -148,7 +148,7 @@ def test_broken_images_stop_training_before_the_first_epoch_with_all_of_them(
     message = str(caught.value)
     assert "broken-0.png" in message
     assert "broken-1.png" in message
-    assert "--on-bad-image skip" in message
+    assert "`data.on_bad_image=skip`" in message
     assert not (tmp_path / "run").exists()
 
 
@@ -224,7 +224,7 @@ class OwnNet(nn.Module):
 
 def test_a_module_of_ones_own_trains_and_is_asked_for_when_loading(manifest_file: Path, tmp_path: Path) -> None:
     result = fit(settings(manifest_file), tmp_path / "run", backbone=Backbone(OwnNet()))
-    with pytest.raises(RunDirectoryError, match=r"trained with a backbone handed over in Python; .*backbone=\.\.\."):
+    with pytest.raises(RunDirectoryError, match=r"a backbone that was handed over in Python, .*backbone=\.\.\."):
         marnet.load(result.path)
     predictor = marnet.load(result.path, backbone=OwnNet())
     image = predictor.manifest().split("val")[0].image

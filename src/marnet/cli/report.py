@@ -33,8 +33,6 @@ def report(
     plots: Annotated[
         Path | None,
         typer.Option(
-            "--plots",
-            "--figures",
             help="For runs: also write every plot as SVG and PNG into this folder. A comparison always writes them.",
             show_default=False,
         ),

@@ -61,6 +61,6 @@ def require_one_class(labels: LabelForm, what: str, purpose: str) -> None:
     """
     if labels != "single":
         raise ConfigError(
-            f"{what} has images with several classes (`data.labels` is {labels!r}). {purpose} needs one class per "
+            f"{what} has images with several classes. {purpose} needs one class per "
             f"image (`data.labels=single`). For runs with several classes, use 'marnet evaluate' without corruptions."
         )
