@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000  # of the bootstrap
@@ -105,9 +105,11 @@ def bootstrap_interval(
     row = _row(values)
     if row.min() == row.max():  # summing equal values in another order would move the last digit
         return Interval(float(row[0]), float(row[0]))
-    means = np.random.default_rng(seed).choice(row, (resamples, len(row))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    found = bootstrap(
+        (row,), np.mean, n_resamples=resamples, confidence_level=confidence, method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval  # fmt: skip
+    return Interval(float(found.low), float(found.high))
 
 
 def permutation_p_value(differences: Sequence[float], *, seed: int = 0, draws: int = DRAWS) -> float:
