@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 import marnet
 from marnet.data.images import read_image
+from marnet.runs.directory import read_history, read_run_config
 from marnet.runs.weights import load_run
 
 OLD = Path(__file__).parent / "written_by_0_1"
-RUNS = sorted(path.parent.name for path in OLD.glob("*/config.yaml"))
+RUNS = sorted(path.parent.name for path in OLD.glob("*/probabilities.json"))
 METHOD_OF = {"paper": "marnet", "no-alignment": "reconstruct", "features-guide": "marnet", "tags-trained": "marnet"}
 
 
@@ -71,3 +72,15 @@ def test_an_old_run_can_be_reported(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / "old")
     page = write_run_report([tmp_path / "old" / "image-only", tmp_path / "old" / "marnet"], tmp_path / "report.html")
     assert "marnet" in page.read_text(encoding="utf-8")
+
+
+def test_an_old_run_that_was_stopped_is_resumed(tmp_path: Path) -> None:
+    """Its resume point names weights as 0.1 did."""
+    shutil.copytree(OLD / "pictures", tmp_path / "pictures")
+    shutil.copytree(OLD / "resumable", tmp_path / "run")
+    config = read_run_config(tmp_path / "run")
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
+    marnet.fit(longer, tmp_path / "run", resume=True)
+    history = read_history(tmp_path / "run" / "history.csv")
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert history[0] == read_history(OLD / "resumable" / "history.csv")[0]

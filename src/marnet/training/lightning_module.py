@@ -32,6 +32,7 @@ from marnet.losses import LossTerms
 from marnet.metrics import percent
 from marnet.model import MARNet
 from marnet.runs.directory import HISTORY, RESUME_POINT, read_history
+from marnet.runs.legacy import upgrade_names
 from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.parameter_groups import parameter_groups
@@ -143,6 +144,12 @@ class _TrainingModule(lightning.LightningModule):
         self.nll = MeanMetric()
         self.sums: dict[str, Tensor | int] = {}
         self.steps = 0
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Resume points of older versions name the weights differently.
+        prefix = "model."
+        state = {name.removeprefix(prefix): tensor for name, tensor in checkpoint["state_dict"].items()}
+        checkpoint["state_dict"] = {f"{prefix}{name}": tensor for name, tensor in upgrade_names(state).items()}
 
     def train_dataloader(self) -> Loader:
         return self.make_train_loader(self.global_rank, self.trainer.world_size)
