@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from marnet.cli.output import say
 from marnet.errors import ConfigError
 
 
@@ -47,13 +48,13 @@ def report(
         _refuse_flags("a comparison", {"--split": split, "--plots": plots})
         page = comparison_page(runs[0], out)  # refused before the results are written
         rewrite_results(runs[0], baseline=baseline)
-        typer.echo(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
+        say(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
         return
     _refuse_flags("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs share no folder for the report. Say where to write it with --out FILE.")
     page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", plots=plots)
-    typer.echo(f"Report: {page}")
+    say(f"Report: {page}")
 
 
 def _refuse_flags(subject: str, given: Mapping[str, object]) -> None:

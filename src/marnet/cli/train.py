@@ -7,6 +7,7 @@ import typer
 
 from marnet.cli.flags import settings_from_flags
 from marnet.cli.options import Backbone, ImageSize, Labels, Pretrained, Sets
+from marnet.cli.output import say
 
 
 def train(  # noqa: PLR0917 - typer calls it by keyword
@@ -103,4 +104,4 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     if not is_first_process():
         return
     print_metrics(result.metrics._asdict(), f"{settings.method} on val, best epoch")
-    typer.echo(f"Run directory: {result.path}")
+    say(f"Run directory: {result.path}")

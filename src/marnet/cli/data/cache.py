@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from marnet.cli.output import say
+
 
 def cache(
     clear: Annotated[
@@ -20,9 +22,9 @@ def cache(
     folder = cache_directory()
     found = list_cache(folder)
     for each in () if clear else found:
-        typer.echo(f"{each.size / 1e6:10,.1f} MB  opened {each.days:5.1f} days ago  {each.file.name}")
+        say(f"{each.size / 1e6:10,.1f} MB  opened {each.days:5.1f} days ago  {each.file.name}")
     if clear:
         clear_cache(folder)
     sets = "1 set" if len(found) == 1 else f"{len(found)} sets"
     total = f"{sets} of decoded images, {sum(each.size for each in found) / 1e6:,.1f} MB"
-    typer.echo(f"{'Removed ' if clear else ''}{total}, in {folder / 'images'}.")
+    say(f"{'Removed ' if clear else ''}{total}, in {folder / 'images'}.")
