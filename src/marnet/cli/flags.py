@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "out": "--out",
             "data": "--data",
             "source": "--data",
+            "manifest": "--data",
             "labels": "--labels",
             "preset": "--preset",
             "file": "--config",
@@ -99,6 +100,8 @@ COMMANDS: Mapping[str, CommandFlags] = {
         arguments={
             "out": "--out",
             "page": "--out",
+            "data": "--data",
+            "source": "--data",
             "split": "--split",
             "baseline": "--baseline",
             "plots": "--plots",

@@ -16,6 +16,7 @@ from marnet.config import Config
 from marnet.data.dataset import OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
 from marnet.data.manifest import Manifest, read_manifest
+from marnet.data.moved import refuse_missing_images
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, suggest
@@ -97,6 +98,7 @@ class Predictor:
         self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
         self.task: Task = make_task(loaded.config, len(loaded.classes))
         self.model: MARNet = loaded.model.to(self.device)
+        self._own_rows: Manifest | None = None
 
     @overload
     def predict(self, images: _Single, *, top: int | None = ..., batch_size: int = ...) -> Prediction: ...
@@ -193,7 +195,9 @@ class Predictor:
 
     def manifest(self) -> Manifest:
         """Return the rows and the split that the run was trained and validated on."""
-        return read_manifest(self.run / MANIFEST, label_form=self.config.data.labels)
+        if self._own_rows is None:
+            self._own_rows = read_manifest(self.run / MANIFEST, label_form=self.config.data.labels)
+        return self._own_rows
 
     def open_split(self, manifest: Manifest, split: str) -> OpenedSplit:
         """Return the images of a split as the model sees them, before normalisation; labels are the run's own.
@@ -209,6 +213,9 @@ class Predictor:
                 f"{data.labels!r}. Choose another source, or train a run on this one."
             )
         _check_labels_known(manifest, split, self.classes)
+        if manifest is self._own_rows:
+            subject = f"The run {self.run}, split {split!r}"
+            refuse_missing_images(manifest.split(split), subject, skip=data.on_bad_image == "skip")
         return open_splits(
             dataclasses.replace(manifest, classes=self.classes),
             {split: eval_transform(self.spec)},
