@@ -128,7 +128,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
         sets=("data.",),
     ),
     "data download": CommandFlags(arguments={"name": "NAME", "folder": "FOLDER", "url": "--url"}),
-    "data cache": CommandFlags(arguments={"clear": "--clear"}),
+    "data cache": CommandFlags(arguments={"folders": "FOLDERS", "clear": "--clear"}),
 }
 
 
