@@ -282,3 +282,12 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert cache_directory() == tmp_path / "here"
     monkeypatch.setenv("MARNET_CACHE", "")
     assert "marnet" in cache_directory().parts
+
+
+def test_five_problems_are_listed_and_the_rest_are_counted() -> None:
+    said = refusal({"training": {f"key{number}": 1 for number in range(500)}})
+    assert (said.count("unknown key"), said.count("\n")) == (5, 6)
+    assert said.endswith("... and 495 more")
+    long = refusal({"training": {"lr": "x" * 100_000}})
+    assert "found 'xxx" in long
+    assert len(long) < 1000

@@ -16,7 +16,7 @@ from marnet import __version__
 from marnet.cli import compare, demo, embed, evaluate, predict, report, settings, train
 from marnet.cli.data import data_app
 from marnet.cli.failures import describe_failure, wants_traceback
-from marnet.cli.messages import find_command, translate
+from marnet.cli.messages import expand_home, find_command, translate
 from marnet.cli.output import print_any_character, printable, say
 from marnet.errors import MarnetError
 
@@ -61,6 +61,7 @@ def main() -> None:
 
     The environment variable `MARNET_TRACEBACK=1` shows the traceback as well.
     """
+    sys.argv[1:] = expand_home(sys.argv[1:])
     command = find_command(sys.argv[1:])
     print_any_character()
     _log_to_stderr(command)

@@ -7,7 +7,7 @@ from typing import Any
 
 from marnet.config.presets import preset_file
 from marnet.config.yaml_text import DEEPEST, YamlTextError, parse_yaml
-from marnet.errors import ConfigError
+from marnet.errors import ConfigError, shorten
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -91,7 +91,8 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
         raise ConfigError(f"`sets` holds a setting of {len(keys)} names, but settings have three at most.")
     if not separator or not all(keys):
         raise ConfigError(
-            f"`sets` holds {assignment!r}, which is not of the form section.key=value. An example: training.epochs=40."
+            f"`sets` holds {shorten(repr(assignment))}, which is not of the form section.key=value. An example: "
+            f"training.epochs=40."
         )
     try:
         value: Any = parse_yaml(text)

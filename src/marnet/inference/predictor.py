@@ -26,6 +26,7 @@ from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
 from marnet.runs.directory import MANIFEST
+from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
 
@@ -91,7 +92,8 @@ class Predictor:
     def __init__(self, run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> None:
         self.run = Path(run)
         self.device = choose_device(device)
-        loaded = load_run(self.run, backbone=backbone)
+        with naming_newer_version(self.run):
+            loaded = load_run(self.run, backbone=backbone)
         self.config: Config = loaded.config
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
