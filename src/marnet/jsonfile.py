@@ -24,11 +24,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunDirectoryError(f"{path} is missing from the run directory. Restore it, or train again.") from None
-    except RecursionError:
-        raise RunDirectoryError(f"{path} is damaged (nested too deeply). Restore it, or train again.") from None
-    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunDirectoryError(f"{path} is damaged ({error}). Restore it, or train again.") from None
-    except OSError as error:
-        raise RunDirectoryError(
-            f"{path} cannot be read: {error.strerror or error}. Check its permissions, or restore it."
-        ) from None

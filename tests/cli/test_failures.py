@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,3 +104,23 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m marnet settings --json | head -c 1"
     found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (found.stdout, "Traceback" in found.stderr) == ("[", False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_predict_nothing(
+    value: float, trained_run: Path, manifest_file: Path, tmp_path: Path, call: Call
+) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    file = run / "model.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    weights = {name: tensor * value if "head" in name else tensor for name, tensor in load_file(file).items()}
+    save_file(weights, file, metadata)
+    for arguments in (["predict", run, next(manifest_file.parent.glob("*.png"))], ["evaluate", run], ["report", run]):
+        code, out, err = call(*arguments)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"Error: {run} gives predictions that are no numbers (NaN or infinite)")
+        assert f"Restore {file}, or train again." in err

@@ -19,13 +19,13 @@ from marnet.data.manifest import Manifest, read_manifest
 from marnet.data.moved import refuse_missing_images
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
-from marnet.errors import ConfigError, DataError, suggest
+from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
 from marnet.inference.device import choose_device
 from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
-from marnet.runs.directory import MANIFEST
+from marnet.runs.directory import MANIFEST, WEIGHTS
 from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
@@ -171,7 +171,8 @@ class Predictor:
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the probabilities `(B, C)` of uint8 images `(B, 3, S, S)` of the size of `self.spec`, on the CPU."""
-        return self.task.probabilities(self.model(model_input(images.to(self.device), self.spec))).cpu()
+        logits = self._finite(self.model(model_input(images.to(self.device), self.spec)))
+        return self.task.probabilities(logits).cpu()
 
     def evaluate(self, data: Any = None, *, split: str = "val") -> Metrics | MultiLabelMetrics:
         """Return the metrics on a split of the run's own rows, or of other data.
@@ -238,7 +239,7 @@ class Predictor:
         opened = self.open_split(manifest, split)
         collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
         return SplitOutputs(
-            logits=collected.logits,
+            logits=self._finite(collected.logits),
             labels=torch.as_tensor(opened.dataset.labels),
             branch_logits=collected.branch_logits,
             x_v=collected.x_v,
@@ -246,6 +247,19 @@ class Predictor:
             records=tuple(opened.records),
             skipped=len(opened.skipped),
         )
+
+    def _finite(self, logits: Tensor) -> Tensor:
+        """Return the logits; refuse those that are no numbers, which would be printed as a prediction.
+
+        Raises:
+            RunDirectoryError: a logit is NaN or infinite.
+        """
+        if not bool(torch.isfinite(logits).all()):
+            raise RunDirectoryError(
+                f"{self.run} gives predictions that are no numbers (NaN or infinite): its weights are damaged, or its "
+                f"training failed. Restore {self.run / WEIGHTS}, or train again."
+            )
+        return logits
 
     def _answer(
         self, images: ImageLike | Iterable[Any], batch_size: int, compute: Callable[[Tensor], Tensor]
