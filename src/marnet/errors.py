@@ -69,6 +69,15 @@ class NonFiniteLossError(MarnetError):
     """A loss term that became NaN or infinite during training."""
 
 
+def shorten(text: str, *, most: int = 200) -> str:
+    """Return a text for a message, cut off where it is long.
+
+    >>> shorten("a" * 300, most=10)
+    'aaaaaaa...'
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def suggest(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """Return the names in `known` that are nearest to `name` as a question, or "" if none is near.
 

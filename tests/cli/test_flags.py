@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from marnet.cli.app import app
 from marnet.cli.flags import COMMANDS, settings_from_flags
-from marnet.cli.messages import find_command, translate
+from marnet.cli.messages import expand_home, find_command, translate
 from marnet.config import Config, list_settings, make_config
 from marnet.config.flat import flat_settings
 from marnet.errors import ConfigError, MarnetError
@@ -186,3 +186,16 @@ def test_help_is_fast_and_flags_stand_in_the_command_line_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["--lr", "--out", "False"]
+
+
+def test_a_home_folder_after_an_equals_sign_is_found() -> None:
+    home = str(Path.home())
+    given = ["--out=~/a", "--data=~", "~/b", "--out=~x/a", "--set=data.source=~/a", "-o=~/a"]
+    assert expand_home(given) == [
+        f"--out={home}/a",
+        f"--data={home}",
+        "~/b",
+        "--out=~x/a",
+        "--set=data.source=~/a",
+        "-o=~/a",
+    ]

@@ -259,13 +259,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_text("training: [1, 2\n", encoding="utf-8")
     assert refusal(file=path).startswith(f"Configuration file {path} is not readable YAML: ")
     path.write_bytes(b"method: \xff\xfe")
-    assert refusal(file=path).startswith(f"Configuration file {path} is not readable YAML: ")
+    assert refusal(file=path) == (
+        f"Configuration file {path} is not UTF-8 text: found byte 0xFF at position 8. Save it as UTF-8."
+    )
     path.write_text("- training\n", encoding="utf-8")
     assert refusal(file=path) == (
         f"Configuration file {path} holds a list, but it must be a mapping of sections such as "
         f"'training: {{epochs: 40}}'."
     )
-    assert "is not readable YAML" in refusal(file=tmp_path)
+    assert refusal(file=tmp_path) == f"Configuration file {tmp_path} is not a file. Name a YAML file."
     path.write_text("1: 2\n", encoding="utf-8")
     assert "keys should be strings" in refusal(file=path)
 
@@ -280,3 +282,12 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert cache_directory() == tmp_path / "here"
     monkeypatch.setenv("MARNET_CACHE", "")
     assert "marnet" in cache_directory().parts
+
+
+def test_five_problems_are_listed_and_the_rest_are_counted() -> None:
+    said = refusal({"training": {f"key{number}": 1 for number in range(500)}})
+    assert (said.count("unknown key"), said.count("\n")) == (5, 6)
+    assert said.endswith("... and 495 more")
+    long = refusal({"training": {"lr": "x" * 100_000}})
+    assert "found 'xxx" in long
+    assert len(long) < 1000

@@ -47,7 +47,7 @@ def test_a_run_is_scored_as_evaluate_scores_it(trained_run: Path) -> None:
 def test_one_run(trained_run: Path, tmp_path: Path, call: Call) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
-    code, out, _ = call("report", run, "--figures", tmp_path / "figures")
+    code, out, _ = call("report", run, "--plots", tmp_path / "plots")
     assert (code, out) == (0, f"Report: {run / 'report.html'}\n")
     page = (run / "report.html").read_text(encoding="utf-8")
     for title in ("Metrics", "Classes", "Confidence", "Features", "Case studies", "Training"):
@@ -55,8 +55,8 @@ def test_one_run(trained_run: Path, tmp_path: Path, call: Call) -> None:
     assert "The epoch to keep was chosen on this split" in page
     assert "method: marnet" in page
     assert page.count("<code>marnet compare</code>") == 2  # ablation, robustness
-    names = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
-    assert names == {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    names = {path.stem for path in (tmp_path / "plots").glob("*.svg")}
+    assert names == {path.stem for path in (tmp_path / "plots").glob("*.png")}
     assert {"confusion", "reliability", "coverage", "training-loss", "loss-terms-run"} <= names
     assert call("report", run)[0] == 0  # it replaces its own
 

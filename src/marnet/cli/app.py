@@ -6,17 +6,40 @@ Results go to stdout; progress, notes and errors to stderr. Heavy imports stand 
 
 import logging
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from marnet import __version__
 from marnet.cli import compare, demo, embed, evaluate, predict, report, settings, train
 from marnet.cli.data import data_app
-from marnet.cli.messages import find_command, translate
+from marnet.cli.failures import describe_failure, wants_traceback
+from marnet.cli.messages import expand_home, find_command, translate
+from marnet.cli.output import print_any_character, printable, say
 from marnet.errors import MarnetError
 
+STOPPED = 130  # the exit code of a shell for a program that Ctrl-C stopped
+
+
+class _Commands(TyperGroup):
+    """The commands, which Ctrl-C stops with a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _stopped() from None
+
+
+def _stopped() -> typer.Exit:
+    say("Stopped.", error=True)
+    return typer.Exit(STOPPED)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Image classifiers that learn from text at training time and need none at prediction time.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -34,32 +57,42 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line; print errors that the user can mend without a traceback, and exit with code 1."""
+    """Run the command line; print errors without a traceback, and exit with code 1.
+
+    The environment variable `MARNET_TRACEBACK=1` shows the traceback as well.
+    """
+    sys.argv[1:] = expand_home(sys.argv[1:])
     command = find_command(sys.argv[1:])
+    print_any_character()
     _log_to_stderr(command)
     try:
         app()
-    except MarnetError as error:
-        typer.echo(f"Error: {translate(str(error), command)}", err=True)
+    except KeyboardInterrupt:  # outside of a command
+        sys.exit(_stopped().exit_code)
+    except Exception as error:
+        if wants_traceback():
+            say(traceback.format_exc(), error=True)
+        message = str(error) if isinstance(error, MarnetError) else describe_failure(error)
+        say(f"Error: {translate(message, command)}", error=True)
         sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
 class _FlagFormatter(logging.Formatter):
-    """Log lines as the library writes them, with the flags of the command that runs."""
+    """Log lines as the library writes them, with the flags of the command that runs, and no control characters."""
 
     def __init__(self, command: str) -> None:
         super().__init__("%(message)s")
         self.command = command
 
     def format(self, record: logging.LogRecord) -> str:
-        return translate(super().format(record), self.command)
+        return printable(translate(super().format(record), self.command))
 
 
 def _log_to_stderr(command: str) -> None:

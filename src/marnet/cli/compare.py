@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marnet.cli.flags import settings_from_flags
+from marnet.cli.output import say
 
 if TYPE_CHECKING:
     from marnet.comparison.runner import ComparisonResult
@@ -69,8 +70,8 @@ def _count_runs(count: int) -> str:
 
 def _print_result(result: "ComparisonResult", report: Path | None) -> None:
     if result.elsewhere:
-        typer.echo(f"{_count_runs(result.elsewhere)} in progress in another process; rerun to pick up anything left.")
-    typer.echo(f"Records: {result.out / 'runs'}, {len(result.records)} in all, {result.trained} new")
+        say(f"{_count_runs(result.elsewhere)} in progress in another process; rerun to pick up anything left.")
+    say(f"Records: {result.out / 'runs'}, {len(result.records)} in all, {result.trained} new")
     for name, path in (("Results", result.results), ("Report", report)):
         if path is not None:
-            typer.echo(f"{name}: {path}")
+            say(f"{name}: {path}")

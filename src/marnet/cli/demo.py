@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from marnet.cli.output import say
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where to write the two runs and report.html.")] = Path("marnet-demo"),
@@ -27,6 +29,6 @@ def demo(
     result = run_demo(out, seed=seed)
     rows = [(method, *(percent(value) for value in values)) for method, values in result.top1.items()]
     print_table("Top-1 on new dishes, as trained and with one nuisance increased", ("method", *result.conditions), rows)
-    typer.echo(result.verdict)
-    typer.echo(f"Report: {result.report}")
-    typer.echo(f"The demo took {duration(result.seconds)}.")
+    say(result.verdict)
+    say(f"Report: {result.report}")
+    say(f"The demo took {duration(result.seconds)}.")

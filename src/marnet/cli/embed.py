@@ -7,6 +7,7 @@ import typer
 
 from marnet.cli.flags import settings_from_flags
 from marnet.cli.options import Backbone, ImageSize, Labels, Pretrained, Source
+from marnet.cli.output import say
 
 
 def embed(  # noqa: PLR0917 - typer calls it by keyword
@@ -33,4 +34,4 @@ def embed(  # noqa: PLR0917 - typer calls it by keyword
         "--image-size": image_size,
     }
     folder = compute(make_config(settings_from_flags("embed", typed), sets=sets or []), out)
-    typer.echo(f"Features: {folder}")
+    say(f"Features: {folder}")

@@ -1,12 +1,12 @@
 """`marnet evaluate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from marnet.cli.options import AsJson, Run
+from marnet.cli.output import print_json
 from marnet.errors import ConfigError
 
 
@@ -40,7 +40,7 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
 
         metrics = content = score(run, data, split=split)._asdict()
     if as_json:
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
         return
 
     from marnet.cli.tables import print_metrics

@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "out": "--out",
             "data": "--data",
             "source": "--data",
+            "manifest": "--data",
             "labels": "--labels",
             "preset": "--preset",
             "file": "--config",
@@ -99,6 +100,8 @@ COMMANDS: Mapping[str, CommandFlags] = {
         arguments={
             "out": "--out",
             "page": "--out",
+            "data": "--data",
+            "source": "--data",
             "split": "--split",
             "baseline": "--baseline",
             "plots": "--plots",
@@ -125,7 +128,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
         sets=("data.",),
     ),
     "data download": CommandFlags(arguments={"name": "NAME", "folder": "FOLDER", "url": "--url"}),
-    "data cache": CommandFlags(arguments={"clear": "--clear"}),
+    "data cache": CommandFlags(arguments={"folders": "FOLDERS", "clear": "--clear"}),
 }
 
 

@@ -8,9 +8,21 @@ import re
 import shlex
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from marnet.cli.flags import COMMANDS, CommandFlags
 from marnet.errors import NAMES
+
+_HOME = re.compile(r"^(--[a-z-]+=)~(/|$)")
+
+
+def expand_home(arguments: Sequence[str]) -> list[str]:
+    """Return command-line arguments with the home folder for `~` after an equals sign, where shells leave it alone.
+
+    >>> expand_home(["train", "~/a", "--out=runs/~"])
+    ['train', '~/a', '--out=runs/~']
+    """
+    return [_HOME.sub(lambda match: f"{match[1]}{Path.home()}{match[2]}", argument) for argument in arguments]
 
 
 def find_command(arguments: Sequence[str]) -> str:

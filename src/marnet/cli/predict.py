@@ -1,6 +1,5 @@
 """`marnet predict`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from marnet.cli.messages import translate
 from marnet.cli.options import AsJson, Run
+from marnet.cli.output import on_one_line, print_json, say
 
 if TYPE_CHECKING:
     from marnet.inference import Prediction
@@ -42,9 +42,9 @@ def predict(
             rows += predictor.predict([image], top=top)
         except ImageError as error:
             failures += 1
-            typer.echo(f"Error: {translate(str(error), 'predict')}", err=True)
+            say(f"Error: {translate(str(error), 'predict')}", error=True)
     if as_json:
-        typer.echo(json.dumps([_as_dict(row) for row in rows], indent=2, ensure_ascii=False))
+        print_json([_as_dict(row) for row in rows])
     else:
         _print_rows(rows, threshold=predictor.config.data.threshold)
     if failures:
@@ -61,8 +61,8 @@ def _as_dict(row: "Prediction") -> dict[str, Any]:
 
 def _print_rows(rows: "Sequence[Prediction]", *, threshold: float) -> None:
     for row in rows:
-        typer.echo(row.image)
+        say(on_one_line(row.image))
         for label, probability in zip(row.labels, row.probabilities, strict=True):
-            typer.echo(f"  {100 * probability:5.1f} %  {label}")
+            say(f"  {100 * probability:5.1f} %  {on_one_line(label)}")
         if not row.labels:
-            typer.echo(f"  none: no class reaches {100 * threshold:g} % (--top 3 shows the most probable)")
+            say(f"  none: no class reaches {100 * threshold:g} % (--top 3 shows the most probable)")

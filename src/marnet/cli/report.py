@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from marnet.cli.output import say
 from marnet.errors import ConfigError
 
 
-def report(
+def report(  # noqa: PLR0917 - typer calls it by keyword
     runs: Annotated[
         list[Path],
         typer.Argument(
@@ -26,6 +27,12 @@ def report(
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="For runs: the split to score (train, val or test)", show_default="val")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="For runs: score another data source, or the runs' own data at its new place, if it was moved."
+        ),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="For a comparison: the arm to compare with", show_default="image-only")
@@ -44,16 +51,21 @@ def report(
     from marnet.reports.run_report import write_run_report
 
     if len(runs) == 1 and is_comparison(runs[0]):
-        _refuse_flags("a comparison", {"--split": split, "--plots": plots})
+        _refuse_flags("a comparison", {"--split": split, "--data": data, "--plots": plots})
         page = comparison_page(runs[0], out)  # refused before the results are written
-        rewrite_results(runs[0], baseline=baseline)
-        typer.echo(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
+        try:
+            rewrite_results(runs[0], baseline=baseline)
+        except OSError as error:
+            if out is None:
+                raise
+            say(f"Note: the results in {runs[0]} stay as they are: {error.strerror or error}.", error=True)
+        say(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
         return
     _refuse_flags("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs share no folder for the report. Say where to write it with --out FILE.")
-    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", plots=plots)
-    typer.echo(f"Report: {page}")
+    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", data=data, plots=plots)
+    say(f"Report: {page}")
 
 
 def _refuse_flags(subject: str, given: Mapping[str, object]) -> None:

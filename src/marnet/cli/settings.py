@@ -7,6 +7,7 @@ import typer
 
 from marnet.cli.flags import COMMANDS
 from marnet.cli.options import AsJson
+from marnet.cli.output import print_json, say
 from marnet.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def settings(
         raise ConfigError(f"No setting matches {pattern!r}.{hint} 'marnet settings' lists all of them.")
     if as_json:
         content = [{**setting._asdict(), "flag": _flag(setting)} for setting in found]
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        print_json(content)
         return
     for setting in found:
-        typer.echo(f"{setting.name} = {_as_yaml(setting)}  ({setting.type})")
+        say(f"{setting.name} = {_as_yaml(setting)}  ({setting.type})")
         described = [setting.description, _flag(setting) and f"flag: {_flag(setting)}"]
         for line in filter(None, described):
-            typer.echo(f"    {line}")
+            say(f"    {line}")
 
 
 def _flag(setting: "SettingInfo") -> str | None:

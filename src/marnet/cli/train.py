@@ -7,6 +7,7 @@ import typer
 
 from marnet.cli.flags import settings_from_flags
 from marnet.cli.options import Backbone, ImageSize, Labels, Pretrained, Sets
+from marnet.cli.output import say
 
 
 def train(  # noqa: PLR0917 - typer calls it by keyword
@@ -15,7 +16,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
         str | None,
         typer.Option(
             help="Training data: a CSV, JSONL or Parquet file, a folder of images, NAME:PATH, or synthetic; see "
-            "docs/data.md."
+            "docs/data.md. With --resume: the run's own data, if its images were moved."
         ),
     ] = None,
     features: Annotated[
@@ -90,17 +91,22 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     from marnet.cli.tables import print_metrics
     from marnet.config import make_config
 
+    moved = None
     if resume:
         from marnet.training.resuming import run_config
 
         settings = run_config(out, values, preset=preset, file=config, sets=sets or [])
+        if data is not None:
+            from marnet.data.sources import open_data
+
+            moved = open_data(data, settings.data)
     else:
         settings = make_config(values, preset=preset, file=config, sets=sets or [])
 
     from marnet.training import fit, is_first_process
 
-    result = fit(settings, out, overwrite=overwrite, resume=resume)
+    result = fit(settings, out, manifest=moved, overwrite=overwrite, resume=resume)
     if not is_first_process():
         return
     print_metrics(result.metrics._asdict(), f"{settings.method} on val, best epoch")
-    typer.echo(f"Run directory: {result.path}")
+    say(f"Run directory: {result.path}")

@@ -5,8 +5,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from marnet.errors import suggest
+from marnet.errors import shorten, suggest
 
+_EXAMPLES = 5  # problems that an error lists
 _PLAIN = {
     "dict_type": "expected a mapping of settings",
     "model_type": "expected a mapping of settings",
@@ -22,12 +23,16 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         error: from pydantic.
         root: the model that refused its values.
     """
-    return "The configuration cannot be used:\n  " + "\n  ".join(_line(problem, root) for problem in error.errors())
+    problems = error.errors()
+    lines = [_line(problem, root) for problem in problems[:_EXAMPLES]]
+    more = len(problems) - len(lines)
+    lines += [f"... and {more} more"] if more > 0 else []
+    return "The configuration cannot be used:\n  " + "\n  ".join(lines)
 
 
 def _line(problem: Any, root: type[BaseModel]) -> str:
     location, kind, found = problem["loc"], problem["type"], problem["input"]
-    key = f"`{'.'.join(str(part) for part in location)}`" if location else "configuration"
+    key = f"`{shorten('.'.join(str(part) for part in location))}`" if location else "configuration"
     if kind == "extra_forbidden":
         return f"{key}: unknown key.{_hint_for_key(root, location)}"
     if kind == "value_error":  # a sentence of our own; the value is a whole section, which says nothing more
@@ -37,7 +42,7 @@ def _line(problem: Any, root: type[BaseModel]) -> str:
         return sentence if names_it else f"{key}: {sentence}"
     expected = _PLAIN.get(kind, f"{problem['msg'][:1].lower()}{problem['msg'][1:]}")
     hint = suggest(found, _choices(root, location)) if isinstance(found, str) else ""
-    return f"{key}: found {found!r}; {expected}.{hint}"
+    return f"{key}: found {shorten(repr(found))}; {expected}.{hint}"
 
 
 def _hint_for_key(root: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from marnet.config.presets import preset_file
-from marnet.errors import ConfigError
+from marnet.config.yaml_text import DEEPEST, YamlTextError, parse_yaml
+from marnet.errors import ConfigError, shorten
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -18,11 +17,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or holds something other than a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"Configuration file {path} does not exist. Check the path.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"Configuration file {path} is not readable YAML: {error}") from None
+        content = parse_yaml(_read_text(path))
+    except YamlTextError as error:
+        raise ConfigError(
+            f"Configuration file {path} is not readable YAML: {error}. Correct it, or name another file."
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -31,6 +30,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"'training: {{epochs: 40}}'."
         )
     return content
+
+
+def _read_text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"Configuration file {path} is not a file. Name a YAML file.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"Configuration file {path} does not exist. Check the path.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise ConfigError(
+                f"Configuration file {path} is not UTF-8 text: found byte 0x{error.object[error.start]:02X} at "
+                f"position {error.start}. Save it as UTF-8."
+            ) from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"Configuration file {path} cannot be read: {reason}. Check the path.") from None
 
 
 def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,13 +87,16 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
     """
     dotted, separator, text = assignment.partition("=")
     keys = dotted.strip().split(".")
+    if len(keys) > DEEPEST:
+        raise ConfigError(f"`sets` holds a setting of {len(keys)} names, but settings have three at most.")
     if not separator or not all(keys):
         raise ConfigError(
-            f"`sets` holds {assignment!r}, which is not of the form section.key=value. An example: training.epochs=40."
+            f"`sets` holds {shorten(repr(assignment))}, which is not of the form section.key=value. An example: "
+            f"training.epochs=40."
         )
     try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value: Any = parse_yaml(text)
+    except YamlTextError:
         value = text
     bare = isinstance(value, str) and value == text.strip()  # a string in quotes stays one
     if bare and any(c.isdigit() for c in value):  # YAML reads 1e-3 as a string; "nan" stays one

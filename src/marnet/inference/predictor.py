@@ -16,15 +16,17 @@ from marnet.config import Config
 from marnet.data.dataset import OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
 from marnet.data.manifest import Manifest, read_manifest
+from marnet.data.moved import refuse_missing_images
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
-from marnet.errors import ConfigError, DataError, suggest
+from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
 from marnet.inference.device import choose_device
 from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
-from marnet.runs.directory import MANIFEST
+from marnet.runs.directory import MANIFEST, WEIGHTS
+from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
 
@@ -90,13 +92,15 @@ class Predictor:
     def __init__(self, run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> None:
         self.run = Path(run)
         self.device = choose_device(device)
-        loaded = load_run(self.run, backbone=backbone)
+        with naming_newer_version(self.run):
+            loaded = load_run(self.run, backbone=backbone)
         self.config: Config = loaded.config
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
         self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
         self.task: Task = make_task(loaded.config, len(loaded.classes))
         self.model: MARNet = loaded.model.to(self.device)
+        self._own_rows: Manifest | None = None
 
     @overload
     def predict(self, images: _Single, *, top: int | None = ..., batch_size: int = ...) -> Prediction: ...
@@ -167,7 +171,8 @@ class Predictor:
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the probabilities `(B, C)` of uint8 images `(B, 3, S, S)` of the size of `self.spec`, on the CPU."""
-        return self.task.probabilities(self.model(model_input(images.to(self.device), self.spec))).cpu()
+        logits = self._finite(self.model(model_input(images.to(self.device), self.spec)))
+        return self.task.probabilities(logits).cpu()
 
     def evaluate(self, data: Any = None, *, split: str = "val") -> Metrics | MultiLabelMetrics:
         """Return the metrics on a split of the run's own rows, or of other data.
@@ -193,7 +198,9 @@ class Predictor:
 
     def manifest(self) -> Manifest:
         """Return the rows and the split that the run was trained and validated on."""
-        return read_manifest(self.run / MANIFEST, label_form=self.config.data.labels)
+        if self._own_rows is None:
+            self._own_rows = read_manifest(self.run / MANIFEST, label_form=self.config.data.labels)
+        return self._own_rows
 
     def open_split(self, manifest: Manifest, split: str) -> OpenedSplit:
         """Return the images of a split as the model sees them, before normalisation; labels are the run's own.
@@ -209,6 +216,9 @@ class Predictor:
                 f"{data.labels!r}. Choose another source, or train a run on this one."
             )
         _check_labels_known(manifest, split, self.classes)
+        if manifest is self._own_rows:
+            subject = f"The run {self.run}, split {split!r}"
+            refuse_missing_images(manifest.split(split), subject, skip=data.on_bad_image == "skip")
         return open_splits(
             dataclasses.replace(manifest, classes=self.classes),
             {split: eval_transform(self.spec)},
@@ -229,7 +239,7 @@ class Predictor:
         opened = self.open_split(manifest, split)
         collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
         return SplitOutputs(
-            logits=collected.logits,
+            logits=self._finite(collected.logits),
             labels=torch.as_tensor(opened.dataset.labels),
             branch_logits=collected.branch_logits,
             x_v=collected.x_v,
@@ -237,6 +247,19 @@ class Predictor:
             records=tuple(opened.records),
             skipped=len(opened.skipped),
         )
+
+    def _finite(self, logits: Tensor) -> Tensor:
+        """Return the logits; refuse those that are no numbers, which would be printed as a prediction.
+
+        Raises:
+            RunDirectoryError: a logit is NaN or infinite.
+        """
+        if not bool(torch.isfinite(logits).all()):
+            raise RunDirectoryError(
+                f"{self.run} gives predictions that are no numbers (NaN or infinite): its weights are damaged, or its "
+                f"training failed. Restore {self.run / WEIGHTS}, or train again."
+            )
+        return logits
 
     def _answer(
         self, images: ImageLike | Iterable[Any], batch_size: int, compute: Callable[[Tensor], Tensor]

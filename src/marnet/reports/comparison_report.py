@@ -1,5 +1,6 @@
 """The report of a comparison, from its records, and from its run directories for the sections that need weights."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from marnet.comparison.record_store import read_comparison, record_paths
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import METRICS, result_tables, show_difference, show_mean_sd
 from marnet.comparison.summary import BASELINE, Results, group_records, summarise
-from marnet.errors import MarnetError
+from marnet.errors import MarnetError, RunDirectoryError
 from marnet.evaluation.corruption_metrics import MEAN_ACCURACY
 from marnet.inference import SplitOutputs, load
 from marnet.reports.blocks import KeyMetric, Report
@@ -19,6 +20,7 @@ from marnet.reports.page import check_report_target, write_plots, write_report
 from marnet.reports.plots.style import line_marks
 from marnet.reports.sections.settings import configuration_text, environment_lines
 
+_logger = logging.getLogger("marnet")
 REPORT, PLOTS, WORK, PLAN = "report.html", "plots", "work", "comparison.yaml"
 
 
@@ -45,7 +47,12 @@ def write_comparison_report(out: Path, *, page: Path | None = None, baseline: st
     """
     target = comparison_page(out, page)
     report = _make_report(read_comparison(out, baseline=baseline), out, baseline or BASELINE)
-    write_plots(report, out / PLOTS)
+    try:
+        write_plots(report, out / PLOTS)
+    except RunDirectoryError as error:
+        if page is None:
+            raise
+        _logger.warning("The page is written without its plots as files. %s", error)
     return write_report(report, target)
 
 

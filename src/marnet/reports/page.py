@@ -3,7 +3,9 @@
 Everything except a panel's SVG is text and is escaped, because it may come from untrusted files.
 """
 
+import contextlib
 import io
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -25,13 +27,22 @@ def write_report(report: Report, path: Path | str) -> Path:
 
     Raises:
         ValueError: an image is neither a JPEG nor a PNG, or a row of a table has too few or too many cells.
-        OSError: the file cannot be written.
+        RunDirectoryError: the file cannot be written.
     """
     target = Path(path)
     html = render_report(report)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # File names that are not UTF-8 reach Python as lone surrogates, which UTF-8 cannot hold.
-    target.write_text(html, encoding="utf-8", errors="backslashreplace")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # File names that are not UTF-8 reach Python as lone surrogates, which UTF-8 cannot hold.
+        partial.write_text(html, encoding="utf-8", errors="backslashreplace")
+        partial.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise RunDirectoryError(
+            f"The report {target} cannot be written: {error.strerror or error}. Choose another place with `out`."
+        ) from None
     return target
 
 
@@ -49,12 +60,23 @@ def check_report_target(path: Path) -> None:
     """Check that a report may be written to `path`: only reports are replaced, because they can be made again.
 
     Raises:
-        RunDirectoryError: there is a folder, or a file that is not a report of marnet.
+        RunDirectoryError: there is a folder, a file that is not a report of marnet, or no such place.
     """
-    if path.is_dir():
+    try:
+        folder, taken = path.is_dir(), os.path.lexists(path)
+        page = path.is_file() and _GENERATOR in _beginning(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunDirectoryError(f"{path} cannot be used: {reason}. Choose another `out`.") from None
+    if folder:
         raise RunDirectoryError(f"{path} is a folder. Name an HTML file, such as {path / 'report.html'}.")
-    if path.exists() and _GENERATOR not in path.read_bytes()[:2000]:
+    if taken and not page:
         raise RunDirectoryError(f"{path} is not a report of marnet. Nothing was changed. Choose another `out`.")
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2000)
 
 
 def write_plots(report: Report, folder: Path) -> list[str]:
@@ -62,16 +84,21 @@ def write_plots(report: Report, folder: Path) -> list[str]:
 
     Raises:
         ValueError: two plots have the same name.
-        OSError: a file cannot be written.
+        RunDirectoryError: a file cannot be written.
     """
     blocks = [block for section in report.sections for block in section.blocks if isinstance(block, Plots)]
     names = [panel.name for block in blocks for panel in block.panels]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"Several plots are called {', '.join(repeated)}. Give each its own name.")
-    for block in blocks:
-        for panel in block.panels:
-            save_figure(panel.figure, folder, panel.name, block.legend)
+    try:
+        for block in blocks:
+            for panel in block.panels:
+                save_figure(panel.figure, folder, panel.name, block.legend)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"The plots cannot be written to {folder}: {error.strerror or error}. Choose another folder."
+        ) from None
     return names
 
 

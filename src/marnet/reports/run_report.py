@@ -24,14 +24,21 @@ MOST_KEY_METRICS = 4  # and most runs in the reliability diagram
 
 
 def write_run_report(
-    runs: Sequence[Path | str], page: Path | str, *, split: str = "val", plots: Path | None = None
+    runs: Sequence[Path | str],
+    page: Path | str,
+    *,
+    split: str = "val",
+    data: str | None = None,
+    plots: Path | None = None,
 ) -> Path:
-    """Score runs on a split of their own rows, write a report and return its path.
+    """Score runs on a split, write a report and return its path. Only the page and the plots are written.
 
     Args:
         runs: run directories.
         page: the HTML file to write.
         split: train, val or test.
+        data: a data source to score the runs on instead of their own rows, such as their data at a new place; labels
+            are matched by name.
         plots: a folder for every plot as SVG and PNG.
 
     Raises:
@@ -46,7 +53,8 @@ def write_run_report(
     scored = {}
     for name, folder in _name_runs(folders).items():
         predictor = load(folder)
-        scored[name] = score_run(predictor, predictor.manifest(), split, arm=name)
+        run = score_run(predictor, predictor.rows(data), split, arm=name)
+        scored[name] = run if data is None else run._replace(record=run.record.model_copy(update={"source": data}))
     report = _make_report(scored, split)
     if plots is not None:
         write_plots(report, plots)

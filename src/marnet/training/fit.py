@@ -18,6 +18,7 @@ from marnet.data.image_bytes import shard_offsets
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
+from marnet.data.moved import moved_rows, refuse_missing_images
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
@@ -110,7 +111,8 @@ def fit(
         config: every setting; `config.training.seed` fixes weights, order, augmentation and noise.
         out: the run directory to write.
         backbone: your own module, with the input it needs, instead of the one in `config.backbone`.
-        manifest: rows to use instead of `config.data.source`.
+        manifest: rows to use instead of `config.data.source`; when resuming, the rows of the run with images that were
+            moved.
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
         resume: continue the run that `out` holds from its resume point: the last finished epoch or, if epochs take
@@ -157,6 +159,8 @@ def fit(
     else:
         if manifest is None:
             manifest = _recorded_rows(run, config) if resume else open_data(config.data.source, config.data)
+        elif resume:
+            manifest = moved_rows(read_manifest(run / MANIFEST, label_form=config.data.labels), manifest)
         config, data = _load_images(config, manifest, backbone)
     task = make_task(config, len(data.manifest.classes))
     training = config.training
@@ -191,7 +195,11 @@ def fit(
 
 
 def _recorded_rows(run: Path, config: Config) -> Manifest:
-    return read_manifest(run / MANIFEST, label_form=config.data.labels)
+    manifest = read_manifest(run / MANIFEST, label_form=config.data.labels)
+    for split in ("train", "val"):
+        subject = f"The run {run}, split {split!r}"
+        refuse_missing_images(manifest.split(split), subject, skip=config.data.on_bad_image == "skip")
+    return manifest
 
 
 def _check_same_rows(run: Path, manifest: Manifest) -> None:

@@ -16,6 +16,7 @@ from marnet.config.nested import merge_settings, read_yaml
 from marnet.config.presets import preset_file
 from marnet.errors import ConfigError
 from marnet.runs.directory import CONFIG, read_run_config
+from marnet.runs.versions import naming_newer_version
 
 CHANGEABLE = (
     "training.epochs",
@@ -52,7 +53,8 @@ def run_config(
         RunDirectoryError: there is no run in `run`.
         ConfigError: a setting cannot be used.
     """
-    recorded = read_run_config(Path(run))
+    with naming_newer_version(Path(run)):
+        recorded = read_run_config(Path(run))
     settings: dict[str, Any] = recorded.model_dump(mode="json")
     for over in (
         read_yaml(preset_file(preset)) if preset is not None else {},

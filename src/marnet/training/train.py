@@ -38,7 +38,8 @@ def train(
     Args:
         data: the rows to learn from: a manifest file, a folder of images or another source by name; a pandas, polars or
             pyarrow table, a `datasets.Dataset`, a sequence of records, or a `Manifest`. None: `data.source` of the
-            settings, or when resuming, the rows of the run.
+            settings, or when resuming, the rows of the run. Resuming takes `data` where the images of these rows were
+            moved.
         out: the run directory to write.
         method: the method to train, see `list_methods`; "marnet" by default.
         backbone: the name of an image model, see `list_backbones`; or a module of yours from images `(B, 3, H, W)` to
@@ -79,7 +80,8 @@ def train(
         raise ConfigError(
             "There is no data to train on. Give `data`: a manifest file, a folder of images, a table or another source."
         )
-    manifest = None if data is None or isinstance(data, str | os.PathLike) else open_data(data, resolved.data)
+    named = isinstance(data, str | os.PathLike)  # `fit` reads it, unless the run has rows of its own
+    manifest = None if data is None or (named and not resume) else open_data(data, resolved.data)
     return fit(resolved, out, backbone=module, manifest=manifest, overwrite=overwrite, resume=resume, on_epoch=on_epoch)
 
 

@@ -1,6 +1,5 @@
 """`marnet data check`."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from marnet.cli.data.opening import as_json_value, data_settings, open_manifest
 from marnet.cli.messages import translate
 from marnet.cli.options import AsJson, DataSets, Labels, Source
+from marnet.cli.output import on_one_line, print_json, printable
 
 if TYPE_CHECKING:
     from marnet.data.tools.audit.check import CheckResult
@@ -42,7 +42,7 @@ def check(  # noqa: PLR0917 - typer calls it by keyword
     found = check_manifest(manifest, batch_size=batch_size, near_bits=near_bits, max_pixels=max_pixels)
     if as_json:
         counts = {severity: sum(each.severity == severity for each in found.findings) for severity in _COLOURS}
-        typer.echo(json.dumps({**as_json_value(found), "counts": counts}, indent=2, ensure_ascii=False))
+        print_json({**as_json_value(found), "counts": counts})
     else:
         _print_check(found)
     if found.errors:
@@ -56,16 +56,16 @@ def _print_check(found: "CheckResult") -> None:
     console = Console(soft_wrap=True)
     for finding in found.findings:
         colour = _COLOURS[finding.severity]
-        message = escape(translate(finding.message, "data check"))
+        message = escape(printable(translate(finding.message, "data check")))
         console.print(f"[{colour}]{finding.severity}[/{colour}] {finding.code}: {message}", highlight=False)
         for line in _example_lines(finding):
-            console.print(f"    {escape(line)}", highlight=False)
+            console.print(f"    {escape(on_one_line(line))}", highlight=False)
     counts = ", ".join(
         f"{count} {severity}{'' if count == 1 else 's'}"
         for severity in _COLOURS
         for count in [sum(each.severity == severity for each in found.findings)]
     )
-    console.print(escape(f"{found.source}: {found.images} images read; {counts}."), highlight=False)
+    console.print(escape(on_one_line(f"{found.source}: {found.images} images read; {counts}.")), highlight=False)
 
 
 def _example_lines(finding: "Finding") -> list[str]:

@@ -7,6 +7,7 @@ import typer
 
 from marnet.cli.data.opening import data_settings, open_manifest
 from marnet.cli.options import DataSets, Labels, Source
+from marnet.cli.output import say
 from marnet.errors import ConfigError
 
 
@@ -48,11 +49,9 @@ def convert(  # noqa: PLR0917 - typer calls it by keyword
             max_pixels=data_settings("data convert", source, labels, sets).max_pixels,
         )
         size = sum(shard.size for shard in index.shards) / 1e6
-        typer.echo(
-            f"Wrote {len(index.shards)} shards, {len(manifest.records)} images, {size:,.1f} MB. Use: shards:{out}"
-        )
+        say(f"Wrote {len(index.shards)} shards, {len(manifest.records)} images, {size:,.1f} MB. Use: shards:{out}")
     else:
         from marnet.data.tools.convert import convert_manifest
 
         convert_manifest(manifest, out, copy_images=copy_images, overwrite=overwrite)
-        typer.echo(f"Wrote {out}, {len(manifest.records)} rows.")
+        say(f"Wrote {out}, {len(manifest.records)} rows.")

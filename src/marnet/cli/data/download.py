@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from marnet.cli.messages import translate
+from marnet.cli.output import say
 
 
 def download(
@@ -21,5 +22,5 @@ def download(
 
     found = get(name, folder, url=url)
     for note in found.notes:
-        typer.echo(translate(note, "data download"), err=True)
-    typer.echo(f"Use: --data {found.source}")
+        say(translate(note, "data download"), error=True)
+    say(f"Use: --data {found.source}")

@@ -1,12 +1,10 @@
 """`marnet data info`."""
 
-import json
 from typing import TYPE_CHECKING
-
-import typer
 
 from marnet.cli.data.opening import as_json_value, open_manifest
 from marnet.cli.options import AsJson, DataSets, Labels, Source
+from marnet.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from marnet.data.tools.audit.statistics import SourceStatistics, SplitStatistics, Spread
@@ -20,7 +18,7 @@ def info(source: Source, labels: Labels = None, sets: DataSets = None, as_json: 
 
     found = describe(manifest)
     if as_json:
-        typer.echo(json.dumps(as_json_value(found), indent=2, ensure_ascii=False))
+        print_json(as_json_value(found))
     else:
         _print_info(found)
 
@@ -37,13 +35,13 @@ def _print_info(found: "SourceStatistics") -> None:
     )
     if found.sizes is not None:
         sizes = found.sizes
-        typer.echo(
+        say(
             f"Pixels (min / median / max): width {_spread(sizes.width)}, height {_spread(sizes.height)}, short side "
             f"{_spread(sizes.short_side)}"
         )
     if found.sizes is None or found.sizes.unreadable:
         count = found.total.images if found.sizes is None else found.sizes.unreadable
-        typer.echo(f"Unreadable headers: {count}; 'marnet data check' lists them.")
+        say(f"Unreadable headers: {count}; 'marnet data check' lists them.")
 
 
 def _column(rows: "SplitStatistics", *, several: bool) -> dict[str, str]:

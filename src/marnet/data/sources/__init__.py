@@ -13,6 +13,7 @@ from marnet.data.manifest import Manifest, read_manifest_file
 from marnet.data.options import ColumnNames, ReadOptions, read_options
 from marnet.data.sources.grocery_store import read_grocery_store
 from marnet.data.sources.hf_dataset import read_hf_dataset
+from marnet.data.sources.hints import hint_at_path, home_of, refuse_address
 from marnet.data.sources.image_folder import read_image_folder
 from marnet.data.sources.in_memory import read_in_memory
 from marnet.data.sources.ingredient_101 import read_ingredient_101
@@ -76,12 +77,14 @@ def load_source(source: str, options: ReadOptions | None = None, *, cache: Path 
                 f"of classes. Leave it out."
             )
         return READERS[name](argument, options, cache)
-    path = Path(source).expanduser()
+    refuse_address(source)
+    path = home_of(source)
     if path.is_dir():
         return _image_folder(source, options, cache)
     if not path.is_file() and path.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
         raise DataError(
-            f"Data source {source!r} is neither a file nor a folder nor a known source.{suggest(name, READERS)} "
+            f"Data source {source!r} is neither a file nor a folder nor a known source."
+            f"{hint_at_path(path) or suggest(name, READERS)} "
             f"Expected {', '.join(SOURCES[:-1])} or {SOURCES[-1]}"
         )
     return read_manifest_file(path, options)
