@@ -12,6 +12,7 @@ import jinja2
 from PIL import Image
 from torch import Tensor
 
+from marnet.atomic import replacing
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.analysis import Case, ranked_predictions
 from marnet.reports.blocks import CaseStudy, NamedPrediction, Plots, Report
@@ -31,7 +32,8 @@ def write_report(report: Report, path: Path | str) -> Path:
     html = render_report(report)
     target.parent.mkdir(parents=True, exist_ok=True)
     # File names that are not UTF-8 reach Python as lone surrogates, which UTF-8 cannot hold.
-    target.write_text(html, encoding="utf-8", errors="backslashreplace")
+    with replacing(target) as partial:
+        partial.write_text(html, encoding="utf-8", errors="backslashreplace")
     return target
 
 
