@@ -161,7 +161,8 @@ def test_what_cannot_be_resumed_starts_again(
     work = out / "work" / "marnet" / "seed-0"
     state = out / "work" / "marnet" / "seed-0.state.json"
     if damage == "checkpoint":
-        (work / "checkpoints" / "last.ckpt").write_bytes(b"cut short")
+        for point in (work / "checkpoints").iterdir():
+            point.write_bytes(b"cut short")
     elif damage == "state":
         state.write_text("{")
     elif damage == "key":

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from marnet.errors import RunDirectoryError
-from marnet.runs.directory import check_run_directory, read_run_config
+from marnet.runs.directory import read_run_config
+from marnet.runs.starting import check_run_directory
 from marnet.runs.weights import load_run
 
 
@@ -117,7 +118,7 @@ def test_an_output_directory_that_is_taken_is_refused(run: Path, tmp_path: Path)
 
 def test_overwrite_never_deletes_what_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunDirectoryError, match=r"holds files but no config.yaml, so it is not a run"):
+    with pytest.raises(RunDirectoryError, match=r"holds files that no run writes \(thesis\.txt\)"):
         check_run_directory(tmp_path, overwrite=True)
     with pytest.raises(RunDirectoryError, match="is a file, but a run is a directory"):
         check_run_directory(tmp_path / "thesis.txt")

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from marnet.atomic import replacing, write_text
 from marnet.comparison.record_store import read_comparison
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import result_tables
@@ -46,7 +47,7 @@ def write_results(records: Sequence[RunRecord], out: Path, baseline: str = BASEL
     (out / TABLES).mkdir(parents=True, exist_ok=True)
     write_json(out / RESULTS, _plain(results))
     for name, table in tables.items():
-        (out / TABLES / f"{name}.tex").write_text(latex(table), encoding="utf-8")
+        write_text(out / TABLES / f"{name}.tex", latex(table))
     _write_csv(out / TABLES / "runs.csv", *_run_rows(records))
     _write_csv(out / TABLES / "metrics.csv", ("arm", "metric", *MeanSD._fields), _metric_rows(results))
     _write_csv(
@@ -59,7 +60,7 @@ def write_results(records: Sequence[RunRecord], out: Path, baseline: str = BASEL
     )
     target = out / MARKDOWN
     parts = ["# Results", results.verdict, *map(markdown, tables.values()), *results.notes]
-    target.write_text("\n\n".join(part.rstrip("\n") for part in parts) + "\n", encoding="utf-8")
+    write_text(target, "\n\n".join(part.rstrip("\n") for part in parts) + "\n")
     return target
 
 
@@ -107,7 +108,7 @@ def _corruption_rows(results: Results) -> Iterable[Sequence[Any]]:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for row in rows:

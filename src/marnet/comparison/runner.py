@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import yaml
 
+from marnet.atomic import write_text
 from marnet.comparison.plan import (
     ComparisonConfig,
     ComparisonData,
@@ -161,6 +162,4 @@ def _choose_arms(comparison: ComparisonConfig, methods: Sequence[str]) -> set[st
 def _write_plan(comparison: ComparisonConfig, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     plan = comparison.model_copy(update={"out": out}).model_dump(mode="json")
-    partial = out / "comparison.yaml.partial"
-    partial.write_text(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    partial.replace(out / "comparison.yaml")
+    write_text(out / "comparison.yaml", yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))

@@ -4,7 +4,6 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 from marnet.comparison.plan import ComparisonConfig, ComparisonData, PlannedRun
 from marnet.comparison.progress import ComparisonProgress
@@ -19,6 +18,7 @@ from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
 from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
 from marnet.training.fit import fit
+from marnet.training.resume_points import find_resume_point
 from marnet.training.resuming import run_config
 
 
@@ -48,7 +48,7 @@ def perform(
     start = time.monotonic() - seconds
 
     def after_epoch(epoch: int, epochs: int) -> None:
-        write_json(state, {"key": run.key, "seconds": time.monotonic() - start})
+        write_json(state, {"key": run.key, "seconds": time.monotonic() - start}, sync=False)
         progress.epoch(epoch, epochs)
 
     rows = training_rows(run, comparison, data.manifest)
@@ -95,16 +95,14 @@ def _state_path(work: Path) -> Path:
 
 def _resumable(work: Path, key: str) -> tuple[bool, float]:
     """Return whether `work` holds an unfinished run with that key, and the seconds spent on it so far."""
-    if not (work / RESUME_POINT).is_file() or not (work / CONFIG).is_file() or not _state_path(work).is_file():
+    if not (work / CONFIG).is_file() or not _state_path(work).is_file():
         return False, 0.0
     try:
         state: dict[str, Any] = read_json(_state_path(work))
-        with ZipFile(work / RESUME_POINT) as archive:  # torch's format
-            damaged = archive.testzip()
         read_run_config(work)
-    except (MarnetError, OSError, BadZipFile):
+    except (MarnetError, OSError):
         return False, 0.0
-    if damaged or state.get("key") != key:
+    if state.get("key") != key or find_resume_point(work) is None:
         return False, 0.0
     return True, float(state.get("seconds", 0.0))
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from marnet.atomic import write_text
 from marnet.choices import (
     Augmentation,
     Balance,
@@ -315,7 +316,7 @@ def read_config(path: Path | str) -> Config:
 
 
 def write_config(config: Config, path: Path | str) -> None:
-    """Write every setting, defaults included, as YAML."""
+    """Write every setting, defaults included, as YAML; the file is written whole or not at all."""
     # The end mark lets a reader tell a whole file from one that was cut short.
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, explicit_end=True)
-    Path(path).write_text(text, encoding="utf-8")
+    write_text(Path(path), text)

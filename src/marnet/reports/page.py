@@ -3,7 +3,6 @@
 Everything except a panel's SVG is text and is escaped, because it may come from untrusted files.
 """
 
-import contextlib
 import io
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import jinja2
 from PIL import Image
 from torch import Tensor
 
+from marnet.atomic import replacing
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.analysis import Case, ranked_predictions
 from marnet.reports.blocks import CaseStudy, NamedPrediction, Plots, Report
@@ -31,15 +31,12 @@ def write_report(report: Report, path: Path | str) -> Path:
     """
     target = Path(path)
     html = render_report(report)
-    partial = target.with_name(f"{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # File names that are not UTF-8 reach Python as lone surrogates, which UTF-8 cannot hold.
-        partial.write_text(html, encoding="utf-8", errors="backslashreplace")
-        partial.replace(target)
+        with replacing(target) as partial:
+            partial.write_text(html, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise RunDirectoryError(
             f"The report {target} cannot be written: {error.strerror or error}. Choose another place with `out`."
         ) from None

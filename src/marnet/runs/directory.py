@@ -15,73 +15,69 @@ RUN/
   history.csv         one row per epoch: loss terms, val accuracy, learning rate
   environment.json    versions, device, seed
   checkpoints/last.ckpt   the state from which a run resumes, as torch writes it; read as plain tensors
+  checkpoints/last.previous.ckpt   the one before, for when the last one is damaged
   tensorboard/        the curves, for TensorBoard
+  .marnet-run.json    says that this is a run, which `overwrite=True` may replace, and which files its encoders wrote
+  .lock               held by the training that writes here
+  .replaced/          the run that was here before, until this one has weights
 ```
+
+All files but the logs of TensorBoard are written whole or not at all (`marnet.atomic`).
 """
 
 import csv
+import math
 import platform
-import shutil
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from marnet.config import Config, read_config, write_config
+from marnet.config import Config, read_config
 from marnet.data.transforms import ImageSpec
 from marnet.errors import RunDirectoryError
-from marnet.jsonfile import read_json, write_json
+from marnet.jsonfile import check_file, read_json
+from marnet.runs.layout import (
+    BACKBONE,
+    CLASSES,
+    CONFIG,
+    ENVIRONMENT,
+    HISTORY,
+    IMAGE,
+    MANIFEST,
+    METRICS,
+    RESUME_POINT,
+    TEXT_FILES,
+    TEXT_SETTINGS,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+)
 
-CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", "manifest.csv"
-WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
-BACKBONE, TEXT_FILES = "backbone", "text"
-METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
-RESUME_POINT = Path("checkpoints") / "last.ckpt"
+__all__ = [
+    "BACKBONE",
+    "CLASSES",
+    "CONFIG",
+    "ENVIRONMENT",
+    "HISTORY",
+    "IMAGE",
+    "MANIFEST",
+    "METRICS",
+    "RESUME_POINT",
+    "TEXT_FILES",
+    "TEXT_SETTINGS",
+    "TEXT_WEIGHTS",
+    "WEIGHTS",
+    "describe_environment",
+    "package_version",
+    "read_classes",
+    "read_history",
+    "read_image_spec",
+    "read_run_config",
+]
 
-
-def check_run_directory(run: Path, *, overwrite: bool = False, resume: bool = False) -> None:
-    """Check that a run may be written to `run`; nothing is changed.
-
-    Raises:
-        RunDirectoryError: `run` already holds something and neither option was given, or there is nothing to resume.
-    """
-    if run.exists() and not run.is_dir():
-        raise RunDirectoryError(f"{run} is a file, but a run is a directory. Choose another `out`.")
-    taken = run.is_dir() and any(run.iterdir())
-    holds_run = (run / CONFIG).exists()
-    if resume:
-        if not (run / RESUME_POINT).exists():
-            raise RunDirectoryError(
-                f"{run} has no {RESUME_POINT} to resume from. Check `out`, or train without `resume=True`."
-            )
-        return
-    if taken and not overwrite:
-        found = "already holds a run" if holds_run else "already holds other files"
-        way_out = "pass `overwrite=True` to replace it, or `resume=True` to continue it" if holds_run else "empty it"
-        raise RunDirectoryError(f"{run} {found}. Nothing was changed. Choose another `out`, or {way_out}.")
-    if taken and not holds_run:
-        raise RunDirectoryError(
-            f"{run} holds files but no {CONFIG}, so it is not a run, and `overwrite=True` replaces runs only. "
-            f"Nothing was changed. Choose another `out`, or empty it."
-        )
-
-
-def start_run_directory(
-    run: Path, config: Config, classes: Sequence[str], spec: ImageSpec, *, resume: bool = False
-) -> None:
-    """Write the files that are known before training: configuration, classes, input, environment.
-
-    An older run there is removed, unless it is resumed.
-    """
-    if run.exists() and not resume:
-        shutil.rmtree(run)
-    run.mkdir(parents=True, exist_ok=True)
-    write_config(config, run / CONFIG)
-    write_json(run / CLASSES, list(classes))
-    write_json(run / IMAGE, spec._asdict())
-    write_json(run / ENVIRONMENT, describe_environment(config.training.seed))
+_LARGEST_CONFIG = 2**20  # bytes
+_LARGEST_SIDE = 8192  # pixels, as in `data.image_size`
 
 
 def read_run_config(run: Path) -> Config:
@@ -94,6 +90,7 @@ def read_run_config(run: Path) -> Config:
     if not path.is_file():
         what = "does not exist" if not run.exists() else f"has no {CONFIG}"
         raise RunDirectoryError(f"Run directory {run} {what}. Name one that 'marnet train' wrote.")
+    check_file(path, largest=_LARGEST_CONFIG)
     if not path.read_text(encoding="utf-8", errors="replace").rstrip().endswith("..."):
         raise RunDirectoryError(
             f"{path} does not end with YAML's end mark '...', so it was cut short, and some settings are "
@@ -131,7 +128,7 @@ def read_classes(run: Path) -> tuple[str, ...]:
         RunDirectoryError: the file is missing or damaged.
     """
     classes = read_json(run / CLASSES)
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise RunDirectoryError(
             f"{run / CLASSES} is damaged: it is not a JSON list of class names. Restore it, or train again."
         )
@@ -146,13 +143,21 @@ def read_image_spec(run: Path) -> ImageSpec:
     """
     found = read_json(run / IMAGE)
     try:
-        return ImageSpec(
-            int(found["size"]), tuple(found["mean"]), tuple(found["std"]), found.get("interpolation", "bicubic")
-        )
-    except (AttributeError, KeyError, TypeError, ValueError):
+        mean, std = _triple(found["mean"]), _triple(found["std"])
+        spec = ImageSpec(int(found["size"]), mean, std, found.get("interpolation", "bicubic"))
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise RunDirectoryError(
             f"{run / IMAGE} is damaged: it lacks size, mean or std. Restore it, or train again."
         ) from None
+    finite = all(math.isfinite(value) for value in (*mean, *std)) and min(std) > 0
+    known = spec.interpolation in ("bicubic", "bilinear")
+    if not (1 <= spec.size <= _LARGEST_SIDE and finite and known):
+        raise RunDirectoryError(
+            f"{run / IMAGE} is damaged: found size {spec.size}, mean {mean}, std {std} and interpolation "
+            f"{spec.interpolation!r}. Expected a size of 1 to {_LARGEST_SIDE}, three finite numbers each, std above 0, "
+            f"and bicubic or bilinear. Restore it, or train again."
+        )
+    return spec
 
 
 def package_version(package: str) -> str:
@@ -161,3 +166,8 @@ def package_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue

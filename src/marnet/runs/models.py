@@ -10,7 +10,9 @@ from marnet.data.transforms import ImageSpec
 from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD
 from marnet.errors import ConfigError
 from marnet.model import MARNet
-from marnet.runs.directory import check_run_directory, start_run_directory
+from marnet.runs.lock import claimed
+from marnet.runs.overwriting import keeping_replaced
+from marnet.runs.starting import check_run_directory, start_run_directory
 from marnet.runs.weights import load_run, save_weights
 
 
@@ -48,13 +50,10 @@ def save(model: MARNet, folder: Path | str, *, spec: ImageSpec | None = None, ov
     check_run_directory(folder, overwrite=overwrite)
     config = Config.model_validate(model.settings)
     classes = model.classes or tuple(str(number) for number in range(model.num_classes))
-    start_run_directory(
-        folder,
-        config,
-        classes,
-        spec or ImageSpec(config.data.image_size or DEFAULT_IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD),
-    )
-    save_weights(folder, model)
+    input_spec = spec or ImageSpec(config.data.image_size or DEFAULT_IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD)
+    with claimed(folder), keeping_replaced(folder):
+        start_run_directory(folder, config, classes, input_spec, overwrite=overwrite)
+        save_weights(folder, model)
     return folder
 
 

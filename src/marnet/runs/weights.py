@@ -1,13 +1,17 @@
 """Weights of a run directory: those that predict, and apart from them those that only training uses."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from marnet.atomic import replacing
 from marnet.building import OWN_BACKBONE, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
@@ -31,6 +35,9 @@ from marnet.runs.directory import (
     read_run_config,
 )
 from marnet.runs.legacy import upgrade_names
+from marnet.runs.overwriting import forget_replaced
+from marnet.runs.starting import record_encoder_files
+from marnet.runs.tensor_files import save_tensors
 
 
 class LoadedRun(NamedTuple):
@@ -43,19 +50,28 @@ class LoadedRun(NamedTuple):
 
 
 def save_weights(run: Path, model: MARNet) -> None:
-    """Write the weights that predict, and apart from them those that only training uses; a crash keeps the old ones."""
+    """Write the weights that predict, and apart from them those that only training uses; a crash keeps the old ones.
+
+    A run that this one replaces is removed afterwards. Equal weights make equal bytes.
+
+    Raises:
+        RunDirectoryError: a file cannot be written.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     training_only = {name: tensor for name, tensor in state.items() if name.startswith(TRAINING_ONLY)}
     prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
     metadata = {"format": "marnet", "version": package_version("marnet")}
-    save_architecture(model.backbone, run / BACKBONE)
-    if model.text_width:
-        metadata["text_width"] = str(model.text_width)
-        _save_tensors(run / TEXT_WEIGHTS, training_only, metadata)
-        if isinstance(model.text, TextEncoder):  # a plain module handed over in Python cannot be rebuilt
-            model.text.save_files(run / TEXT_FILES)
-            write_json(run / TEXT_SETTINGS, model.text.settings())
-    _save_tensors(run / WEIGHTS, prediction, metadata)
+    _save_folder(run / BACKBONE, partial(save_architecture, model.backbone))
+    with ExitStack() as files:  # both are written before either gets its name
+        if model.text_width:
+            metadata["text_width"] = str(model.text_width)
+            save_tensors(files.enter_context(replacing(run / TEXT_WEIGHTS)), training_only, metadata)
+            if isinstance(model.text, TextEncoder):  # a plain module handed over in Python cannot be rebuilt
+                _save_folder(run / TEXT_FILES, model.text.save_files)
+                write_json(run / TEXT_SETTINGS, model.text.settings())
+        save_tensors(files.enter_context(replacing(run / WEIGHTS)), prediction, metadata)
+    record_encoder_files(run)
+    forget_replaced(run)
 
 
 def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: bool = False) -> LoadedRun:
@@ -93,10 +109,21 @@ def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: b
     return LoadedRun(model.eval(), config, classes, spec)
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    save_file(dict(tensors), partial, dict(metadata))
-    partial.replace(path)
+def _save_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder that is not there yet; it gets its name when it is whole."""
+    if folder.is_dir():
+        return  # architectures and tokenizers do not change in training
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        write(unfinished)
+        if unfinished.is_dir():
+            unfinished.rename(folder)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{folder} could not be written: {error.strerror or error}. Free space or allow writing there, then start "
+            f"again."
+        ) from error
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

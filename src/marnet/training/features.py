@@ -17,9 +17,10 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from marnet.atomic import replacing
 from marnet.building import build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
@@ -31,7 +32,10 @@ from marnet.data.manifest import Manifest, label_targets, read_manifest, write_m
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, RunDirectoryError
-from marnet.runs.directory import MANIFEST, start_run_directory
+from marnet.runs.directory import MANIFEST
+from marnet.runs.lock import claimed
+from marnet.runs.starting import start_run_directory
+from marnet.runs.tensor_files import save_tensors
 from marnet.runs.weights import load_run, save_weights
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
@@ -92,10 +96,13 @@ def embed(config: Config, out: Path | str) -> Path:
         | {"data": {**data.model_dump(), "image_size": size, "labels": manifest.label_form}}
     )
     model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)
-    start_run_directory(out / ENCODER, plain, manifest.classes, spec)
-    save_weights(out / ENCODER, model)
-    write_manifest(dataclasses.replace(manifest, records=kept), out / MANIFEST)
-    save_file(features, out / FEATURES)
+    with claimed(out / ENCODER):
+        start_run_directory(out / ENCODER, plain, manifest.classes, spec)
+        save_weights(out / ENCODER, model)
+    with replacing(out / MANIFEST) as partial:
+        write_manifest(dataclasses.replace(manifest, records=kept), partial)
+    with replacing(out / FEATURES) as partial:
+        save_tensors(partial, features, {})
     width = next(iter(features.values())).shape[1]
     _logger.info("Wrote %d features of width %d into %s.", len(kept), width, out)
     return out

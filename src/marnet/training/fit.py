@@ -1,5 +1,6 @@
 """`fit`: data, model, training and the first metrics, from one configuration into one run directory."""
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
+from marnet.atomic import replacing
 from marnet.building import OWN_BACKBONE, build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
@@ -30,7 +32,10 @@ from marnet.jsonfile import write_json
 from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
-from marnet.runs.directory import MANIFEST, METRICS, check_run_directory, start_run_directory
+from marnet.runs.directory import MANIFEST, METRICS
+from marnet.runs.lock import claimed
+from marnet.runs.overwriting import keeping_replaced
+from marnet.runs.starting import check_run_directory, start_run_directory
 from marnet.runs.weights import load_run
 from marnet.tasks import TASKS, make_task
 from marnet.training.features import check_next_to_features, open_features
@@ -171,26 +176,30 @@ def fit(
     )
     model.objective.classify = classify
     model = model.to(memory_format=torch.channels_last)
-    if is_first_process():
-        start_run_directory(run, config, data.manifest.classes, data.spec, resume=resume)
-        write_manifest(data.manifest, run / MANIFEST)
-    epochs = train_with_lightning(
-        model,
-        partial(_train_loader, config, data),
-        partial(_val_loader, config, data),
-        spec=data.spec,
-        run=run,
-        task=task,
-        settings=config.training,
-        resume=resume,
-        on_epoch=on_epoch,
-    )
-    best = load_run(run, backbone=data.backbone).model.float()  # the backbone is double where training was
-    outputs = collect_outputs(best, data.val, data.spec, batch_size=config.training.batch_size)
-    metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
-    if is_first_process():
-        report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
-        write_json(run / METRICS, report)
+    with ExitStack() as stack:
+        if is_first_process():
+            stack.enter_context(claimed(run))
+            stack.enter_context(keeping_replaced(run))
+            start_run_directory(run, config, data.manifest.classes, data.spec, overwrite=overwrite, resume=resume)
+            with replacing(run / MANIFEST) as partial_file:
+                write_manifest(data.manifest, partial_file)
+        epochs = train_with_lightning(
+            model,
+            partial(_train_loader, config, data),
+            partial(_val_loader, config, data),
+            spec=data.spec,
+            run=run,
+            task=task,
+            settings=config.training,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+        best = load_run(run, backbone=data.backbone).model.float()  # the backbone is double where training was
+        outputs = collect_outputs(best, data.val, data.spec, batch_size=config.training.batch_size)
+        metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
+        if is_first_process():
+            report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
+            write_json(run / METRICS, report)
     return TrainedRun(run, metrics)
 
 

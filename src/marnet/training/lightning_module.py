@@ -19,11 +19,13 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
+from marnet.atomic import replacing
 from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.data.transforms import ImageSpec, model_input
@@ -36,6 +38,7 @@ from marnet.runs.legacy import upgrade_names
 from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.parameter_groups import parameter_groups
+from marnet.training.resume_points import choose_resume_point, write_resume_point
 
 RESUME_SECONDS = 10.0  # at least, between two resume points
 logger = logging.getLogger("marnet")
@@ -104,7 +107,7 @@ def train_with_lightning(
         task=task,
         settings=settings,
     )
-    checkpoint = run / RESUME_POINT if resume else None
+    checkpoint = choose_resume_point(run) if resume else None
     with _quiet():
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     return int(trainer.current_epoch)
@@ -250,6 +253,7 @@ def _make_trainer(
             max_epochs=settings.epochs,
             gradient_clip_val=settings.gradient_clip,
             callbacks=list(callbacks),
+            plugins=[_ResumePointFiles()],
             logger=TensorBoardLogger(run, name=None, version="tensorboard"),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # our loaders share the rows out themselves
@@ -329,6 +333,13 @@ class _ResumePoint(ModelCheckpoint):
             self.saved = time.monotonic()
 
 
+class _ResumePointFiles(TorchCheckpointIO):
+    """Resume points as files that are written whole or not at all; Lightning's own pass through another folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_resume_point(checkpoint, Path(path))
+
+
 class _ProgressBar(RichProgressBar):
     """Lightning's bar, with the metrics under their plain names."""
 
@@ -356,7 +367,8 @@ class _History(Callback):
         row = {"epoch": epoch, "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups), **metrics}
         rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
         columns = list(dict.fromkeys(name for each in rows for name in each))
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        # Without waiting for the disk, because epochs on features take less time than that.
+        with replacing(self.path, sync=False) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
