@@ -1,5 +1,6 @@
 """Datasets, batches, and the seeds of random draws."""
 
+import dataclasses
 import logging
 import pickle
 import re
@@ -200,6 +201,16 @@ def test_all_broken_images_of_all_splits_stop_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
         open_both(manifest, tmp_path)
+
+
+def test_a_message_names_five_broken_images_at_most(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    lost = [record._replace(image=f"/gone/{n}.jpg") for n in range(5000) for record in manifest.records[:1]]
+    manifest = dataclasses.replace(manifest, records=(*manifest.records, *lost))
+    with pytest.raises(DataError, match=r"5000 of 5004 images .* cannot be read") as caught:
+        open_splits(manifest, {"train": eval_transform(SPEC)}, spec=SPEC, max_pixels=1000, cache=None)
+    assert str(caught.value).count("does not exist") == 5
+    assert "... and 4,995 more" in str(caught.value)
 
 
 def test_broken_images_can_be_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

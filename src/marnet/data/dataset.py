@@ -17,6 +17,7 @@ from marnet.data.manifest import Manifest, Record, check_trainable, label_target
 from marnet.data.transforms import ImageSpec, Transform, cache_size
 from marnet.errors import DataError
 
+_EXAMPLES = 5  # broken images that a message names
 _logger = logging.getLogger("marnet")
 
 
@@ -221,7 +222,9 @@ def _decode(images: Sequence[str], target: Target, *, cache: Path | None, stream
 def _report_broken(manifest: Manifest, broken: Mapping[str, list[BrokenImage]], *, skip: bool) -> None:
     rows = sum(len(manifest.split(name)) for name in broken)
     every = [each for listed in broken.values() for each in listed]
-    listing = "\n  ".join(f"{each.path} {each.reason}" for each in every)
+    listing = "\n  ".join(f"{each.path} {each.reason}" for each in every[:_EXAMPLES])
+    if len(every) > _EXAMPLES:
+        listing += f"\n  ... and {len(every) - _EXAMPLES:,} more; 'marnet data check' names all of them in its JSON."
     counts = ", ".join(f"{name} {len(listed)}" for name, listed in broken.items())
     if skip:
         _logger.warning("Skipped %d of %d images, which cannot be read (%s):\n  %s", len(every), rows, counts, listing)

@@ -4,7 +4,6 @@ An image is a path, the bytes of an image file, a Pillow image, a numpy array or
 give equal pixels.
 """
 
-import io
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +13,8 @@ import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from marnet.data.image_bytes import UnreadableError, read_bytes
+from marnet.data.formats import check_loadable, open_picture
+from marnet.data.image_bytes import MAX_BYTES, UnreadableError, read_bytes
 from marnet.data.images import MAX_PIXELS, check_pixels, decode_bytes, fit_square, to_rgb, without_pillow_limit
 from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
 from marnet.errors import ImageError
@@ -100,13 +100,13 @@ def encoded_content(picture: Image.Image) -> bytes | None:
     try:
         position = picture.fp.tell()
         picture.fp.seek(0)
-        content = picture.fp.read()
+        content = picture.fp.read(MAX_BYTES + 1)
         picture.fp.seek(position)
-        with without_pillow_limit(), Image.open(io.BytesIO(content)) as again:
+        with without_pillow_limit(), open_picture(content) as again:
             same = (again.size, again.mode) == (picture.size, picture.mode)  # not after a `draft` of the caller's
     except Exception:  # a file that is closed or damaged is met again when the picture is loaded
         return None
-    return content if same else None
+    return content if same and len(content) <= MAX_BYTES else None
 
 
 class ImageTransform:
@@ -152,6 +152,8 @@ def _content(image: object) -> bytes:
 
 def _decode_pillow(picture: Image.Image, max_pixels: int, min_side: int | None) -> Image.Image:
     check_pixels(picture.size, max_pixels)
+    if isinstance(picture, ImageFile.ImageFile) and picture.tile:  # not loaded yet
+        check_loadable(picture)
     content = encoded_content(picture)
     if content is not None:
         return decode_bytes(content, max_pixels=max_pixels, min_side=min_side)

@@ -4,13 +4,18 @@ A manifest names a piece as `SHARD.tar!OFFSET+SIZE!NAME`, so that it is read wit
 """
 
 import io
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
+from marnet.data.image_paths import is_url, missing_reason
+
+MAX_BYTES = 500_000_000  # of an image file; more is no photo, and would be read into memory
 _HEADER, _NAME = 512, 100  # bytes of a member's header in a tar file, and of the name that it begins with
 _PIECE = re.compile(r"(?P<tar>.+\.tar)!(?P<offset>\d+)\+(?P<size>\d+)!(?P<name>[^!/]+)", re.DOTALL)
 
@@ -57,12 +62,15 @@ def open_bytes(image: str) -> IO[bytes]:
     """Open the bytes of an image as a stream from its first to its last one.
 
     Raises:
+        UnreadableError: there is no regular file of a bounded size, or the image is a URL.
         OSError: the file cannot be opened, or the tar file has something else at that offset.
     """
     piece = parse_piece(image)
     if piece is None:
-        return Path(image).open("rb")
-    with piece.tar.open("rb") as file:
+        return _open_file(image, MAX_BYTES)
+    if piece.size > MAX_BYTES:
+        raise UnreadableError(_too_large(piece.size))
+    with _open_file(str(piece.tar), None) as file:
         file.seek(max(0, piece.offset - _HEADER))
         header, content = file.read(_HEADER), file.read(piece.size)
     if header[:_NAME].rstrip(b"\0") != piece.name.encode() or len(content) != piece.size:
@@ -78,18 +86,44 @@ def read_bytes(image: str) -> bytes:
     """
     try:
         with open_bytes(image) as file:
-            content = file.read()
+            content = file.read(MAX_BYTES + 1)  # files of /proc say that they are empty, and may be endless
     except FileNotFoundError:
-        raise UnreadableError("does not exist. Check the path.") from None
-    except IsADirectoryError:
-        raise UnreadableError("is a folder, not an image file. Name a file in it.") from None
+        raise UnreadableError(missing_reason(image)) from None
     except (OSError, ValueError) as error:
-        if file_of(image).is_dir():  # which Windows calls a lack of permission
-            raise UnreadableError("is a folder, not an image file. Name a file in it.") from None
         raise UnreadableError(f"cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
     if not content:
         raise UnreadableError("is empty (0 bytes). Replace it by a whole copy.")
+    if len(content) > MAX_BYTES:
+        raise UnreadableError(_too_large(len(content)))
     return content
+
+
+def check_regular(image: str) -> os.stat_result:
+    """Return the status of the file of an image without opening it: opening a pipe or a device may never end.
+
+    Raises:
+        UnreadableError: it is no regular file, or a URL. A link to a regular file is one.
+        OSError: there is no such file.
+    """
+    if is_url(image):
+        raise UnreadableError(missing_reason(image))
+    status = Path(image).stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableError("is a folder, not an image file. Name a file in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError("is a pipe, a device or a socket, not a regular file. Name an image file.")
+    return status
+
+
+def _open_file(path: str, max_bytes: int | None) -> IO[bytes]:
+    status = check_regular(path)
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise UnreadableError(_too_large(status.st_size))
+    return Path(path).open("rb")
+
+
+def _too_large(size: int) -> str:
+    return f"has {size:,} bytes; the limit for an image file is {MAX_BYTES:,}. Save it smaller, or as JPEG."
 
 
 def shard_offsets(images: Sequence[str]) -> np.ndarray | None:

@@ -1,7 +1,6 @@
 """Reading one image: upright 8-bit RGB, and the square that the cache keeps."""
 
 import contextlib
-import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from marnet.data.formats import open_picture, without_metadata
 from marnet.data.image_bytes import UnreadableError, read_bytes
 from marnet.errors import ImageError
 
 MAX_PIXELS = 100_000_000
 _ORIENTATION = 0x0112  # the EXIF tag
+_STRIP = 4_000_000  # pixels that are converted at a time where that takes many bytes each
+_LARGE = 16_000_000  # pixels; of larger images one is decoded at a time, so that threads do not multiply the memory
+_one_large = threading.Lock()
 
 
 class BrokenImage(NamedTuple):
@@ -62,10 +65,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         if picture.getexif().get(_ORIENTATION, 1) != 1:  # else Pillow would copy the picture for nothing
             picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(picture))).convert("RGB")
+        return _grey_to_8_bits(picture).convert("RGB")
     if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        return _over_white(picture)
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
@@ -100,19 +102,24 @@ def decode_bytes(content: bytes, *, max_pixels: int, min_side: int | None) -> Im
         UnreadableError: they are damaged, not an image, or an image that is too large.
     """
     try:
-        with without_pillow_limit(), Image.open(io.BytesIO(content)) as picture:
-            check_pixels(picture.size, max_pixels)
-            if min_side is not None:
-                picture.draft(None, (2 * min_side, 2 * min_side))
-            return to_rgb(picture)
-    except UnidentifiedImageError:
-        raise UnreadableError(
-            f"is not an image: no known format begins with {content[:12]!r}. Replace it by an image file."
-        ) from None
+        return _decode(content, max_pixels, min_side)
     except (UnreadableError, MemoryError):
         raise
     except Exception as error:  # damaged bytes make Pillow's decoders raise almost anything
+        plain = without_metadata(content)  # long metadata is no reason to refuse the pixels
+        if plain is not None:
+            return decode_bytes(plain, max_pixels=max_pixels, min_side=min_side)
         raise UnreadableError(f"is cut short or damaged ({error}). Replace it by a whole copy.") from None
+
+
+def _decode(content: bytes, max_pixels: int, min_side: int | None) -> Image.Image:
+    with without_pillow_limit(), open_picture(content) as picture:
+        check_pixels(picture.size, max_pixels)
+        if min_side is not None:
+            picture.draft(None, (2 * min_side, 2 * min_side))
+        large = picture.width * picture.height > _LARGE
+        with _one_large if large else contextlib.nullcontext():
+            return to_rgb(picture)
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -154,15 +161,38 @@ def without_pillow_limit() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = _PillowLimit.before
 
 
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scale grey `(H, W)` of more than 8 bits by its full range, where Pillow would clip it at 255.
+def _strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield an image in strips of full width, each with the row at which it begins."""
+    rows = max(1, _STRIP // max(1, picture.width))
+    for top in range(0, picture.height, rows):
+        yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    """Lay an image with transparency over white."""
+    result = Image.new("RGB", picture.size)
+    for top, strip in _strips(picture):
+        layer = strip.convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB"), (0, top))
+    return result
+
+
+def _grey_to_8_bits(picture: Image.Image) -> Image.Image:
+    """Scale grey of more than 8 bits by its full range, where Pillow would clip it at 255.
 
     32-bit integers and floats do not say their range: the smallest of the usual ones that holds all values is taken.
     """
-    if values.dtype.itemsize == 2:
-        top = 65535.0
-    else:
-        usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
-        values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-        top = next((limit for limit in usual if values.max() <= limit), float(values.max()))
-    return np.rint(np.clip(values.astype(np.float64) / top, 0, 1) * 255).astype(np.uint8)
+    top = 65535.0
+    if picture.mode in ("I", "F"):
+        usual = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
+        largest = max(float(_finite(strip).max()) for _, strip in _strips(picture))
+        top = next((limit for limit in usual if largest <= limit), largest)
+    result = Image.new("L", picture.size)
+    for row, strip in _strips(picture):
+        scaled = np.rint(np.clip(_finite(strip) / top, 0, 1) * 255).astype(np.uint8)
+        result.paste(Image.fromarray(scaled), (0, row))
+    return result
+
+
+def _finite(strip: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(strip).astype(np.float64), posinf=0.0, neginf=0.0)

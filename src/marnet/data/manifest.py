@@ -1,7 +1,6 @@
 """The manifest: which image has which text and label and belongs to which split."""
 
 import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marnet.choices import LabelForm
+from marnet.data.image_paths import image_path
 from marnet.data.labels import (
     LABEL_INDEX,
     canonical_label,
@@ -168,7 +168,7 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
         notes.append(f"{source} has no column {columns.text!r}: all texts are blank.")
     cells = table.columns[columns.label] if form == "multi" else _filled(table, columns.label, may_list=True)
     notes += comma_notes(source, cells, form)
-    images = [os.path.normpath(folder / name) for name in _filled(table, columns.image)]
+    images = [image_path(folder, name) for name in _filled(table, columns.image)]
     if any(table.columns.get(columns.split, ())):
         splits = _read_splits(table, columns.split)
         notes += _shared_images(source, images, splits)

@@ -1,7 +1,6 @@
 """Images in the cells of a table in memory: paths stay, all else becomes a file named by its content."""
 
 import hashlib
-import io
 import os
 import tempfile
 from collections.abc import Mapping
@@ -9,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from marnet.data.decoding import decode, encoded_content
-from marnet.data.images import to_rgb
+from marnet.data.formats import check_loadable, open_picture
+from marnet.data.image_bytes import UnreadableError
+from marnet.data.images import to_rgb, without_pillow_limit
 from marnet.errors import DataError, ImageError
 
 _FOLDER = "in-memory"
@@ -57,8 +58,10 @@ class ImageStore:
         if content is not None:
             return self._write(hashlib.sha256(content).hexdigest(), content)
         try:
+            if isinstance(cell, ImageFile.ImageFile) and cell.tile:  # not loaded yet
+                check_loadable(cell)
             picture = to_rgb(cell) if isinstance(cell, Image.Image) else decode(cell, max_pixels=_NO_LIMIT)
-        except (ImageError, OSError, ValueError, SyntaxError) as error:
+        except (ImageError, UnreadableError, OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{place}: {_reason(error)}") from None
         return self._write(hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest(), picture)
 
@@ -91,12 +94,14 @@ class ImageStore:
 def image_suffix(content: bytes) -> str:
     """Return the suffix of a file by its content, such as ".jpg"; ".img" for bytes that are no image."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with without_pillow_limit(), open_picture(content) as picture:
             return f".{(picture.format or 'img').lower()}".replace(".jpeg", ".jpg")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # damaged bytes make Pillow raise almost anything; they are reported when the image is decoded
         return ".img"
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
+    if isinstance(error, UnreadableError):
+        return f"the image {text}"
     return f"{text[0].lower()}{text[1:]}" if isinstance(error, ImageError) else f"the image is damaged ({error})."

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from marnet.choices import LabelForm
+from marnet.data.image_paths import image_path, is_url
 from marnet.data.labels import canonical_label, comma_notes, list_classes, natural_order
 from marnet.data.manifest import Manifest, Record
 from marnet.data.options import ColumnNames, ReadOptions
@@ -109,7 +110,7 @@ def _metadata_rows(
         place = f"{part.path}, {table.where([row])}"
         if not name:
             raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank. It must name an image file.")
-        image = Path(os.path.normpath(part.path.parent / name))
+        image = Path(image_path(part.path.parent, name))
         folders = image.relative_to(root).parts[:-1] if image.is_relative_to(root) else ()
         named = table.columns[columns.split][row] if columns.split in table.columns else ""
         known = normalise_split(named) if named else part.split or (folders and normalise_split(folders[0])) or ""
@@ -124,7 +125,7 @@ def _metadata_rows(
         if not label and form == "single":
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
-        yield Record(str(image), text, label, known), place
+        yield Record(name if is_url(name) else str(image), text, label, known), place
 
 
 def _no_label(place: str, name: str, columns: ColumnNames, table: Table) -> DataError:
@@ -238,7 +239,7 @@ def _tree_parts(root: Path) -> tuple[list[_Part], list[str]]:
 def _unlisted_notes(source: str, root: Path, records: tuple[Record, ...]) -> list[str]:
     listed = {record.image for record in records}
     notes = []
-    missing = [name for name in listed if not Path(name).is_file()]
+    missing = [name for name in listed if not os.path.isfile(name)]  # noqa: PTH113 (names may be too long for Path)
     if missing:
         notes.append(f"{source}: images in the metadata but not on disk: {len(missing)}, such as {min(missing)}.")
     unlisted = [name for name in _images_below(root) if name not in listed]

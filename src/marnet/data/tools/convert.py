@@ -9,7 +9,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.data.image_bytes import UnreadableError, name_of, parse_piece, read_bytes
+from marnet.data.image_bytes import UnreadableError, check_regular, name_of, parse_piece, read_bytes
 from marnet.data.manifest import Manifest, write_manifest
 from marnet.errors import DataError
 
@@ -92,7 +92,7 @@ def _copy(source: str, target: Path) -> None:
         _unpack(source, target)
         return
     try:
-        wanted = Path(source).stat()
+        wanted = check_regular(source)
         if target.is_file():
             found = target.stat()
             # copy2 sets the time last: a half copy has another.
@@ -100,7 +100,7 @@ def _copy(source: str, target: Path) -> None:
                 return
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-    except (OSError, shutil.SameFileError) as error:
+    except (OSError, UnreadableError, shutil.SameFileError) as error:
         _refuse_copy(source, target, str(getattr(error, "strerror", None) or error))
 
 

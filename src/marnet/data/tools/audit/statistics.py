@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from marnet.choices import LabelForm
+from marnet.data.formats import open_picture
 from marnet.data.image_bytes import open_bytes
+from marnet.data.images import without_pillow_limit
 from marnet.data.labels import label_names
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
@@ -175,9 +176,9 @@ def false_negatives(texts: Sequence[str], batch_size: int) -> FalseNegatives | N
 
 def _header_size(path: str) -> tuple[int, int] | None:
     try:
-        with open_bytes(path) as file, Image.open(file) as picture:
+        with open_bytes(path) as file, without_pillow_limit(), open_picture(file) as picture:
             width, height = picture.size
             lying = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+    except Exception:  # damaged bytes make Pillow raise almost anything; 'marnet data check' names them
         return None
     return (height, width) if lying else (width, height)
