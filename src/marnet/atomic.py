@@ -58,7 +58,8 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
         RunDirectoryError: the file cannot be written.
     """
     with replacing(path, sync=sync) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        # Names of files that are not UTF-8 hold surrogates.
+        partial.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
 
 
 def is_partial(name: str) -> bool:

@@ -27,7 +27,7 @@ def read_json(path: Path) -> Any:
     """
     check_file(path, largest=LARGEST)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise RunDirectoryError(f"{path} is damaged ({error}). Restore it, or train again.") from None
     except OSError as error:

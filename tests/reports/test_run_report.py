@@ -85,7 +85,7 @@ def test_two_runs_of_one_name_go_by_their_paths(trained_run: Path, tmp_path: Pat
 def test_runs_of_other_classes_are_left_to_themselves(plain_run: Path, trained_run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(plain_run, other)
-    for name in ("classes.json", "manifest.csv"):
+    for name in ("classes.json", "manifest.jsonl"):
         path = other / name
         path.write_text(re.sub(r"\beel\b", "worm", path.read_text()).replace("worm-", "eel-"))
     text = write_run_report([trained_run, other], tmp_path / "r.html").read_text(encoding="utf-8")

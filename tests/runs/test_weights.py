@@ -29,7 +29,7 @@ def test_a_run_holds_everything_and_no_pickled_weights(run: Path) -> None:
         "model.safetensors",
         "text.safetensors",
         "text.json",
-        "manifest.csv",
+        "manifest.jsonl",
         "metrics.json",
         "history.csv",
         "environment.json",

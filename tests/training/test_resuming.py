@@ -152,9 +152,9 @@ def test_features_may_have_moved_but_must_be_the_same(manifest_file: Path, tmp_p
     fit(make_config(merge_settings(values, {"data": {"features": str(moved)}})), run, resume=True)
     assert read_config(run / "config.yaml").data.features == Path(moved)
 
-    rows = (Path(moved) / "manifest.csv").read_text()
-    (Path(moved) / "manifest.csv").write_text(rows.replace("red, round", "square"))
-    with pytest.raises(ConfigError, match=r"60 rows that are not the 60 rows of .*manifest.csv\. Name the features"):
+    rows = (Path(moved) / "manifest.jsonl").read_text()
+    (Path(moved) / "manifest.jsonl").write_text(rows.replace("red, round", "square"))
+    with pytest.raises(ConfigError, match=r"60 rows that are not the 60 rows of .*manifest.jsonl\. Name the features"):
         fit(make_config(merge_settings(values, {"data": {"features": str(moved)}})), run, resume=True)
     other_backbone = merge_settings(values, {"backbone": {"name": "timm:resnet18"}})
     with pytest.raises(ConfigError, match=r'`backbone.name`: the run has "timm:test_resnet", given "timm:resnet18"'):

@@ -15,8 +15,9 @@ from marnet.cache import cache_directory
 from marnet.config import Config
 from marnet.data.dataset import OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
-from marnet.data.manifest import Manifest, read_manifest
+from marnet.data.manifest import Manifest
 from marnet.data.moved import refuse_missing_images
+from marnet.data.recorded import read_recorded
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
@@ -25,7 +26,7 @@ from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
-from marnet.runs.directory import MANIFEST, WEIGHTS
+from marnet.runs.directory import WEIGHTS
 from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
@@ -199,7 +200,7 @@ class Predictor:
     def manifest(self) -> Manifest:
         """Return the rows and the split that the run was trained and validated on."""
         if self._own_rows is None:
-            self._own_rows = read_manifest(self.run / MANIFEST, label_form=self.config.data.labels)
+            self._own_rows = read_recorded(self.run, label_form=self.config.data.labels)
         return self._own_rows
 
     def open_split(self, manifest: Manifest, split: str) -> OpenedSplit:

@@ -10,7 +10,7 @@ RUN/
   text.json           the text encoder: its vocabulary, or its name
   backbone/           the architecture of a backbone of transformers
   text/               the architecture and the tokenizer of a fine-tuned text encoder of transformers
-  manifest.csv        the rows and the split that were used
+  manifest.jsonl      the rows and the split that were used
   metrics.json        metrics on val, counts of rows and of skipped images
   history.csv         one row per epoch: loss terms, val accuracy, learning rate
   environment.json    versions, device, seed

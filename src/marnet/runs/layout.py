@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from marnet.data import recorded
+
 MARKER = ".marnet-run.json"  # says that the folder is a run, which may be replaced
 LOCK = ".lock"  # held by the training that writes into the folder
 REPLACED = ".replaced"  # the old run, until the one that replaces it has weights
 
-CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", "manifest.csv"
+CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", recorded.FILE
 WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
 BACKBONE, TEXT_FILES = "backbone", "text"
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
@@ -23,8 +25,7 @@ FILES = frozenset(
         CLASSES,
         IMAGE,
         MANIFEST,
-        "manifest.jsonl",
-        "manifest.parquet",
+        recorded.OLD_FILE,
         WEIGHTS,
         TEXT_WEIGHTS,
         TEXT_SETTINGS,

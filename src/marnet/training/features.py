@@ -3,7 +3,7 @@
 ```
 FOLDER/
   features.safetensors   x_v by split, (N, D_v) each, in the order of the manifest's rows
-  manifest.csv           the rows
+  manifest.jsonl         the rows
   encoder/               the backbone with its weights and its input, as a run directory
 ```
 """
@@ -28,11 +28,11 @@ from marnet.config.flat import flat_settings
 from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.loading import make_loader
-from marnet.data.manifest import Manifest, label_targets, read_manifest, write_manifest
+from marnet.data.manifest import Manifest, label_targets
+from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, RunDirectoryError
-from marnet.runs.directory import MANIFEST
 from marnet.runs.lock import claimed
 from marnet.runs.starting import start_run_directory
 from marnet.runs.tensor_files import save_tensors
@@ -99,8 +99,7 @@ def embed(config: Config, out: Path | str) -> Path:
     with claimed(out / ENCODER):
         start_run_directory(out / ENCODER, plain, manifest.classes, spec)
         save_weights(out / ENCODER, model)
-    with replacing(out / MANIFEST) as partial:
-        write_manifest(dataclasses.replace(manifest, records=kept), partial)
+    write_recorded(dataclasses.replace(manifest, records=kept), out)
     with replacing(out / FEATURES) as partial:
         save_tensors(partial, features, {})
     width = next(iter(features.values())).shape[1]
@@ -124,12 +123,12 @@ def open_features(folder: Path | str) -> FeatureSet:
     except (SafetensorError, OSError) as error:
         raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
     encoder = load_run(folder / ENCODER)
-    manifest = read_manifest(folder / MANIFEST, label_form=encoder.config.data.labels)
+    manifest = read_recorded(folder, label_form=encoder.config.data.labels)
     counts = {name: len(features) for name, features in splits.items()}
     if counts != manifest.splits():
         raise RunDirectoryError(
-            f"{folder / FEATURES} holds {counts} features, but {MANIFEST} has {manifest.splits()} rows; their numbers "
-            f"must be equal. Embed the source again."
+            f"{folder / FEATURES} holds {counts} features, but {Path(manifest.source).name} has {manifest.splits()} "
+            f"rows; their numbers must be equal. Embed the source again."
         )
     return FeatureSet(manifest, splits, encoder.model.backbone, encoder.config, encoder.spec)
 

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from marnet.atomic import replacing
 from marnet.building import OWN_BACKBONE, build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
@@ -19,8 +18,9 @@ from marnet.data.features import FeatureDataset
 from marnet.data.image_bytes import shard_offsets
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
-from marnet.data.manifest import Manifest, check_trainable, read_manifest, write_manifest
+from marnet.data.manifest import Manifest, check_trainable
 from marnet.data.moved import moved_rows, refuse_missing_images
+from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
@@ -32,7 +32,7 @@ from marnet.jsonfile import write_json
 from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
-from marnet.runs.directory import MANIFEST, METRICS
+from marnet.runs.directory import METRICS
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
 from marnet.runs.starting import check_run_directory, start_run_directory
@@ -165,7 +165,7 @@ def fit(
         if manifest is None:
             manifest = _recorded_rows(run, config) if resume else open_data(config.data.source, config.data)
         elif resume:
-            manifest = moved_rows(read_manifest(run / MANIFEST, label_form=config.data.labels), manifest)
+            manifest = moved_rows(read_recorded(run, label_form=config.data.labels), manifest)
         config, data = _load_images(config, manifest, backbone)
     task = make_task(config, len(data.manifest.classes))
     training = config.training
@@ -181,8 +181,7 @@ def fit(
             stack.enter_context(claimed(run))
             stack.enter_context(keeping_replaced(run))
             start_run_directory(run, config, data.manifest.classes, data.spec, overwrite=overwrite, resume=resume)
-            with replacing(run / MANIFEST) as partial_file:
-                write_manifest(data.manifest, partial_file)
+            write_recorded(data.manifest, run)
         epochs = train_with_lightning(
             model,
             partial(_train_loader, config, data),
@@ -204,7 +203,7 @@ def fit(
 
 
 def _recorded_rows(run: Path, config: Config) -> Manifest:
-    manifest = read_manifest(run / MANIFEST, label_form=config.data.labels)
+    manifest = read_recorded(run, label_form=config.data.labels)
     for split in ("train", "val"):
         subject = f"The run {run}, split {split!r}"
         refuse_missing_images(manifest.split(split), subject, skip=config.data.on_bad_image == "skip")
@@ -213,11 +212,11 @@ def _recorded_rows(run: Path, config: Config) -> Manifest:
 
 def _check_same_rows(run: Path, manifest: Manifest) -> None:
     """Refuse features of other rows, which a folder at another place may hold."""
-    recorded = read_manifest(run / MANIFEST, label_form=manifest.label_form)
+    recorded = read_recorded(run, label_form=manifest.label_form)
     if recorded.records != manifest.records:
         raise ConfigError(
             f"The features have {len(manifest.records)} rows that are not the {len(recorded.records)} rows of "
-            f"{run / MANIFEST}. Name the features that the run was trained on with `data.features=FOLDER`."
+            f"{recorded.source}. Name the features that the run was trained on with `data.features=FOLDER`."
         )
 
 

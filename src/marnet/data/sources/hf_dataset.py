@@ -12,16 +12,17 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from marnet.data.labels import list_classes
-from marnet.data.manifest import Manifest, Record, read_manifest_file, write_manifest
-from marnet.data.options import ColumnNames, ReadOptions
+from marnet.data.labels import comma_notes, list_classes
+from marnet.data.manifest import Manifest, Record
+from marnet.data.options import ReadOptions
+from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources.hf_rows import HFPart, HFRow, list_parts, of_split, one_line, open_part, read_rows
-from marnet.data.sources.holdout import hold_out_val
+from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.image_cells import image_suffix
 from marnet.errors import DataError
 
 _NAME = "hf-dataset"
-_VERSION = 1  # raise it when the same dataset gives other files
+_VERSION = 2  # raise it when the same dataset gives other files
 _logger = logging.getLogger("marnet")
 
 
@@ -48,11 +49,20 @@ def read_hf_dataset(name: str, options: ReadOptions, *, cache: Path, config: str
     folder = cache / _NAME / _key(name, config, options)
     if not (folder / "notes.json").is_file():
         _export(name, folder, config, options)
-    manifest = read_manifest_file(folder / "manifest.csv", dataclasses.replace(options, columns=ColumnNames()))
+    manifest = read_recorded(folder)
     notes = json.loads((folder / "notes.json").read_text(encoding="utf-8"))
     source = f"{_NAME}:{name}"
-    named = tuple(note.replace(str(folder / "manifest.csv"), source) for note in manifest.notes)
-    manifest = dataclasses.replace(manifest, source=source, notes=(*notes, *named))
+    more = comma_notes(source, [record.label for record in manifest.records], options.label_form)
+    manifest = dataclasses.replace(manifest, source=source, notes=(*notes, *more))
+    unsplit = sum(not record.split for record in manifest.records)
+    if unsplit == len(manifest.records):
+        return split_unsplit(
+            manifest, val_share=options.val_share, test_share=options.test_share, seed=options.split_seed
+        )
+    if unsplit:
+        raise DataError(
+            f"{source}: {unsplit} of {len(manifest.records)} rows have no split. Either all rows must have one or none."
+        )
     return hold_out_val(manifest, share=options.val_share, seed=options.split_seed)
 
 
@@ -80,7 +90,7 @@ def _export(name: str, folder: Path, config: str | None, options: ReadOptions) -
                 raise DataError(f"{_NAME}: {name} has no labelled rows. It must have one per image.")
             classes = list_classes((record.label for record in records), options.label_form)
             manifest = Manifest(tuple(records), classes, "", label_form=options.label_form)
-            write_manifest(manifest, written / "manifest.csv")
+            write_recorded(manifest, written)
             (written / "notes.json").write_text(json.dumps([*notes, *more]), encoding="utf-8")
             try:
                 written.rename(folder)
