@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from marnet.data.manifest import read_manifest
+from marnet.data.recorded import read_recorded
 
 Call = Callable[..., tuple[int, str, str]]
 TINY = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "16", "--devices", "cpu"]
@@ -83,7 +84,7 @@ def test_resuming_at_the_new_place_changes_no_weight(
 
     one, two = (load_file(folder / "model.safetensors") for folder in (resumed, tmp_path / "stayed"))
     assert all(one[name].equal(two[name]) for name in two)
-    assert [Path(each.image).name for each in read_manifest(resumed / "manifest.csv").records] == [
+    assert [Path(each.image).name for each in read_recorded(resumed).records] == [
         Path(each.image).name for each in read_manifest(manifest_file).records
     ]
 

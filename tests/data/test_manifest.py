@@ -84,9 +84,12 @@ def test_an_unknown_column_is_refused(tmp_path: Path, options: dict[str, str], s
         read_manifest(write(tmp_path, ROWS), columns=options)
 
 
-def test_semicolons_are_recognised(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"The columns seem to be separated by ';'; save the file with commas."):
-        read_manifest(write(tmp_path, "image;label\na.jpg;soup\n"))
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_other_marks_between_cells_are_recognised(tmp_path: Path, mark: str) -> None:
+    table = f"image{mark}text{mark}label{mark}split\na.jpg{mark}red, round{mark}soup{mark}train\n"
+    manifest = read_manifest(write(tmp_path, table))
+    assert manifest.records == (Record(str(tmp_path / "a.jpg"), "red, round", "soup", "train"),)
+    assert "between its cells" in manifest.notes[0]
 
 
 def test_without_a_text_column_all_texts_are_blank(tmp_path: Path) -> None:

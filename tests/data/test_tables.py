@@ -88,7 +88,7 @@ BAD_FILES = {
     "bad.parquet": (b"PAR1 not really", "is not a readable Parquet file:"),
     "a.xlsx": (
         b"PK",
-        "has the suffix '.xlsx', but it must be one of .csv, .jsonl, .parquet. Save it in one of these formats.",
+        "has the suffix '.xlsx', but it must be one of .csv, .tsv, .jsonl, .parquet. Save it in one of these formats.",
     ),
 }
 

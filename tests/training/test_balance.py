@@ -15,6 +15,7 @@ from torch import nn
 import marnet.losses
 from marnet import Config, fit, make_config
 from marnet.data.manifest import write_manifest
+from marnet.data.recorded import read_recorded
 from marnet.errors import ConfigError
 from marnet.losses import LossTerms, Objective
 from marnet.outputs import MARNetOutput
@@ -56,7 +57,7 @@ def settings(features: Path, balance: str, **training: Any) -> Config:
 
 def rare_recall(run: Path, features: Path) -> float:
     """The share of the rare class's val pictures that a run finds."""
-    rows = marnet.read_manifest(features / "manifest.csv")
+    rows = read_recorded(features)
     rare = torch.tensor([row.label == "rare" for row in rows.split("val")])
     logits = marnet.load(run).model(load_file(features / "features.safetensors")["val"][rare])
     return float((logits.argmax(-1) == rows.classes.index("rare")).float().mean())

@@ -12,8 +12,8 @@ from marnet.config.nested import flatten
 from marnet.errors import MarnetError
 from marnet.methods import FULL, find_method
 
-# Settings that do not change what a run learns; and the source, for which the digest of its rows stands.
-_WITHOUT_EFFECT = ("data.source", "data.cache", "data.workers", "training.devices")
+# Settings that do not change what a run learns; and how the source is read, for which the digest of its rows stands.
+_WITHOUT_EFFECT = ("data.source", "data.missing", "data.cache", "data.workers", "training.devices")
 
 
 def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

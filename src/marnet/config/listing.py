@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 
 from marnet.config.schema import Config
 
-_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": "null", "object": "mapping"}
+_TYPES = {
+    "integer": "int",
+    "number": "float",
+    "boolean": "bool",
+    "string": "str",
+    "null": "null",
+    "object": "mapping",
+    "array": "list",
+}
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 
 

@@ -58,6 +58,9 @@ class DataConfig(Section):
     labels: LabelForm = Field(
         "single", description="single: one class per image; multi: a comma-separated list of classes, or none"
     )
+    missing: tuple[str, ...] = Field(
+        ("nan", "null", "<NA>"), description="words in cells of tables that mean no value, in any case"
+    )
     threshold: float = Field(
         0.5, gt=0, lt=1, description="for data.labels=multi: an image has the classes with at least this probability"
     )
@@ -81,6 +84,11 @@ class DataConfig(Section):
         False, description="keep no decoded images: decode each one whenever it is needed (docs/data.md)"
     )
     workers: int = Field(0, ge=0, description="processes that load batches; 0: the training process itself")
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, words: object) -> object:
+        return ["null" if word is None else word for word in words] if isinstance(words, list | tuple) else words
 
     @model_validator(mode="after")
     def _streamed_images_are_not_skipped(self) -> Self:

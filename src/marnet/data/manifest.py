@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from marnet.choices import LabelForm
+from marnet.data.cells import EXACT, CellReader
 from marnet.data.image_paths import image_path
+from marnet.data.label_cells import read_label_cells
 from marnet.data.labels import (
     LABEL_INDEX,
     canonical_label,
@@ -138,7 +140,8 @@ def read_manifest(
 
 def read_manifest_file(path: Path, options: ReadOptions) -> Manifest:
     """Read a file as `read_manifest` does, with the options as one value."""
-    table = read_table(path, [*options.columns, LABEL_INDEX], lists=list_columns(options))
+    wanted = [*options.columns, LABEL_INDEX]
+    table = read_table(path, wanted, lists=list_columns(options), missing=options.missing)
     return manifest_of_table(table, options, source=str(path), folder=path.absolute().parent)
 
 
@@ -163,10 +166,13 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
     for role, name in columns._asdict().items():
         if name not in table.columns and (role in ("image", "label") or not columns.is_usual(role)):
             raise _unknown_column(table, role, name)
-    notes = []
+    notes = list(table.notes)
     if columns.text not in table.columns:
-        notes.append(f"{source} has no column {columns.text!r}: all texts are blank.")
+        notes.append(f"{source} has no column {columns.text!r}: all texts are blank.{_unread(table, options)}")
     cells = table.columns[columns.label] if form == "multi" else _filled(table, columns.label, may_list=True)
+    if not table.exact:
+        cells, more = read_label_cells(source, cells, form, place=lambda row: f"{table.name}, {table.where([row])}")
+        notes += more
     notes += comma_notes(source, cells, form)
     images = [image_path(folder, name) for name in _filled(table, columns.image)]
     if any(table.columns.get(columns.split, ())):
@@ -186,10 +192,13 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
     """Write a manifest as CSV, JSONL or Parquet; `read_manifest` gives back the same records and classes.
 
+    Where the rules for users' tables would change a cell (a class named "null", white space around a name), the column
+    `marnet_exact` says that the cells stand as they are.
+
     Images at or below the file's folder are named relative to it, so that folder and file can move together.
 
     Raises:
-        DataError: the suffix is unknown or the file cannot be written.
+        DataError: the suffix is unknown, the file cannot be written, or its format cannot hold a text.
     """
     path = Path(path)
     folder = path.absolute().parent
@@ -203,6 +212,8 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         # So that a run keeps its numbering: a number for each name.
         named = [number_classes(manifest.names(record), manifest.classes).tolist() for record in manifest.records]
         columns[LABEL_INDEX] = [", ".join(map(str, numbers)) for numbers in named]
+    if _reads_differently(columns, manifest.label_form):
+        columns[EXACT] = ["1"] * len(manifest.records)
     write_table(path, columns)
 
 
@@ -275,13 +286,29 @@ def check_trainable(manifest: Manifest) -> None:
 
 def _unknown_column(table: Table, role: str, name: str) -> DataError:
     found = list(table.columns)
-    hint = ""
-    if len(found) == 1 and (separator := next((mark for mark in ";\t|" if mark in found[0]), "")):
-        hint = f" The columns seem to be separated by {separator!r}; save the file with commas."
     return DataError(
-        f"{table.name} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)}{hint} "
+        f"{table.name} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)} "
         f"Name the column of the {role}s with `data.columns.{role}=NAME`."
     )
+
+
+def _reads_differently(columns: Mapping[str, Sequence[str]], form: LabelForm) -> bool:
+    """Return True where the rules for users' tables would read other cells than those that are written."""
+    reader = CellReader("")
+    if any(reader.changes(cell) for name in ("image", "text", "label") for cell in set(columns[name])):
+        return True
+    try:
+        return read_label_cells("", columns["label"], form, place=str)[0] != list(columns["label"])
+    except DataError:
+        return True
+
+
+def _unread(table: Table, options: ReadOptions) -> str:
+    others = [name for name in table.columns if name not in (*options.columns, LABEL_INDEX, EXACT)]
+    if not others:
+        return ""
+    shown = ", ".join(map(repr, others[:5])) + (" ..." if len(others) > 5 else "")
+    return f" Columns that are not read: {shown}; name the one of the texts with `data.columns.text=NAME`."
 
 
 def _filled(table: Table, name: str, *, may_list: bool = False) -> list[str]:
@@ -292,6 +319,7 @@ def _filled(table: Table, name: str, *, may_list: bool = False) -> list[str]:
         raise DataError(
             f"{table.name} has a blank {name!r} in {table.where(blank)}, but every row must have one. Fill it in, or "
             f"remove {'that row' if len(blank) == 1 else 'those rows'}.{several}"
+            f"{table.missing_words(name)}"
         )
     return cells
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from marnet.choices import LabelForm
+from marnet.data.cells import MISSING
 from marnet.errors import ConfigError, suggest
 
 if TYPE_CHECKING:  # so that reading a table loads no pydantic
@@ -35,6 +36,7 @@ class ReadOptions:
     Args:
         columns: names of the columns.
         label_form: "single" for one class per image; "multi" reads a label as a comma list of classes, possibly empty.
+        missing: words that count as a missing value in a cell, in any case.
         val_share: share of val in a split made here; or of train, where a source brings train and test alone.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
@@ -49,6 +51,7 @@ class ReadOptions:
 
     columns: ColumnNames = ColumnNames()  # noqa: RUF009 (immutable)
     label_form: LabelForm = "single"
+    missing: tuple[str, ...] = MISSING
     val_share: float = 0.15
     test_share: float = 0.15
     split_seed: int = 0
@@ -89,6 +92,7 @@ def read_options(config: "DataConfig") -> ReadOptions:
     return ReadOptions(
         columns=ColumnNames(columns.image, columns.text, columns.label, columns.split),
         label_form=config.labels,
+        missing=config.missing,
         val_share=config.val_share,
         test_share=config.test_share,
         split_seed=config.split_seed,

@@ -58,8 +58,9 @@ def split_by_classes(
 ) -> list[str]:
     """Make a `stratified_split` of rows with any number of classes, by the rarest class of each (ours).
 
-    Rare classes are the ones that chance would leave out of a split, so a row counts as one of its rarest class. A
-    class without any image in train gets one of its images back there.
+    All rows of an image come into one split: it has the classes of all of them. Rare classes are the ones that chance
+    would leave out of a split, so an image counts as one of its rarest class. A class without any image in train gets
+    one of its images back there.
 
     Args:
         images: of the N rows.
@@ -69,7 +70,10 @@ def split_by_classes(
         seed: of the choice.
     """
     counts = Counter(name for row in names for name in row)
-    rarest = [min(row, key=lambda name: (counts[name], name), default="") for row in names]
+    together: dict[str, set[str]] = defaultdict(set)
+    for image, row in zip(images, names, strict=True):
+        together[image].update(row)
+    rarest = [min(together[image], key=lambda name: (counts[name], name), default="") for image in images]
     splits = stratified_split(images, rarest, val_share=val_share, test_share=test_share, seed=seed)
     learned = {name for row, split in zip(names, splits, strict=True) if split == "train" for name in row}
     for name in sorted(set(counts) - learned):

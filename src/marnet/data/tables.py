@@ -1,21 +1,17 @@
-"""Tables as named columns of texts: CSV, JSONL and Parquet files, and columns that are already in memory."""
+"""Tables as named columns of texts: CSV, JSONL and Parquet files, and columns that are already in memory.
+
+How a cell is read, and what counts as missing, is said in `marnet.data.cells`.
+"""
 
 import csv
-import io
 import json
-import math
-from collections.abc import Mapping, Sequence
-from datetime import date, time, timedelta
-from numbers import Number
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from marnet.data.cells import EXACT, MISSING, CellReader
+from marnet.data.csv_text import read_csv, read_text
 from marnet.errors import DataError, suggest
-
-# How programs write "no value" where a format has no better way.
-_BLANK = frozenset({"", "nan", "null", "<na>"})
-_SAVE_AS_UTF8 = "Save it as UTF-8; spreadsheets call that 'CSV UTF-8'."
-_READABLE = (str, Number, list, date, time, timedelta)  # values that a cell may hold
 
 
 class Table(NamedTuple):
@@ -25,6 +21,18 @@ class Table(NamedTuple):
     columns: dict[str, list[str]]
     numbers: list[int]  # of the line or row of the table in which each row stands
     unit: str  # that `numbers` count, from 1: "line" or "row"
+    notes: tuple[str, ...] = ()  # how the table was read, one sentence each
+    words: tuple[tuple[str, str], ...] = ()  # columns, and words in them that counted as missing
+
+    @property
+    def exact(self) -> bool:
+        """Return True where the cells stand as they are, white space and all."""
+        return EXACT in self.columns
+
+    def missing_words(self, column: str) -> str:
+        """Return a sentence on the words of a column that counted as missing, "" if there are none."""
+        words = [repr(word) for name, word in self.words if name == column]
+        return f" {', '.join(words)} counts as missing; for a name, change `data.missing`." if words else ""
 
     def where(self, rows: Sequence[int]) -> str:
         """Name some rows for a message: `"lines 3, 7, 8 and 12 more"`."""
@@ -33,17 +41,32 @@ class Table(NamedTuple):
         return f"{self.unit}{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
-def read_table(path: Path, columns: Sequence[str], *, lists: Sequence[str] = ()) -> Table:
+class _Columns(NamedTuple):
+    """A table before its cells are read: the names of all columns, and the cells of those that are wanted."""
+
+    names: list[str]
+    cells: Mapping[str, Sequence[Any]]  # by name in the table
+    numbers: list[int]
+    unit: str
+    notes: list[str]
+
+
+def read_table(
+    path: Path, columns: Sequence[str], *, lists: Sequence[str] = (), missing: Iterable[str] = MISSING
+) -> Table:
     """Read those of `columns` that the file has, and the names of the others (as empty lists).
+
+    A column whose name differs from a wanted one in case alone is read as that one, and noted.
 
     Args:
         path: the file.
         columns: names of the columns to read.
         lists: those of them whose lists will be taken apart at commas again.
+        missing: words that count as missing.
 
     Raises:
-        DataError: the file is missing, empty, of another kind, damaged or not UTF-8, or an entry of a list holds a
-            comma where that would tear it apart.
+        DataError: the file is missing, empty, of another kind, damaged or not UTF-8, a column stands there twice, or an
+            entry of a list holds a comma where that would tear it apart.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -54,13 +77,17 @@ def read_table(path: Path, columns: Sequence[str], *, lists: Sequence[str] = ())
     if not path.is_file():
         near = suggest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
         raise DataError(f"Manifest {path} does not exist.{near} Check the path.")
-    table = reader(path, columns, lists)
-    _refuse_empty(table)
-    return table
+    return _to_table(f"Manifest {path}", reader(path, columns), columns, lists=lists, missing=missing)
 
 
 def table_in_memory(
-    name: str, columns: Mapping[str, Sequence[Any]], wanted: Sequence[str], *, rows: int, lists: Sequence[str] = ()
+    name: str,
+    columns: Mapping[str, Sequence[Any]],
+    wanted: Sequence[str],
+    *,
+    rows: int,
+    lists: Sequence[str] = (),
+    missing: Iterable[str] = MISSING,
 ) -> Table:
     """Return columns in memory as a table, their cells read by the same rules as those of a file.
 
@@ -70,29 +97,46 @@ def table_in_memory(
         wanted: names of the columns to read; those that are missing are left out.
         rows: their number.
         lists: those of the wanted ones whose lists will be taken apart at commas again.
+        missing: words that count as missing.
 
     Raises:
         DataError: there is no row, or a cell cannot be used; the message names row and column.
     """
-    numbers = list(range(1, rows + 1))
-    found: dict[str, list[str]] = {column: [] for column in columns}
-    for column in set(wanted) & set(found):
-        found[column] = _cells(name, column, columns[column], numbers=numbers, unit="row", apart=column in lists)
-    table = Table(name, found, numbers, "row")
-    _refuse_empty(table)
-    return table
+    found = _Columns(list(columns), dict(columns), list(range(1, rows + 1)), "row", [])
+    return _to_table(name, found, wanted, lists=lists, missing=missing)
 
 
-def _refuse_empty(table: Table) -> None:
-    if not table.numbers:
-        raise DataError(f"{table.name} is empty. It must have one row per image.")
+def match_columns(table: str, names: Sequence[str], wanted: Collection[str]) -> dict[str, str]:
+    """Return the wanted name of each column that is to be read, by its name in the table.
+
+    Raises:
+        DataError: a wanted column stands in the table more than once, or several differ from it in case alone.
+
+    Example:
+        >>> match_columns("rows.csv", ["image", "Split", "note"], ["image", "split"])
+        {'image': 'image', 'Split': 'split'}
+    """
+    matched = {}
+    for name in wanted:
+        same = [other for other in names if other == name] or [
+            other for other in dict.fromkeys(names) if other.strip().casefold() == name.strip().casefold()
+        ]
+        if len(same) > 1:
+            raise DataError(
+                f"{table} has the column {same[0]!r} more than once; rename or remove one."
+                if same[0] == name
+                else f"{table} has several columns that may be {name!r}: {', '.join(map(repr, same))}. Rename one."
+            )
+        if same and same[0] not in matched:
+            matched[same[0]] = name
+    return matched
 
 
 def write_table(path: Path, columns: dict[str, list[str]]) -> None:
     """Write columns of equal length as CSV, JSONL or Parquet, by the suffix.
 
     Raises:
-        DataError: the suffix is another, or the file cannot be written.
+        DataError: the suffix is another, the file cannot be written, or a text cannot be held by this format.
     """
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
@@ -102,44 +146,47 @@ def write_table(path: Path, columns: dict[str, list[str]]) -> None:
         writer(path, columns)
     except OSError as error:
         raise DataError(f"Manifest {path} cannot be written: {error.strerror or error}.") from None
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Manifest {path} cannot be written: {error.object!r} holds {error.object[error.start]!r}, half of a "
+            f"character or of a name that is not UTF-8. Write a .jsonl file instead, which can hold it."
+        ) from None
 
 
-def _read_csv(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        repeated = [name for name in columns if header.count(name) > 1]
-        if repeated:
-            raise DataError(f"Manifest {path} has the column {repeated[0]!r} more than once; rename or remove one.")
-        wanted = {name: header.index(name) for name in columns if name in header}
-        table = Table(f"Manifest {path}", {name: [] for name in header}, [], "line")
-        line = reader.line_num
-        for cells in reader:
-            line, previous = reader.line_num, line  # a quoted cell may span lines: name the first one
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                raise DataError(
-                    f"Manifest {path}, line {previous + 1}, has {len(cells)} cells, but the first line has "
-                    f'{len(header)}. A text that holds a comma must stand in double quotes: "salt, pepper".'
-                )
-            table.numbers.append(previous + 1)
-            for name, position in wanted.items():
-                table.columns[name].append(_to_text(cells[position]))
-    except csv.Error as error:
-        raise DataError(f"Manifest {path}, line {reader.line_num}, is not CSV: {error}.") from None
-    return table
+def _to_table(
+    name: str, found: _Columns, wanted: Sequence[str], *, lists: Sequence[str], missing: Iterable[str]
+) -> Table:
+    if not found.numbers:
+        raise DataError(f"{name} is empty. It must have one row per image.")
+    matched = match_columns(name, found.names, wanted)
+    reader = CellReader(name, missing=missing, exact=EXACT in found.names)
+    columns: dict[str, list[str]] = {matched.get(column, column): [] for column in found.names}
+    for column, role in matched.items():
+        columns[role] = reader.read(
+            column, found.cells[column], numbers=found.numbers, unit=found.unit, apart=role in lists
+        )
+    other = [
+        f"{name}: the column {column!r} is read as {role!r}." for column, role in matched.items() if column != role
+    ]
+    return Table(name, columns, found.numbers, found.unit, (*found.notes, *other, *reader.notes()), reader.words())
 
 
-def _read_jsonl(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
+def _read_csv(path: Path, columns: Sequence[str]) -> _Columns:
+    rows = read_csv(path, columns)
+    matched = match_columns(f"Manifest {path}", rows.header, columns)
+    cells = {name: [row[rows.header.index(name)] for row in rows.cells] for name in matched}
+    return _Columns(rows.header, cells, rows.lines, "line", rows.notes)
+
+
+def _read_jsonl(path: Path, columns: Sequence[str]) -> _Columns:
     rows: list[dict[str, Any]] = []
     numbers = []
-    for line, text in enumerate(_read_text(path).split("\n"), start=1):
+    for line, text in enumerate(read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"Manifest {path}, line {line}, is not JSON: {error}.") from None
         if not isinstance(row, dict):
             raise DataError(
@@ -148,88 +195,54 @@ def _read_jsonl(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Tab
             )
         rows.append(row)
         numbers.append(line)
-    found: dict[str, list[str]] = {name: [] for row in rows for name in row}
-    for name in set(columns) & set(found):
-        cells = [row.get(name) for row in rows]
-        found[name] = _cells(f"Manifest {path}", name, cells, numbers=numbers, unit="line", apart=name in lists)
-    return Table(f"Manifest {path}", found, numbers, "line")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    matched = match_columns(f"Manifest {path}", names, columns)
+    return _Columns(names, {name: [row.get(name) for row in rows] for name in matched}, numbers, "line", [])
 
 
-def _read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str]) -> Table:
+def _read_parquet(path: Path, columns: Sequence[str]) -> _Columns:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
-            found: dict[str, list[str]] = {name: [] for name in file.schema_arrow.names}
-            table = file.read(columns=[name for name in columns if name in found])
-    except (OSError, pyarrow.ArrowException) as error:
+            names = list(file.schema_arrow.names)
+            matched = match_columns(f"Manifest {path}", names, columns)
+            table = file.read(columns=list(matched))
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise DataError(f"Manifest {path} is not a readable Parquet file: {error}") from None
     numbers = list(range(1, table.num_rows + 1))
-    for name in table.column_names:
-        cells = table.column(name).to_pylist()
-        found[name] = _cells(f"Manifest {path}", name, cells, numbers=numbers, unit="row", apart=name in lists)
-    return Table(f"Manifest {path}", found, numbers, "row")
-
-
-def _cells(
-    table: str, column: str, values: Sequence[Any], *, numbers: Sequence[int], unit: str, apart: bool
-) -> list[str]:
-    for number, value in zip(numbers, values, strict=True):
-        if value is not None and not isinstance(value, _READABLE):
-            raise DataError(
-                f"{table}, {unit} {number}: column {column!r} holds a {type(value).__name__}. Expected a text, a "
-                f"number or a list of texts. Images of a file are named by their path."
-            )
-        torn = [entry for entry in value if "," in str(entry)] if apart and isinstance(value, list) else []
-        if torn:
-            raise DataError(
-                f"{table}, {unit} {number}: column {column!r} lists {torn[0]!r}, but commas separate the classes of a "
-                f"label, so a name must not hold one. Rename that class."
-            )
-    return [_to_text(value) for value in values]
-
-
-def _to_text(value: Any) -> str:
-    """Return a cell as text: `3.0` as "3" (gaps turn whole numbers into floats), a list as a comma list."""
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ", ".join(text for text in map(_to_text, value) if text)
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    return "" if text.casefold() in _BLANK else text
-
-
-def _read_text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Manifest {path} cannot be read: {error.strerror or error}.") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(f"Manifest {path} is UTF-16 text, but it must be UTF-8. {_SAVE_AS_UTF8}") from None
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"Manifest {path} is not UTF-8 text: found byte 0x{content[error.start]:02X} in line {line}, byte "
-            f"{error.start + 1} of the file. {_SAVE_AS_UTF8}"
-        ) from None
+    return _Columns(names, {name: table.column(name).to_pylist() for name in matched}, numbers, "row", [])
 
 
 def _write_csv(path: Path, columns: dict[str, list[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        for cells in zip(*columns.values(), strict=True):
+            # A lone carriage return ends a row, too, unless it stands in quotes, which the writer forgets.
+            (quoting if any("\r" in cell for cell in cells) else writer).writerow(cells)
 
 
 def _write_jsonl(path: Path, columns: dict[str, list[str]]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for cells in zip(*columns.values(), strict=True):
-            file.write(json.dumps(dict(zip(columns, cells, strict=True)), ensure_ascii=False) + "\n")
+            row = dict(zip(columns, cells, strict=True))
+            line = json.dumps(row, ensure_ascii=False)
+            if not _is_utf8(line):
+                line = json.dumps(row)  # with escapes, which can hold half of a character
+                if json.loads(line) != row:  # two halves side by side would be read as one character
+                    json.dumps(row, ensure_ascii=False).encode("utf-8")
+            file.write(line + "\n")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_parquet(path: Path, columns: dict[str, list[str]]) -> None:
@@ -241,5 +254,5 @@ def _write_parquet(path: Path, columns: dict[str, list[str]]) -> None:
     )
 
 
-_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+_READERS = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
 _WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

@@ -1,5 +1,7 @@
 """`bow`, `tags` and `words`: texts as weighted words or as sets of tags or words, learned from the training texts."""
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +15,14 @@ from marnet.encoders.unique_texts import UniqueTextTable, has_text
 from marnet.errors import EncoderError
 
 TextKind = Literal["bow", "tags", "words"]
+_WORD = re.compile(r"\w+")
+# Kana, Han, Thai, Lao, Burmese and Khmer with their marks.
+_UNSPACED_RUN = re.compile(
+    "([\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+    "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff]+)"
+)
+_UNSPACED_TEXTS = 0.05  # the share of texts from which characters count; below, a foreign name stays one word
+_logger = logging.getLogger("marnet")
 
 
 def split_tags(text: str) -> list[str]:
@@ -25,6 +35,25 @@ def split_tags(text: str) -> list[str]:
     return [tag for part in text.lower().split(",") if (tag := " ".join(part.split()))]
 
 
+def split_words(text: str) -> list[str]:
+    """Return the words of a text in lower case; of scripts without spaces, pairs of neighbouring characters.
+
+    A word has two letters or more. Chinese, Japanese, Thai, Lao, Khmer and Burmese put no spaces between words, so that
+    whole phrases would count as words; a pair of characters is the usual stand-in.
+
+    Example:
+        >>> split_words("A fresh \u7ea2\u82f9\u679c") == ["fresh", "\u7ea2\u82f9", "\u82f9\u679c"]
+        True
+    """
+    words = []
+    for part in _UNSPACED_RUN.split(text.lower()):
+        if _UNSPACED_RUN.fullmatch(part):
+            words += [part[at : at + 2] for at in range(max(1, len(part) - 1))]
+        else:
+            words += [word for word in _WORD.findall(part) if len(word) > 1]
+    return words
+
+
 class WordEncoder(TextEncoder):
     """Texts as weighted words ("bow": TF-IDF) or as a multi-hot vector of tags ("tags") or words ("words").
 
@@ -34,6 +63,7 @@ class WordEncoder(TextEncoder):
         idf: inverse document frequencies `(V,)` for "bow"; None for the others.
         components: projection `(V, D)` from an SVD; None keeps all V columns.
         projection_width: learn a two-layer projection to this width; None leaves the encoder frozen.
+        unspaced: take pairs of characters for words in scripts without spaces, as `split_words` does.
 
     Source: ours; the published part of the paper names no text network.
     """
@@ -49,13 +79,15 @@ class WordEncoder(TextEncoder):
         idf: np.ndarray[Any, Any] | None = None,
         components: np.ndarray[Any, Any] | None = None,
         projection_width: int | None = None,
+        unspaced: bool = False,
     ) -> None:
         super().__init__()
         self.kind = kind
+        self.unspaced = unspaced
         self.vocabulary = tuple(vocabulary)
         self.register_buffer("idf", _as_tensor(idf))  # (V,)
         self.register_buffer("components", _as_tensor(components))  # (V, D)
-        self._vectoriser = _make_vectoriser(kind, vocabulary=self.vocabulary)
+        self._vectoriser = _make_vectoriser(kind, unspaced=unspaced, vocabulary=self.vocabulary)
         if idf is not None:
             self._vectoriser.idf_ = np.asarray(idf, dtype=np.float64)
         fixed = components.shape[1] if components is not None else len(self.vocabulary)
@@ -70,7 +102,8 @@ class WordEncoder(TextEncoder):
 
     def settings(self) -> dict[str, Any]:
         """Return the kind and the vocabulary; the rest follows from the weights."""
-        return {"kind": self.kind, "vocabulary": list(self.vocabulary)}
+        settings: dict[str, Any] = {"kind": self.kind, "vocabulary": list(self.vocabulary)}
+        return settings | {"unspaced": True} if self.unspaced else settings
 
     @classmethod
     def build(cls, name: str, texts: Sequence[str], options: TextOptions) -> "WordEncoder":
@@ -96,6 +129,7 @@ class WordEncoder(TextEncoder):
             idf=tables["idf"],
             components=tables["components"],
             projection_width=None if projection is None else len(projection),
+            unspaced=bool(settings.get("unspaced", False)),
         )
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -133,7 +167,12 @@ def fit_word_encoder(
     from sklearn.decomposition import TruncatedSVD
 
     unique = sorted({text for text in texts if has_text(text)})
-    vectoriser = _make_vectoriser(kind, max_features=max_vocabulary)
+    unspaced = kind != "tags" and _are_unspaced(unique)
+    if unspaced:
+        _logger.info(
+            "Note: many training texts are in a script without spaces: pairs of characters count as their words."
+        )
+    vectoriser = _make_vectoriser(kind, unspaced=unspaced, max_features=max_vocabulary)
     try:
         weights = vectoriser.fit_transform(unique)  # sparse (n, V)
     except ValueError as error:  # scikit-learn's "empty vocabulary"
@@ -154,7 +193,13 @@ def fit_word_encoder(
         idf=vectoriser.idf_ if kind == "bow" else None,
         components=components,
         projection_width=(dimensions or 128) if trainable else None,
+        unspaced=unspaced,
     )
+
+
+def _are_unspaced(texts: Sequence[str]) -> bool:
+    """Return True where a share of the texts worth minding holds phrases of a script without spaces."""
+    return sum(_UNSPACED_RUN.search(text) is not None for text in texts) > _UNSPACED_TEXTS * len(texts)
 
 
 def _kind(name: str) -> TextKind:
@@ -165,16 +210,21 @@ def _kind(name: str) -> TextKind:
 
 
 def _make_vectoriser(
-    kind: TextKind, *, vocabulary: Sequence[str] | None = None, max_features: int | None = None
+    kind: TextKind,
+    *,
+    unspaced: bool = False,
+    vocabulary: Sequence[str] | None = None,
+    max_features: int | None = None,
 ) -> Any:
     # Imported here because it takes seconds and prediction does not use it.
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
     if kind == "tags":
         return CountVectorizer(analyzer=split_tags, binary=True, vocabulary=vocabulary, max_features=max_features)
+    analyzer = split_words if unspaced else "word"
     if kind == "words":
-        return CountVectorizer(binary=True, vocabulary=vocabulary, max_features=max_features)
-    return TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary, max_features=max_features)
+        return CountVectorizer(analyzer=analyzer, binary=True, vocabulary=vocabulary, max_features=max_features)
+    return TfidfVectorizer(analyzer=analyzer, sublinear_tf=True, vocabulary=vocabulary, max_features=max_features)
 
 
 def _as_tensor(array: np.ndarray[Any, Any] | None) -> Tensor | None:

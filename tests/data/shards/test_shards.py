@@ -20,8 +20,9 @@ from marnet.cli.app import app
 from marnet.config import make_config
 from marnet.data.decoded import decode_images
 from marnet.data.image_bytes import parse_piece, read_bytes
-from marnet.data.manifest import Manifest, Record, read_manifest
+from marnet.data.manifest import Manifest, Record
 from marnet.data.options import ReadOptions
+from marnet.data.recorded import read_recorded
 from marnet.data.shards import INDEX, PLAN, read_index, read_shard_fields, read_shards, writing
 from marnet.data.shards.writing import write_shards
 from marnet.data.sources import load_source
@@ -336,7 +337,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 def test_a_run_on_shards_is_the_run_on_files(manifest_file: Path, shards: Path, tmp_path: Path) -> None:
     files = train(str(manifest_file), tmp_path / "files")
     assert_equal_runs(files, train(f"shards:{shards}", tmp_path / "shards"))
-    assert read_manifest(tmp_path / "shards" / "manifest.csv").splits() == {"train": 42, "val": 18}
+    assert read_recorded(tmp_path / "shards").splits() == {"train": 42, "val": 18}
     assert evaluate(tmp_path / "shards") == evaluate(files)
 
 

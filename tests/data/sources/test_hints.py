@@ -48,8 +48,9 @@ def test_a_path_is_hinted_at(source: str, hint: str) -> None:
     assert hint in refusal(source)
 
 
-def test_utf_16_is_named(tmp_path: Path) -> None:
+def test_damaged_utf_16_is_named(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
-    file.write_text("image,label\na.jpg,soup\n", encoding="utf-16")
+    file.write_bytes("image,label\na.jpg,soup\n".encode("utf-16") + b"x")
     said = refusal(str(file))
-    assert said.startswith(f"Manifest {file} is UTF-16 text, but it must be UTF-8. Save it as UTF-8")
+    assert said.startswith(f"Manifest {file} is not UTF-16 text (")
+    assert said.endswith("Save it as UTF-8.")

@@ -192,8 +192,9 @@ class TestTree:
         assert len(manifest.records) == 21
         assert manifest.splits() == {"train": 13, "val": 4, "test": 4}
         check_trainable(manifest)
-        assert manifest.notes[:2] == (
+        assert manifest.notes[:3] == (
             f"imagefolder:{tmp_path}: read as a tree ROOT/<class>.",
+            f"imagefolder:{tmp_path}: left out 2 files whose suffix is that of no image that is read: .txt 2.",
             f"imagefolder:{tmp_path} has no classes.csv and no metadata file: all texts are blank.",
         )
 
@@ -246,8 +247,8 @@ class TestTree:
         ("content", "sentence"),
         [
             (
-                "label;text\ncat;soft\n",
-                "classes.csv has no column 'label'; found 'label;text'. It must have the "
+                "label/text\ncat/soft\n",
+                "classes.csv has no column 'label'; found 'label/text'. It must have the "
                 "columns 'label' and 'text', and one row per class.",
             ),
             (
@@ -275,7 +276,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         f"{tmp_path} holds neither metadata.csv (or .jsonl, .parquet) nor one folder of images per class; found "
         f"'flat.jpg'. Expected ROOT/<class>/*.jpg, ROOT/<split>/<class>/*.jpg or a metadata file with the column "
         f"'file_name'; "
-        f"images end in .bmp, .gif, "
+        f"images end in .avif, .bmp, .gif, "
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
         load_source(str(tmp_path))

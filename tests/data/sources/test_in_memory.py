@@ -240,7 +240,7 @@ def test_any_table_with_the_arrow_interface(tmp_path: Path) -> None:
          "'lable'. Did you mean 'lable'? Name the column of the labels with `data.columns.label=NAME`."),
         (pd.DataFrame({"image": [], "label": []}), "The pandas table is empty. It must have one row per image."),
         (pd.DataFrame([["a", "b", "x"]], columns=["image", "image", "label"]),
-         "The pandas table has the column 'image' more than once. Rename or remove one."),
+         "The pandas table has the column 'image' more than once; rename or remove one."),
         (polars.DataFrame({**COLUMNS, "label": [["x"], [], [], []]}), "The polars table has a blank 'label' in row"),
         (pyarrow.table({**COLUMNS, "split": ["train", "val", "tset", "val"]}),
          "The pyarrow table, row 3: unknown split 'tset'. Expected train, val, test. Did you mean 'test'?"),

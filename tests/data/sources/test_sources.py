@@ -12,7 +12,7 @@ from marnet.data.sources import READERS, SOURCES, load_source, open_data
 from marnet.errors import DataError
 
 NEEDED = (
-    "Expected FILE (.csv, .jsonl, .parquet), FOLDER, imagefolder:PATH, hf-dataset:PATH_OR_NAME, "
+    "Expected FILE (.csv, .tsv, .jsonl, .parquet), FOLDER, imagefolder:PATH, hf-dataset:PATH_OR_NAME, "
     "grocery-store:PATH, ingredient-101:PATH, vireo-food172:PATH, shards:PATH, synthetic or synthetic:key=value,..."
 )
 
@@ -46,7 +46,7 @@ def test_a_folder_is_an_image_folder(tmp_path: Path) -> None:
 
 def test_every_source_is_named_in_the_message() -> None:
     listed = {name.partition(":")[0] for name in SOURCES}
-    assert listed - {"FILE (.csv, .jsonl, .parquet)", "FOLDER"} == set(READERS)
+    assert listed - {"FILE (.csv, .tsv, .jsonl, .parquet)", "FOLDER"} == set(READERS)
 
 
 def test_a_missing_file_is_refused_as_a_file(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def load_source(source: str, options: ReadOptions | None = None, *, cache: Path 
     path = home_of(source)
     if path.is_dir():
         return _image_folder(source, options, cache)
-    if not path.is_file() and path.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
+    if not path.is_file() and path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
         raise DataError(
             f"Data source {source!r} is neither a file nor a folder nor a known source."
             f"{hint_at_path(path) or suggest(name, READERS)} "
@@ -151,7 +151,7 @@ READERS: dict[str, Callable[[str, ReadOptions, Path], Manifest]] = {
 _WITH_LABEL_COLUMN = ("hf-dataset", "imagefolder", "shards")
 # The forms of a source, for messages and help.
 SOURCES = (
-    "FILE (.csv, .jsonl, .parquet)",
+    "FILE (.csv, .tsv, .jsonl, .parquet)",
     "FOLDER",
     "imagefolder:PATH",
     "hf-dataset:PATH_OR_NAME",

@@ -1,5 +1,6 @@
 """The rows of a Hugging Face dataset: which columns are read, and each row's text, label and split."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -142,7 +143,9 @@ def _choose(features: Any, columns: ColumnNames, kinds: dict[str, type], place: 
         kind = kinds.get(role)
         typed = [name for name, feature in features.items() if kind is not None and isinstance(feature, kind)]
         given = not columns.is_usual(role)
-        name = column if given or column in features else typed[0] if len(typed) == 1 else None
+        alike = [name for name in features if name.casefold() == column.casefold()]
+        usual = column if column in features else alike[0] if len(alike) == 1 else None
+        name = usual or (column if given else typed[0] if len(typed) == 1 else None)
         if name not in features and (given or kind):
             raise DataError(
                 f"{place}no column {column!r}{of}; found {found}.{suggest(column, features)} "
@@ -186,6 +189,6 @@ def _to_label(value: Any, classes: Any, form: LabelForm, place: str) -> str | No
 
 
 def _to_class(value: Any, classes: Any) -> str | None:
-    if value is None or (classes is not None and value == -1):
+    if value is None or (classes is not None and value == -1) or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(classes.int2str(value)) if classes is not None else str(value).strip() or None

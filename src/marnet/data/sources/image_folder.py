@@ -1,16 +1,20 @@
 """The source `imagefolder:PATH`: a folder with a metadata file, or a tree with one folder per class."""
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from marnet.choices import LabelForm
-from marnet.data.image_paths import image_path, is_url
-from marnet.data.labels import canonical_label, comma_notes, list_classes, natural_order
+from marnet.data.image_paths import image_path
+from marnet.data.label_cells import read_label_cells
+from marnet.data.labels import LABEL_INDEX, canonical_label, comma_notes, list_classes, natural_order
 from marnet.data.manifest import Manifest, Record
 from marnet.data.options import ColumnNames, ReadOptions
+from marnet.data.sources.folder_files import images_below, other_files_notes, subfolders
 from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.splits import SPLITS, normalise_split
@@ -51,7 +55,7 @@ def read_image_folder(path: Path, options: ReadOptions) -> Manifest:
     form, columns = options.label_form, options.columns
     columns = columns._replace(image=_IMAGE_COLUMN) if columns.is_usual("image") else columns
     root = path.absolute()
-    if not _metadata_parts(root) and not any(_images_below(each) for each in _subfolders(root) if each.name != "data"):
+    if not _metadata_parts(root) and not any(images_below(each) for each in subfolders(root) if each.name != "data"):
         root = root / "data" if (root / "data").is_dir() else root
     parts = _metadata_parts(root)
     if form == "multi" and not parts:
@@ -60,7 +64,8 @@ def read_image_folder(path: Path, options: ReadOptions) -> Manifest:
             f"`data.labels=multi` is set. Leave it out, or list the classes in metadata.csv with the columns file_name "
             f"and label."
         )
-    manifest = _read_metadata(source, root, parts, columns, form) if parts else _read_tree(source, root, columns)
+    options = dataclasses.replace(options, columns=columns)
+    manifest = _read_metadata(source, root, parts, options) if parts else _read_tree(source, root, options)
     if not any(record.split for record in manifest.records):
         return split_unsplit(
             manifest, val_share=options.val_share, test_share=options.test_share, seed=options.split_seed
@@ -68,13 +73,16 @@ def read_image_folder(path: Path, options: ReadOptions) -> Manifest:
     return hold_out_val(manifest, share=options.val_share, seed=options.split_seed)
 
 
-def _read_metadata(source: str, root: Path, parts: list[_Part], columns: ColumnNames, form: LabelForm) -> Manifest:
+def _read_metadata(source: str, root: Path, parts: list[_Part], options: ReadOptions) -> Manifest:
+    columns, form = options.columns, options.label_form
     rows: list[tuple[Record, str]] = []
     files = [part.path for part in parts]
     notes = [f"{source}: read {', '.join(file.relative_to(root).as_posix() for file in files)}."]
-    texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
+    texts = _class_texts(root, options) if (root / _CLASSES).is_file() else {}
     for file, split in parts:
-        table = read_table(file, columns, lists=[columns.label] if form == "multi" else [])
+        lists = [columns.label] if form == "multi" else []
+        table = read_table(file, [*columns, LABEL_INDEX], lists=lists, missing=options.missing)
+        notes += table.notes
         _require(file, table, columns)
         if columns.label not in table.columns:
             if form == "multi":
@@ -87,7 +95,16 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: ColumnN
         if columns.text not in table.columns and not texts:
             found = ", ".join(map(repr, table.columns))
             notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")
-        rows += _metadata_rows(root, _Part(file, split), table, columns, texts, form=form)
+        if columns.label in table.columns and not table.exact:
+            where = partial(_place, file, table)
+            labels, more = read_label_cells(source, table.columns[columns.label], form, place=where)
+            table.columns[columns.label] = labels
+            notes += more
+        named = _folders_name_splits(root, file, table, columns)
+        if not named:
+            some = ", ".join(map(repr, natural_order(table.columns[columns.label])[:5]))
+            notes.append(f"{file}: the first folders of the names are classes, not splits: {some}.")
+        rows += _metadata_rows(root, _Part(file, split), table, columns, texts, form=form, folders_are_splits=named)
     unsplit = [place for record, place in rows if not record.split]
     if unsplit and len(unsplit) < len(rows):
         raise DataError(
@@ -103,17 +120,25 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], columns: ColumnN
 
 
 def _metadata_rows(
-    root: Path, part: _Part, table: Table, columns: ColumnNames, texts: dict[str, str], *, form: LabelForm
+    root: Path,
+    part: _Part,
+    table: Table,
+    columns: ColumnNames,
+    texts: dict[str, str],
+    *,
+    form: LabelForm,
+    folders_are_splits: bool,
 ) -> Iterator[tuple[Record, str]]:
     """Yield each row's record, its split "" where nothing names one, and the file and line of the row."""
     for row, name in enumerate(table.columns[columns.image]):
-        place = f"{part.path}, {table.where([row])}"
+        place = _place(part.path, table, row)
         if not name:
             raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank. It must name an image file.")
-        image = Path(image_path(part.path.parent, name))
-        folders = image.relative_to(root).parts[:-1] if image.is_relative_to(root) else ()
+        image = image_path(part.path.parent, name)
+        folders = _folders(root, image)
         named = table.columns[columns.split][row] if columns.split in table.columns else ""
-        known = normalise_split(named) if named else part.split or (folders and normalise_split(folders[0])) or ""
+        by_folder = normalise_split(folders[0]) if folders and folders_are_splits else ""
+        known = normalise_split(named) if named else part.split or by_folder or ""
         if known is None:
             raise DataError(
                 f"{_NAME}: {place}: unknown split {named!r}. Expected {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
@@ -125,12 +150,33 @@ def _metadata_rows(
         if not label and form == "single":
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
-        yield Record(name if is_url(name) else str(image), text, label, known), place
+        yield Record(image, text, label, known), place
+
+
+def _folders_name_splits(root: Path, file: Path, table: Table, columns: ColumnNames) -> bool:
+    """Return False where the first folders of the names are classes, of which one is called like a split."""
+    if columns.label not in table.columns:
+        return True
+    firsts = [(_folders(root, image_path(file.parent, name)) or ("",))[0] for name in table.columns[columns.image]]
+    some = any(map(normalise_split, firsts)) and not all(map(normalise_split, firsts))
+    return not (some and firsts == table.columns[columns.label])
+
+
+def _folders(root: Path, image: str) -> tuple[str, ...]:
+    path = Path(image)
+    return path.relative_to(root).parts[:-1] if path.is_relative_to(root) else ()
+
+
+def _place(file: Path, table: Table, row: int) -> str:
+    return f"{file}, {table.where([row])}"
 
 
 def _no_label(place: str, name: str, columns: ColumnNames, table: Table) -> DataError:
     if columns.label in table.columns:
-        return DataError(f"{_NAME}: {place}: the {columns.label!r} is blank; fill it in or remove the row.")
+        return DataError(
+            f"{_NAME}: {place}: the {columns.label!r} is blank; fill it in or remove the row."
+            f"{table.missing_words(columns.label)}"
+        )
     return DataError(
         f"{_NAME}: {place}: nothing names the class of {name!r}. Expected a column {columns.label!r}, found "
         f"{', '.join(map(repr, table.columns))}; or an image in a folder with the name of its class. Name the column "
@@ -147,21 +193,22 @@ def _require(file: Path, table: Table, columns: ColumnNames) -> None:
             )
 
 
-def _read_tree(source: str, root: Path, columns: ColumnNames) -> Manifest:
+def _read_tree(source: str, root: Path, options: ReadOptions) -> Manifest:
     parts, others = _tree_parts(root)
-    texts = _class_texts(root, columns) if (root / _CLASSES).is_file() else {}
+    texts = _class_texts(root, options) if (root / _CLASSES).is_file() else {}
+    folders = [(folder, part.split) for part in parts for folder in subfolders(part.path)]
+    labels, label_notes = read_label_cells(source, [folder.name for folder, _ in folders], "single", place=str)
     records = tuple(
-        Record(image, texts.get(folder.name, ""), folder.name, part.split)
-        for part in parts
-        for folder in _subfolders(part.path)
-        for image in _images_below(folder)
+        Record(image, texts.get(folder.name) or texts.get(label, ""), label, split)
+        for (folder, split), label in zip(folders, labels, strict=True)
+        for image in images_below(folder)
     )
     if not records:
         found = sorted(each.name for each in root.iterdir())[:5]
         raise DataError(
             f"{_NAME}: {root} holds neither metadata.csv (or .jsonl, .parquet) nor one folder of images per class; "
             f"found {', '.join(map(repr, found)) or 'nothing at all'}. Expected ROOT/<class>/*.jpg, "
-            f"ROOT/<split>/<class>/*.jpg or a metadata file with the column {columns.image!r}; images end in "
+            f"ROOT/<split>/<class>/*.jpg or a metadata file with the column {options.columns.image!r}; images end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     layout = "ROOT/<split>/<class>" if parts[0].split else "ROOT/<class>"
@@ -171,8 +218,9 @@ def _read_tree(source: str, root: Path, columns: ColumnNames) -> Manifest:
     loose = sum(is_image(file.name) for part in parts for file in part.path.iterdir() if file.is_file())
     if loose:
         notes.append(f"{source}: images beside the folders of the classes, left out: {loose}.")
-    labels = natural_order(record.label for record in records)
-    return Manifest(records, labels, source, (*notes, *_text_notes(source, root, texts, labels)))
+    notes += other_files_notes(source, [folder for folder, _ in folders]) + label_notes
+    classes = natural_order(record.label for record in records)
+    return Manifest(records, classes, source, (*notes, *_text_notes(source, root, texts, classes)))
 
 
 def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[str, ...]) -> list[str]:
@@ -188,17 +236,17 @@ def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[st
     return notes
 
 
-def _class_texts(root: Path, columns: ColumnNames) -> dict[str, str]:
-    """Return the text of each class, from `classes.csv`."""
-    file = root / _CLASSES
-    table = read_table(file, (columns.label, columns.text))
+def _class_texts(root: Path, options: ReadOptions) -> dict[str, str]:
+    """Return the text of each class, from `classes.csv`; the labels stand as they are, for folders have any name."""
+    file, columns = root / _CLASSES, options.columns
+    table = read_table(file, (columns.label, columns.text), missing=options.missing)
     for name in (columns.label, columns.text):
         if name not in table.columns:
             raise DataError(
                 f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. It must "
                 f"have the columns {columns.label!r} and {columns.text!r}, and one row per class."
             )
-    labels = table.columns[columns.label]
+    labels = read_table(file, (columns.label,), missing=()).columns[columns.label]
     repeated = [name for name, count in Counter(labels).items() if count > 1 or not name]
     if repeated:
         rows = [row for row, name in enumerate(labels) if name == repeated[0]]
@@ -210,7 +258,7 @@ def _class_texts(root: Path, columns: ColumnNames) -> dict[str, str]:
 def _metadata_parts(root: Path) -> list[_Part]:
     """Return the metadata files: that of the folder itself, or those of its splits."""
     parts = []
-    for folder in (root, *(each for each in _subfolders(root) if normalise_split(each.name))):
+    for folder in (root, *(each for each in subfolders(root) if normalise_split(each.name))):
         files = [folder / name for name in _METADATA if (folder / name).is_file()]
         if len(files) > 1:
             raise DataError(f"{_NAME}: {folder} holds both {files[0].name} and {files[1].name}. Remove one of them.")
@@ -225,11 +273,11 @@ def _metadata_parts(root: Path) -> list[_Part]:
 
 def _tree_parts(root: Path) -> tuple[list[_Part], list[str]]:
     """Return the folders whose folders are classes, and the names of those left out."""
-    folders = _subfolders(root)
+    folders = subfolders(root)
     splits = [_Part(each, normalise_split(each.name) or "") for each in folders if normalise_split(each.name)]
     # A class may be called "test": the names are splits only if train is among them, and holds classes in turn.
     is_split = any(part.split == "train" for part in splits) and all(
-        any(_images_below(each) for each in _subfolders(part.path)) for part in splits
+        any(images_below(each) for each in subfolders(part.path)) for part in splits
     )
     if not is_split:
         return [_Part(root, "")], []
@@ -242,21 +290,9 @@ def _unlisted_notes(source: str, root: Path, records: tuple[Record, ...]) -> lis
     missing = [name for name in listed if not os.path.isfile(name)]  # noqa: PTH113 (names may be too long for Path)
     if missing:
         notes.append(f"{source}: images in the metadata but not on disk: {len(missing)}, such as {min(missing)}.")
-    unlisted = [name for name in _images_below(root) if name not in listed]
+    unlisted = [name for name in images_below(root) if name not in listed]
     if unlisted:
         notes.append(
             f"{source}: images on disk but not in the metadata: {len(unlisted)}, such as {unlisted[0]}; left out."
         )
     return notes + shared_notes(source, ((record.image, record.split) for record in records))
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-
-
-def _images_below(folder: Path) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(parent, name) for name in sorted(files) if is_image(name)]  # noqa: PTH118 (speed)
-    return found

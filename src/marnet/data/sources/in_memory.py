@@ -12,7 +12,7 @@ from marnet.data.manifest import Manifest, list_columns, manifest_of_table
 from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources.holdout import hold_out_val
 from marnet.data.sources.image_cells import ImageStore
-from marnet.data.tables import table_in_memory
+from marnet.data.tables import match_columns, table_in_memory
 from marnet.errors import DataError
 
 _HF_SOURCE = "The Hugging Face dataset"
@@ -75,10 +75,8 @@ def _to_columns(data: Any, wanted: Sequence[str]) -> _Columns:
 def _read_columns(
     kind: str, names: list[str], wanted: Sequence[str], rows: int, read: Callable[[int], list[Any]]
 ) -> _Columns:
-    repeated = [name for name in wanted if names.count(name) > 1]
-    if repeated:
-        raise DataError(f"{kind} has the column {repeated[0]!r} more than once. Rename or remove one.")
-    return _Columns(kind, names, {name: read(names.index(name)) for name in wanted if name in names}, rows)
+    matched = match_columns(kind, names, wanted)
+    return _Columns(kind, names, {name: read(names.index(name)) for name in matched}, rows)
 
 
 def _arrow_table(data: Any) -> Any:
@@ -112,7 +110,7 @@ def _columns_of_rows(rows: Sequence[Any], wanted: Sequence[str]) -> _Columns:
                 f"split), or a dictionary with the keys {', '.join(map(repr, roles))}."
             )
     names = list(dict.fromkeys(name for row in read for name in row))
-    values = {name: [row.get(name) for row in read] for name in wanted if name in names}
+    values = {name: [row.get(name) for row in read] for name in match_columns(kind, names, wanted)}
     return _Columns(kind, names, values, len(read))
 
 
@@ -137,7 +135,7 @@ def _read_dataset(data: Any, options: ReadOptions, store: ImageStore) -> Manifes
         if unlabelled:
             notes.append(f"{_HF_SOURCE}: left out {unlabelled} rows without label{of_split(name)}.")
     read = _Columns(_HF_SOURCE, list(columns), columns, len(columns["image"]))
-    manifest = _to_manifest(read, dataclasses.replace(options, columns=ColumnNames()), store)
+    manifest = _to_manifest(read, dataclasses.replace(options, columns=ColumnNames(), missing=()), store)
     manifest = dataclasses.replace(manifest, notes=(*notes, *manifest.notes))
     return hold_out_val(manifest, share=options.val_share, seed=options.split_seed)
 
@@ -146,14 +144,15 @@ def _to_manifest(data: _Columns, options: ReadOptions, store: ImageStore) -> Man
     columns: dict[str, Sequence[Any]] = dict.fromkeys(data.names, ())
     for name, values in data.values.items():
         columns[name] = [_plain(value) for value in values]
-    image = options.columns.image
-    if image in data.values:
+    wanted = [*options.columns, LABEL_INDEX]
+    matched = match_columns(data.kind, list(columns), wanted)
+    for image in (name for name, role in matched.items() if role == options.columns.image):
         columns[image] = [
             store.path_of(cell, f"{data.kind}, row {number}, column {image!r}")
             for number, cell in enumerate(data.values[image], start=1)
         ]
-    wanted = [*options.columns, LABEL_INDEX]
-    table = table_in_memory(data.kind, columns, wanted, rows=data.rows, lists=list_columns(options))
+    lists = list_columns(options)
+    table = table_in_memory(data.kind, columns, wanted, rows=data.rows, lists=lists, missing=options.missing)
     return manifest_of_table(table, options, source=data.kind, folder=Path.cwd())
 
 

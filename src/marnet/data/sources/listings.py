@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from marnet.errors import DataError, suggest
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# Of the formats in `marnet.data.formats`.
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm"}
+)
 
 
 class Location(NamedTuple):
