@@ -14,7 +14,6 @@ from marnet.errors import DataError, suggest
 
 # How programs write "no value" where a format has no better way.
 _BLANK = frozenset({"", "nan", "null", "<na>"})
-_SAVE_AS_UTF8 = "Save it as UTF-8; spreadsheets call that 'CSV UTF-8'."
 _READABLE = (str, Number, list, date, time, timedelta)  # values that a cell may hold
 
 
@@ -210,12 +209,10 @@ def _read_text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(f"Manifest {path} is UTF-16 text, but it must be UTF-8. {_SAVE_AS_UTF8}") from None
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"Manifest {path} is not UTF-8 text: found byte 0x{content[error.start]:02X} in line {line}, byte "
-            f"{error.start + 1} of the file. {_SAVE_AS_UTF8}"
+            f"{error.start + 1} of the file. Save it as UTF-8; spreadsheets call that 'CSV UTF-8'."
         ) from None
 
 

@@ -46,10 +46,3 @@ def test_an_address_is_named_as_one(source: str) -> None:
 )
 def test_a_path_is_hinted_at(source: str, hint: str) -> None:
     assert hint in refusal(source)
-
-
-def test_utf_16_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "rows.csv"
-    file.write_text("image,label\na.jpg,soup\n", encoding="utf-16")
-    said = refusal(str(file))
-    assert said.startswith(f"Manifest {file} is UTF-16 text, but it must be UTF-8. Save it as UTF-8")
