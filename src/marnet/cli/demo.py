@@ -17,7 +17,7 @@ def demo(
 
     Took 3.5 to 6 minutes on two cores that were busy with other work; an idle machine is faster.
     """
-    typer.echo("Training two classifiers on drawn dishes. This takes a few minutes.", err=True)
+    say("Training two classifiers on drawn dishes. This takes a few minutes.", error=True)
     from marnet.reports.heartbeat import Heartbeat
 
     with Heartbeat("Loading the libraries", interval=5, enabled=not sys.stderr.isatty()):
