@@ -17,6 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from marnet.config.listing import list_settings
+from marnet.config.nested import merge_settings
 
 TINY = [
     "--backbone",
@@ -96,10 +97,12 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 def settings(folder: Path, base: Base, rng: random.Random) -> list[str]:
     """Odd values for settings: on the command line, in a file, or in the plan of a comparison."""
-    known = [setting.name for setting in list_settings()]
-    chosen = {rng.choice(known): odd(rng) for _ in range(rng.randint(1, 3))}
-    for name in rng.sample(["training.epochs", "x", "data.columns", "", "a.b.c.d", "."], rng.randint(0, 1)):
-        chosen[name] = odd(rng)
+    chosen: dict[str, Any] = {}
+    for setting in rng.sample(list_settings(), rng.choice([1, 1, 1, 2, 3])):
+        number = setting.type.startswith(("int", "float")) and rng.random() < 0.8
+        chosen[setting.name] = rng.choice(NUMBERS) if number else odd(rng)
+    if rng.random() < 0.1:
+        chosen[rng.choice(["training", "x", "data.columns", "", "a.b.c.d", "."])] = odd(rng)
     train = ["train", "--data", str(base.data / "table.csv"), "--out", str(folder / "run"), *TINY]
     way = rng.randrange(4)
     if way == 0:
@@ -117,14 +120,16 @@ def settings(folder: Path, base: Base, rng: random.Random) -> list[str]:
     text = json.dumps(nested) if rng.random() < 0.7 else text
     file = folder / "settings.yaml"
     if way == 3:
-        plan = {
-            "base": {"data": {"source": str(base.data / "table.csv")}, **nested},
-            "arms": ["image-only"],
-            "seeds": 1,
+        usual = {
+            "data": {"source": str(base.data / "table.csv"), "image_size": 32},
+            "backbone": {"name": "timm:test_resnet"},
+            "training": {"epochs": 1, "devices": "cpu"},
         }
-        plan |= {rng.choice(list(plan)): odd(rng)}
+        plan: dict[str, Any] = {"base": merge_settings(usual, nested), "arms": ["image-only"], "seeds": 1}
+        if rng.random() < 0.6:
+            plan[rng.choice([*plan, "split", "label_budget", "out"])] = odd(rng)
         file.write_bytes(json.dumps(plan).encode("utf-8", "surrogatepass"))
-        return ["compare", str(file), "--out", str(folder / "out"), "--set=training.epochs=0"]
+        return ["compare", str(file), "--out", str(folder / "out")]
     content = text.encode("utf-8", "surrogatepass")
     file.write_bytes(damage(content, rng) if rng.random() < 0.4 else content)
     return [*train, "--config", str(file)]

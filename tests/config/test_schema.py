@@ -291,3 +291,8 @@ def test_five_problems_are_listed_and_the_rest_are_counted() -> None:
     long = refusal({"training": {"lr": "x" * 100_000}})
     assert "found 'xxx" in long
     assert len(long) < 1000
+
+
+def test_a_seed_fits_every_generator() -> None:
+    assert make_config({"training": {"seed": 2**32 - 1}}).training.seed == 4294967295
+    assert "less than or equal to 4294967295" in refusal({"training": {"seed": 2**32}})

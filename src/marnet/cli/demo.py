@@ -17,9 +17,8 @@ def demo(
 
     Took 3.5 to 6 minutes on two cores that were busy with other work; an idle machine is faster.
     """
-    from marnet.reports.heartbeat import Heartbeat
-
     say("Training two classifiers on drawn dishes. This takes a few minutes.", error=True)
+    from marnet.reports.heartbeat import Heartbeat
 
     with Heartbeat("Loading the libraries", interval=5, enabled=not sys.stderr.isatty()):
         from marnet.cli.tables import print_table

@@ -55,7 +55,7 @@ class ComparisonConfig(Section):
 
     base: dict[str, Any] = Field(description="settings of every run; `preset` names a preset to start from")
     arms: list[Arm] = Field(min_length=1)
-    seeds: int = Field(6, ge=1, description="number of seeds, from 0; fewer than 6 cannot reach p < 0.05")
+    seeds: int = Field(6, ge=1, le=1000, description="number of seeds, from 0; fewer than 6 cannot reach p < 0.05")
     split: Literal["train", "val", "test"] = Field("val", description="the split on which the arms are scored")
     corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")

@@ -58,6 +58,10 @@ def _settings(section: Mapping[str, Any], definitions: Mapping[str, Any], prefix
             yield SettingInfo(f"{prefix}{key}", shown, default, found.get("description", ""))
 
 
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _type(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     """Return the type of a JSON schema in words: alternatives, literals, or a type with its bounds."""
     if "$ref" in found:
@@ -67,5 +71,5 @@ def _type(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "enum" in found or "const" in found:
         return " | ".join(f'"{word}"' for word in found.get("enum", [found.get("const")]))
     name = "path" if found.get("format") == "path" else _TYPES.get(found.get("type", ""), "any")
-    bounds = " and ".join(f"{sign} {found[key]:g}" for key, sign in _BOUNDS.items() if key in found)
+    bounds = " and ".join(f"{sign} {_number(found[key])}" for key, sign in _BOUNDS.items() if key in found)
     return f"{name} {bounds}" if bounds else name

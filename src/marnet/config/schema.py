@@ -242,7 +242,7 @@ class TrainingConfig(Section):
         "32", description="bits of the arithmetic; mixed: weights stay in 32 bits"
     )
     devices: str = Field("auto", description="auto, a count, or cpu, cpu:2, cuda:1, mps")
-    seed: int = Field(0, ge=0, description="fixes initial weights, order, augmentation and noise")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="fixes initial weights, order, augmentation and noise")
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -237,7 +237,7 @@ def _make_trainer(
     accelerator, _, count = settings.devices.partition(":")
     if accelerator.isdigit():
         accelerator, count = "auto", accelerator
-    if count and not count.isdigit():
+    if count and not (count.isdecimal() and len(count) <= 4):
         raise ConfigError(
             f"`training.devices={settings.devices}` is not known. Expected auto, a count, cpu, cpu:2, cuda:1 or mps."
         )
