@@ -41,6 +41,7 @@ from marnet.tasks import TASKS, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.resuming import resumed_config
+from marnet.training.stopping import stoppable, way_on_of_run
 
 
 class TrainedRun(NamedTuple):
@@ -130,6 +131,8 @@ def fit(
         ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
             change the run's settings.
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
+        KeyboardInterrupt: Ctrl-C was pressed; the log says how to go on.
+        SystemExit: SIGTERM came; the log says how to go on, and the exit code is 143.
 
     Example:
         >>> import marnet
@@ -183,6 +186,7 @@ def fit(
             start_run_directory(run, config, data.manifest.classes, data.spec, overwrite=overwrite, resume=resume)
             with replacing(run / MANIFEST) as partial_file:
                 write_manifest(data.manifest, partial_file)
+            stack.enter_context(stoppable(partial(way_on_of_run, run)))
         epochs = train_with_lightning(
             model,
             partial(_train_loader, config, data),
