@@ -51,6 +51,7 @@ NOT_FAST = (
     "modules/test_regression.py",
     "reports/test_comparison_report.py",
     "reports/test_demo.py",
+    "runs/test_inert.py",
     "runs/test_overwriting.py",
     "training/test_resume_points.py",
     "training/test_stopping.py",

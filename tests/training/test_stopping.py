@@ -38,7 +38,9 @@ def test_train_says_how_to_go_on(
     command = ["-m", "marnet", "train", "--data", str(manifest_file), "--out", str(run), *SMALL, "--devices", "cpu"]
     found, said = stop([*command, "--epochs", "5000"], number, after="epoch 2 of")
     assert found == code
-    assert f"Stopped by {name}. Go on with the run in {run} by --resume; the epochs that were finished are kept." in said
+    assert (
+        f"Stopped by {name}. Go on with the run in {run} by --resume; the epochs that were finished are kept." in said
+    )
     marnet.train(out=run, resume=True, settings={"training.epochs": 3})
     assert marnet.load(run).classes == ("apple", "eel", "lime")
 
