@@ -207,7 +207,7 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         own = self.backbone
         module = own.module if isinstance(own, Backbone) else None if isinstance(own, str) else own
         # A copy, because the weights are loaded into it.
-        self.predictor_ = load(self.run_.path, backbone=copy.deepcopy(module), device=self.device)
+        self.predictor_ = load(self.run_.path, backbone=copy.deepcopy(module), device=self.device, allow_code=True)
 
     def _all_settings(self, seed: int, *, cache: bool) -> dict[str, Any]:
         arguments = {

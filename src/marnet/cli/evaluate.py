@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from marnet.cli.options import AsJson, Run
+from marnet.cli.options import AllowCode, AsJson, Run
 from marnet.cli.output import print_json
 from marnet.errors import ConfigError
 
@@ -25,20 +25,21 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         typer.Option(help="With --corruptions: another run; errors are given relative to the errors of that run."),
     ] = None,
     as_json: AsJson = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Print the metrics of a run on one split."""
     if corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
         from marnet.evaluation.robustness import evaluate_robustness
 
-        found = evaluate_robustness(run, split=split, source=data, baseline=baseline)
+        found = evaluate_robustness(run, split=split, source=data, baseline=baseline, allow_code=allow_code)
         metrics, content = found.metrics._asdict(), robustness_json(found)
     elif baseline is not None:
         raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
     else:
         from marnet.evaluation.evaluate import evaluate as score
 
-        metrics = content = score(run, data, split=split)._asdict()
+        metrics = content = score(run, data, split=split, allow_code=allow_code)._asdict()
     if as_json:
         print_json(content)
         return

@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "sets": "--set",
             "overwrite": "--overwrite",
             "resume": "--resume",
+            "allow_code": "--allow-code",
         },
         sets=("",),
     ),
@@ -79,10 +80,11 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "source": "--data",
             "data": "--data",
             "corruptions": "--corruptions",
+            "allow_code": "--allow-code",
             "baseline": "--baseline",
         },
     ),
-    "predict": CommandFlags(arguments={"run": "RUN", "images": "IMAGES", "top": "--top"}),
+    "predict": CommandFlags(arguments={"run": "RUN", "images": "IMAGES", "top": "--top", "allow_code": "--allow-code"}),
     "demo": CommandFlags(arguments={"out": "--out", "seed": "--seed"}),
     "compare": CommandFlags(
         settings={
@@ -105,6 +107,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "split": "--split",
             "baseline": "--baseline",
             "plots": "--plots",
+            "allow_code": "--allow-code",
         },
     ),
     "settings": CommandFlags(arguments={"pattern": "PATTERN"}),

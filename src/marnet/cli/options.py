@@ -13,6 +13,10 @@ Source = Annotated[
         show_default=False,
     ),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Import code that the run names (module:PACKAGE.NAME), if you trust the run."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout and nothing else.")]
 Labels = Annotated[
     str | None,

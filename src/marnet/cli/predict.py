@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marnet.cli.messages import translate
-from marnet.cli.options import AsJson, Run
+from marnet.cli.options import AllowCode, AsJson, Run
 from marnet.cli.output import on_one_line, print_json, say
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def predict(
         ),
     ] = None,
     as_json: AsJson = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Print the classes of images, the most probable first.
 
@@ -34,7 +35,7 @@ def predict(
     from marnet.errors import ImageError
     from marnet.inference import load
 
-    predictor = load(run)
+    predictor = load(run, allow_code=allow_code)
     rows: list[Prediction] = []
     failures = 0
     for image in images:

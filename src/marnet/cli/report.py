@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from marnet.cli.options import AllowCode
 from marnet.cli.output import say
 from marnet.errors import ConfigError
 
@@ -44,6 +45,7 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
             show_default=False,
         ),
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Write one HTML file with the results of runs or of a comparison. It needs no network and no other file."""
     from marnet.comparison.results import rewrite_results
@@ -59,12 +61,14 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
             if out is None:
                 raise
             say(f"Note: the results in {runs[0]} stay as they are: {error.strerror or error}.", error=True)
-        say(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline)}")
+        say(f"Report: {write_comparison_report(runs[0], page=page, baseline=baseline, allow_code=allow_code)}")
         return
     _refuse_flags("runs", {"--baseline": baseline})
     if out is None and len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs share no folder for the report. Say where to write it with --out FILE.")
-    page = write_run_report(runs, out or runs[0] / "report.html", split=split or "val", data=data, plots=plots)
+    page = write_run_report(
+        runs, out or runs[0] / "report.html", split=split or "val", data=data, plots=plots, allow_code=allow_code
+    )
     say(f"Report: {page}")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from marnet.cli.flags import settings_from_flags
-from marnet.cli.options import Backbone, ImageSize, Labels, Pretrained, Sets
+from marnet.cli.options import AllowCode, Backbone, ImageSize, Labels, Pretrained, Sets
 from marnet.cli.output import say
 
 
@@ -66,6 +66,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, with its own settings, where it stopped.")
     ] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Train a classifier and write a run directory."""
     values = settings_from_flags(
@@ -105,7 +106,7 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
 
     from marnet.training import fit, is_first_process
 
-    result = fit(settings, out, manifest=moved, overwrite=overwrite, resume=resume)
+    result = fit(settings, out, manifest=moved, overwrite=overwrite, resume=resume, allow_code=allow_code)
     if not is_first_process():
         return
     print_metrics(result.metrics._asdict(), f"{settings.method} on val, best epoch")

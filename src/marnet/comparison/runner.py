@@ -10,6 +10,7 @@ OUT/
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, suggest
 from marnet.evaluation.evaluate import require_one_class
 from marnet.runs.lock import locked
+from marnet.training.stopping import stoppable
 
 
 class ComparisonResult(NamedTuple):
@@ -97,7 +99,7 @@ def run_comparison(
     records = read_own_records(comparison, out, data.fingerprint)
     runs = [run for run in plan_runs(comparison, data.fingerprint) if run.arm.name in wanted]
     _write_plan(comparison, out)
-    with ComparisonProgress(runs, records) as progress:
+    with stoppable(partial(_way_on, out)), ComparisonProgress(runs, records) as progress:
         workshop = _Workshop(comparison, data, out, progress)
         for run in runs:
             if run.name in records:
@@ -146,6 +148,13 @@ def _train_if_free(run: PlannedRun, workshop: _Workshop, *, quiet: bool) -> bool
         workshop.clear(run)
         progress.finished(run, record)
         return True
+
+
+def _way_on(out: Path) -> str:
+    return (
+        f"Start the comparison in {out} again to go on: recorded runs are kept, and the unfinished one resumes after "
+        f"its last epoch."
+    )
 
 
 def _choose_arms(comparison: ComparisonConfig, methods: Sequence[str]) -> set[str]:

@@ -16,6 +16,7 @@ from marnet.errors import ConfigError, MarnetError
 from marnet.evaluation.robustness import corruption_accuracy
 from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
+from marnet.runs.code import named_code
 from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
 from marnet.training.fit import fit
 from marnet.training.resume_points import find_resume_point
@@ -52,10 +53,12 @@ def perform(
         progress.epoch(epoch, epochs)
 
     rows = training_rows(run, comparison, data.manifest)
-    fit(config, work, manifest=rows, resume=resume, on_epoch=after_epoch)
+    code = set(named_code(run.config).values())  # the plan's own, not that of a strange work folder
+    fit(config, work, manifest=rows, resume=resume, on_epoch=after_epoch, allow_code=code)
     seconds = time.monotonic() - start
     progress.trained()
-    predictor = Predictor(work, device="cpu" if run.config.training.devices.startswith("cpu") else "auto")
+    device = "cpu" if run.config.training.devices.startswith("cpu") else "auto"
+    predictor = Predictor(work, device=device, allow_code=code)
     record = score_run(predictor, data.manifest, comparison.split, arm=run.arm.name).record
     robustness = corruption_accuracy(predictor, data.manifest, comparison.split) if comparison.corruptions else None
     known = {

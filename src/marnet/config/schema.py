@@ -30,6 +30,10 @@ from marnet.config.nested import merge_settings, parse_assignment, read_yaml
 from marnet.config.presets import preset_file
 from marnet.errors import ConfigError
 
+# So that a mistyped number, or a run of somebody else, does not ask for more memory than any machine has.
+LARGEST_WIDTH = 16_384
+LARGEST_SIDE = 8_192  # pixels
+
 
 class Section(BaseModel):
     """A group of settings; a misspelt key is refused."""
@@ -65,7 +69,7 @@ class DataConfig(Section):
         0.5, gt=0, lt=1, description="for data.labels=multi: an image has the classes with at least this probability"
     )
     image_size: int | None = Field(
-        None, ge=8, description="side of the model's square input in pixels; null: the backbone's own"
+        None, ge=8, le=LARGEST_SIDE, description="side of the model's square input in pixels; null: the backbone's own"
     )
     augmentation: Augmentation = Field(
         "light", description="random crops and flips of training images; strong also changes colours"
@@ -83,7 +87,7 @@ class DataConfig(Section):
     stream: bool = Field(
         False, description="keep no decoded images: decode each one whenever it is needed (docs/data.md)"
     )
-    workers: int = Field(0, ge=0, description="processes that load batches; 0: the training process itself")
+    workers: int = Field(0, ge=0, le=4096, description="processes that load batches; 0: the training process itself")
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -121,13 +125,14 @@ class TextConfig(Section):
     dimensions: int | None = Field(
         128,
         ge=1,
+        le=LARGEST_WIDTH,
         description="bow: reduce to this many dimensions by SVD, null keeps all; width of a learned projection",
     )
     max_vocabulary: int = Field(
-        4096, ge=1, description="bow, tags, words: keep at most this many, the most frequent ones"
+        4096, ge=1, le=500_000, description="bow, tags, words: keep at most this many, the most frequent ones"
     )
     pooling: TextPooling = Field("mean", description="hf: mean of the tokens, or cls: the first token")
-    max_length: int = Field(256, ge=2, description="hf: largest number of tokens that are read from a text")
+    max_length: int = Field(256, ge=2, le=100_000, description="hf: largest number of tokens that are read from a text")
 
 
 class SemanticsConfig(Section):
@@ -136,6 +141,7 @@ class SemanticsConfig(Section):
     dimensions: int | None = Field(
         128,
         ge=1,
+        le=LARGEST_WIDTH,
         description="largest d_0: whitened directions of the text features; null takes the features as they are",
     )
     canonical: bool = Field(True, description="also weigh these directions by how far the classes explain them")
@@ -144,7 +150,7 @@ class SemanticsConfig(Section):
 class AlignmentConfig(Section):
     """EMA, the embedding matching alignment (docs/method.md)."""
 
-    width: int = Field(128, ge=1, description="d, the width of the shared space")
+    width: int = Field(128, ge=1, le=LARGEST_WIDTH, description="d, the width of the shared space")
     temperature: float = Field(0.07, ge=0.01, description="tau at the start; it is learned and stays at 0.01 or more")
     positives: Positives = Field(
         "text", description="pairs of a batch that match: those with equal text, or identity: each row only with itself"
@@ -157,13 +163,13 @@ class ReconstructionConfig(Section):
     guide: Guide = Field(
         "linear", description="guide of the diffusion: a linear prediction of the semantics, or the image features"
     )
-    width: int = Field(256, ge=2, description="hidden width of the denoiser")
-    depth: int = Field(2, ge=1, description="residual blocks of the denoiser")
-    timesteps: int = Field(1000, ge=2, description="T, the steps of the forward process")
+    width: int = Field(256, ge=2, le=LARGEST_WIDTH, description="hidden width of the denoiser")
+    depth: int = Field(2, ge=1, le=256, description="residual blocks of the denoiser")
+    timesteps: int = Field(1000, ge=2, le=100_000, description="T, the steps of the forward process")
     schedule: Schedule = Field("cosine", description="noise schedule of the forward process")
     prediction: Parametrisation = Field("x0", description="output of the denoiser: the clean semantics, v or the noise")
     sampler: Sampler = Field("ddim", description="sampler of the reverse process")
-    steps: int = Field(4, ge=1, description="K, the steps of the reverse process")
+    steps: int = Field(4, ge=1, le=100_000, description="K, the steps of the reverse process")
     guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 switches it off")
     condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of training rows denoised without the image")
     condition_noise: float = Field(1.0, ge=0, description="standard deviation of noise on the condition in training")
@@ -189,7 +195,7 @@ class FusionConfig(Section):
 class LateFusionConfig(Section):
     """The method `late-fusion`, a baseline."""
 
-    width: int = Field(128, ge=1, description="width of the projected text and of the hidden layer")
+    width: int = Field(128, ge=1, le=LARGEST_WIDTH, description="width of the projected text and of the hidden layer")
     text_dropout: float = Field(0.5, ge=0, lt=1, description="share of training rows that see no text")
 
 

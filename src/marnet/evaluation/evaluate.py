@@ -9,10 +9,16 @@ from marnet.data.sources import open_data
 from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
+from marnet.runs.code import AllowCode
 
 
 def evaluate(
-    run: Path | str | Predictor, data: Any = None, *, split: str = "val", device: str = "auto"
+    run: Path | str | Predictor,
+    data: Any = None,
+    *,
+    split: str = "val",
+    device: str = "auto",
+    allow_code: AllowCode = False,
 ) -> Metrics | MultiLabelMetrics:
     """Return how good a run is on a split of its own rows, or of other data.
 
@@ -22,6 +28,7 @@ def evaluate(
             matched by name.
         split: train, val or test.
         device: where to compute; "auto" takes a GPU if there is one. A `Predictor` has its own.
+        allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
         MarnetError: the run is damaged, the split is empty, or a label or an image cannot be used.
@@ -33,7 +40,7 @@ def evaluate(
         >>> marnet.evaluate("runs/p", "products.csv", split="test").n
         9
     """
-    predictor = run if isinstance(run, Predictor) else load(run, device=device)
+    predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
     return predictor.evaluate(data, split=split)
 
 

@@ -17,6 +17,7 @@ from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find
 from marnet.evaluation.evaluate import require_one_class, rows_to_score
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, classification_metrics
+from marnet.runs.code import AllowCode
 
 
 class Robustness(NamedTuple):
@@ -34,6 +35,7 @@ def evaluate_robustness(
     source: str | None = None,
     baseline: Path | str | None = None,
     corruptions: Sequence[str] | None = None,
+    allow_code: AllowCode = False,
 ) -> Robustness:
     """Evaluate a run on a split, uncorrupted and corrupted, and a baseline on the same corrupted images.
 
@@ -43,6 +45,7 @@ def evaluate_robustness(
         source: a data source to use instead of the run's own rows; its labels are matched by name.
         baseline: the run directory of another method, trained with the same rows unless there is a `source`.
         corruptions: names of corruptions, your own as module:PACKAGE.NAME; None for the 22 of marnet.
+        allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
         MarnetError: a run is damaged or has images with several classes, the split is empty, a label or an image
@@ -51,10 +54,10 @@ def evaluate_robustness(
     names = CORRUPTIONS if corruptions is None else tuple(dict.fromkeys(corruptions))
     for name in names:
         find_corruption(name)  # a wrong name is refused before anything is loaded
-    predictor = load(run)
+    predictor = load(run, allow_code=allow_code)
     require_one_class(predictor.config.data.labels, f"The run {predictor.run}", "Accuracy under corruption")
     manifest = rows_to_score(predictor, source)
-    other = None if baseline is None else load(baseline)
+    other = None if baseline is None else load(baseline, allow_code=allow_code)
     if other is not None and source is None:
         _check_same_rows(predictor, other, split)
     outputs = predictor.outputs(manifest, split)

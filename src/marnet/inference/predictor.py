@@ -26,6 +26,7 @@ from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
+from marnet.runs.code import AllowCode
 from marnet.runs.directory import WEIGHTS
 from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
@@ -62,6 +63,7 @@ class Predictor:
         run: the run directory.
         backbone: the module that the run was trained with, where it was handed over in Python.
         device: where to compute, such as "cpu" or "cuda:1"; "auto" takes CUDA if there is any, else MPS, else the CPU.
+        allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Attributes:
         config: the settings of the run.
@@ -90,11 +92,18 @@ class Predictor:
         9
     """
 
-    def __init__(self, run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        run: Path | str,
+        *,
+        backbone: nn.Module | None = None,
+        device: str = "auto",
+        allow_code: AllowCode = False,
+    ) -> None:
         self.run = Path(run)
         self.device = choose_device(device)
         with naming_newer_version(self.run):
-            loaded = load_run(self.run, backbone=backbone)
+            loaded = load_run(self.run, backbone=backbone, allow_code=allow_code)
         self.config: Config = loaded.config
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
@@ -294,16 +303,19 @@ class Predictor:
         return present[kind].float().cpu()
 
 
-def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:
+def load(
+    run: Path | str, *, backbone: nn.Module | None = None, device: str = "auto", allow_code: AllowCode = False
+) -> Predictor:
     """Load a run directory for prediction.
 
     Args:
         run: the run directory, or a `TrainedRun`.
         backbone: the module that the run was trained with, where it was handed over in Python.
         device: where to compute, such as "cpu" or "cuda:1"; "auto" takes CUDA if there is any, else MPS, else the CPU.
+        allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
-        RunDirectoryError: the run directory is incomplete or damaged.
+        RunDirectoryError: the run directory is incomplete or damaged, or names code that is not allowed.
         ConfigError: there is no such device.
 
     Example:
@@ -311,7 +323,7 @@ def load(run: Path | str, *, backbone: nn.Module | None = None, device: str = "a
         >>> marnet.load("runs/p").predict("a.jpg").labels[0] in ("apple", "eel", "lime")
         True
     """
-    return Predictor(run, backbone=backbone, device=device)
+    return Predictor(run, backbone=backbone, device=device, allow_code=allow_code)
 
 
 def _place(image: Any, position: int) -> str:

@@ -19,6 +19,7 @@ from marnet.reports.context import ComparisonOutcome, ReportContext, Unavailable
 from marnet.reports.page import check_report_target, write_plots, write_report
 from marnet.reports.plots.style import line_marks
 from marnet.reports.sections.settings import configuration_text, environment_lines
+from marnet.runs.code import AllowCode
 
 _logger = logging.getLogger("marnet")
 REPORT, PLOTS, WORK, PLAN = "report.html", "plots", "work", "comparison.yaml"
@@ -29,7 +30,9 @@ def is_comparison(folder: Path) -> bool:
     return bool(record_paths(folder))
 
 
-def write_comparison_report(out: Path, *, page: Path | None = None, baseline: str | None = None) -> Path:
+def write_comparison_report(
+    out: Path, *, page: Path | None = None, baseline: str | None = None, allow_code: AllowCode = False
+) -> Path:
     """Write the page and the plots of the comparison in `out` and return the path of the page.
 
     The results (results.md, results.json and tables) are written by `comparison.results`. Features and case studies
@@ -40,13 +43,15 @@ def write_comparison_report(out: Path, *, page: Path | None = None, baseline: st
         out: the folder of the comparison, with runs/ARM/seed-N.json. The plots are written to `out`/plots.
         page: the HTML file; `out`/report.html by default.
         baseline: the arm that the others are compared with, which must have a run; None means image-only.
+        allow_code: import code that the runs name (`module:PACKAGE.NAME`): all of it, or the given names. Without it,
+            the sections that need the weights of such a run are left out and listed.
 
     Raises:
         RunDirectoryError: there are no records, none of them is of `baseline`, they cannot be compared, or `page` is
             another file.
     """
     target = comparison_page(out, page)
-    report = _make_report(read_comparison(out, baseline=baseline), out, baseline or BASELINE)
+    report = _make_report(read_comparison(out, baseline=baseline), out, baseline or BASELINE, allow_code)
     try:
         write_plots(report, out / PLOTS)
     except RunDirectoryError as error:
@@ -67,9 +72,9 @@ def comparison_page(out: Path, page: Path | None = None) -> Path:
     return target
 
 
-def _make_report(records: Sequence[RunRecord], out: Path, baseline: str) -> Report:
+def _make_report(records: Sequence[RunRecord], out: Path, baseline: str, allow_code: AllowCode) -> Report:
     results = summarise(records, baseline)
-    context = _make_context(results, group_records(records), out)
+    context = _make_context(results, group_records(records), out, allow_code)
     ours = context.first_records[context.arm]
     return Report(
         title=" against ".join([context.arm] if context.baseline is None else [context.arm, context.baseline]),
@@ -81,7 +86,9 @@ def _make_report(records: Sequence[RunRecord], out: Path, baseline: str) -> Repo
     )
 
 
-def _make_context(results: Results, runs: Mapping[str, Mapping[int, RunRecord]], out: Path) -> ReportContext:
+def _make_context(
+    results: Results, runs: Mapping[str, Mapping[int, RunRecord]], out: Path, allow_code: AllowCode
+) -> ReportContext:
     names = [arm.arm for arm in results.arms]
     arm = main_arm(results.roles, baseline=results.baseline) or names[0]
     pair = [name for name in dict.fromkeys([results.baseline, arm]) if name in runs]
@@ -98,7 +105,7 @@ def _make_context(results: Results, runs: Mapping[str, Mapping[int, RunRecord]],
         placebos=placebos,
         reliability_of=pair,
         detailed=[arm],
-        load_outputs=partial(_load_outputs, runs[arm], pair, out, command),
+        load_outputs=partial(_load_outputs, runs[arm], pair, out, command, allow_code),
         outcome=ComparisonOutcome(results=results, tables=result_tables(results), plan=out / PLAN, command=command),
     )
 
@@ -133,7 +140,7 @@ def _key_metrics(results: Results, arm: str) -> list[KeyMetric]:
 
 
 def _load_outputs(
-    ours: Mapping[int, RunRecord], pair: Sequence[str], out: Path, command: str
+    ours: Mapping[int, RunRecord], pair: Sequence[str], out: Path, command: str, allow_code: AllowCode
 ) -> dict[str, SplitOutputs]:
     """Return the outputs of the first seed that has weights, by arm of the pair.
 
@@ -155,7 +162,7 @@ def _load_outputs(
         for name in pair:
             folder = _run_folder(out, name, seed)
             if name == arm or folder.is_dir():
-                predictor = load(folder)
+                predictor = load(folder, allow_code=allow_code)
                 outputs[name] = predictor.outputs(predictor.manifest(), ours[seed].split)
     except MarnetError as error:
         raise Unavailable(f"The run in {_run_folder(out, arm, seed)} cannot be evaluated again: {error}") from None

@@ -18,6 +18,7 @@ from marnet.reports.page import check_report_target, write_plots, write_report
 from marnet.reports.plots.style import line_marks
 from marnet.reports.sections.metrics import same_images
 from marnet.reports.sections.settings import configuration_text, environment_lines
+from marnet.runs.code import AllowCode
 from marnet.runs.directory import CONFIG
 
 MOST_KEY_METRICS = 4  # and most runs in the reliability diagram
@@ -30,6 +31,7 @@ def write_run_report(
     split: str = "val",
     data: str | None = None,
     plots: Path | None = None,
+    allow_code: AllowCode = False,
 ) -> Path:
     """Score runs on a split, write a report and return its path. Only the page and the plots are written.
 
@@ -40,6 +42,7 @@ def write_run_report(
         data: a data source to score the runs on instead of their own rows, such as their data at a new place; labels
             are matched by name.
         plots: a folder for every plot as SVG and PNG.
+        allow_code: import code that a run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
         MarnetError: a folder is not a run, a run has images with several classes, the split is empty, or an image can
@@ -52,7 +55,7 @@ def write_run_report(
         _check_is_run(folder)
     scored = {}
     for name, folder in _name_runs(folders).items():
-        predictor = load(folder)
+        predictor = load(folder, allow_code=allow_code)
         run = score_run(predictor, predictor.rows(data), split, arm=name)
         scored[name] = run if data is None else run._replace(record=run.record.model_copy(update={"source": data}))
     report = _make_report(scored, split)

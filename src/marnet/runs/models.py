@@ -10,6 +10,7 @@ from marnet.data.transforms import ImageSpec
 from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD
 from marnet.errors import ConfigError
 from marnet.model import MARNet
+from marnet.runs.code import AllowCode
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
 from marnet.runs.starting import check_run_directory, start_run_directory
@@ -57,13 +58,16 @@ def save(model: MARNet, folder: Path | str, *, spec: ImageSpec | None = None, ov
     return folder
 
 
-def load_model(folder: Path | str, *, backbone: nn.Module | None = None, with_text: bool = True) -> MARNet:
+def load_model(
+    folder: Path | str, *, backbone: nn.Module | None = None, with_text: bool = True, allow_code: AllowCode = False
+) -> MARNet:
     """Load a model that `marnet.save` wrote, or the model of a run directory, in evaluation mode on the CPU.
 
     Args:
         folder: the folder.
         backbone: the module that the model was built on, if it was handed over in Python; its weights are replaced.
         with_text: restore the text encoder as well, to go on training; prediction needs none.
+        allow_code: import code that the folder names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
         RunDirectoryError: a file is missing, damaged, or does not fit the others.
@@ -79,4 +83,4 @@ def load_model(folder: Path | str, *, backbone: nn.Module | None = None, with_te
         True
     """
     has_text = with_text and (Path(folder) / "text.json").is_file()
-    return load_run(folder, backbone=backbone, with_text=has_text).model
+    return load_run(folder, backbone=backbone, with_text=has_text, allow_code=allow_code).model

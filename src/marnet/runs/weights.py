@@ -22,6 +22,7 @@ from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.methods import find_method
 from marnet.model import TRAINING_ONLY, MARNet
+from marnet.runs.code import AllowCode, named_code, refuse_code, refuse_download
 from marnet.runs.directory import (
     BACKBONE,
     CONFIG,
@@ -74,19 +75,26 @@ def save_weights(run: Path, model: MARNet) -> None:
     forget_replaced(run)
 
 
-def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: bool = False) -> LoadedRun:
+def load_run(
+    run: Path | str, *, backbone: nn.Module | None = None, with_text: bool = False, allow_code: AllowCode = False
+) -> LoadedRun:
     """Rebuild a trained model in evaluation mode, on the CPU.
 
     Args:
         run: the run directory.
         backbone: the module that the run was trained with, if it was handed over in Python.
         with_text: restore the text encoder too, to train on; prediction needs none.
+        allow_code: import code that the run names, `module:PACKAGE.NAME`: all of it, or the given names.
 
     Raises:
-        RunDirectoryError: a file is missing, damaged, or does not fit the others.
+        RunDirectoryError: a file is missing, damaged, or does not fit the others, or the run names code that is not
+            allowed.
     """
     run = Path(run)
-    config, classes, spec = read_run_config(run), read_classes(run), read_image_spec(run)
+    config = read_run_config(run)
+    not_read = {"text.name"} if backbone is None else {"text.name", "backbone.name"}  # text.json has the encoder
+    refuse_code(run, named_code(config), allow_code=allow_code, but=not_read)
+    classes, spec = read_classes(run), read_image_spec(run)
     if config.backbone.name == OWN_BACKBONE and backbone is None:
         raise RunDirectoryError(
             f"{run} was trained with a backbone that was handed over in Python, and does not hold it. Pass it: "
@@ -99,11 +107,13 @@ def load_run(run: Path | str, *, backbone: nn.Module | None = None, with_text: b
     )
     if backbone is None and (run / BACKBONE).is_dir():
         backbone = rebuild_backbone(run / BACKBONE, image_size=spec.size)
+    if backbone is None:
+        refuse_download(run, config)
     model = build_model(untrained, num_classes=len(classes), text_width=int(width), backbone=backbone)
     model.classes = classes
     if with_text and model.training_only is not None and find_method(config.method).needs_text:
         training_state = upgrade_names(_load_tensors(run / TEXT_WEIGHTS)[0])
-        model.training_only.text = _restore_text_encoder(run, training_state)
+        model.training_only.text = _restore_text_encoder(run, training_state, allow_code=allow_code)
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
     return LoadedRun(model.eval(), config, classes, spec)
@@ -143,8 +153,11 @@ def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def _restore_text_encoder(run: Path, state: Mapping[str, Tensor]) -> nn.Module:
+def _restore_text_encoder(run: Path, state: Mapping[str, Tensor], *, allow_code: AllowCode) -> nn.Module:
     settings = read_json(run / TEXT_SETTINGS)
+    if isinstance(settings, dict) and settings.get("kind") == "module":
+        path = str(settings.get("path")).removeprefix("module:")
+        refuse_code(run, {TEXT_SETTINGS: f"module:{path}"}, allow_code=allow_code)
     prefix = f"{TRAINING_ONLY}text."
     own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     try:
@@ -156,6 +169,12 @@ def _restore_text_encoder(run: Path, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _load_state(model: MARNet, state: dict[str, Tensor], run: Path, *, with_text: bool) -> None:
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and bool(tensor.isnan().any())]
+    if broken:
+        raise RunDirectoryError(
+            f"The weights of {run} hold NaN (not a number) in {len(broken)} of {len(state)} tensors, such as "
+            f"{broken[0]}, so that it cannot predict. Restore {WEIGHTS}, or train again with a lower `training.lr`."
+        )
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:

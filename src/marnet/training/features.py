@@ -33,6 +33,7 @@ from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, RunDirectoryError
+from marnet.runs.code import AllowCode
 from marnet.runs.lock import claimed
 from marnet.runs.starting import start_run_directory
 from marnet.runs.tensor_files import save_tensors
@@ -107,8 +108,8 @@ def embed(config: Config, out: Path | str) -> Path:
     return out
 
 
-def open_features(folder: Path | str) -> FeatureSet:
-    """Open a folder that `embed` wrote.
+def open_features(folder: Path | str, *, allow_code: AllowCode = False) -> FeatureSet:
+    """Open a folder that `embed` wrote; `allow_code` lets it name a backbone as `module:PACKAGE.NAME`.
 
     Raises:
         RunDirectoryError: a file is missing or damaged.
@@ -122,7 +123,7 @@ def open_features(folder: Path | str) -> FeatureSet:
         splits = load_file(folder / FEATURES)
     except (SafetensorError, OSError) as error:
         raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
-    encoder = load_run(folder / ENCODER)
+    encoder = load_run(folder / ENCODER, allow_code=allow_code)
     manifest = read_recorded(folder, label_form=encoder.config.data.labels)
     counts = {name: len(features) for name, features in splits.items()}
     if counts != manifest.splits():

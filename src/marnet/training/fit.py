@@ -32,7 +32,8 @@ from marnet.jsonfile import write_json
 from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
-from marnet.runs.directory import METRICS
+from marnet.runs.code import AllowCode, named_code, refuse_code
+from marnet.runs.directory import METRICS, read_run_config
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
 from marnet.runs.starting import check_run_directory, start_run_directory
@@ -41,6 +42,7 @@ from marnet.tasks import TASKS, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.resuming import resumed_config
+from marnet.training.stopping import stoppable, way_on_of_run
 
 
 class TrainedRun(NamedTuple):
@@ -66,7 +68,7 @@ class TrainedRun(NamedTuple):
             backbone: the module that the run was trained with, where it was handed over in Python.
             device: where to compute; "auto" takes a GPU if there is one.
         """
-        return load(self.path, backbone=backbone, device=device)
+        return load(self.path, backbone=backbone, device=device, allow_code=True)  # this process trained with it
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -109,6 +111,7 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
+    allow_code: AllowCode = False,
 ) -> TrainedRun:
     """Train what `config` describes and leave a self-contained run directory.
 
@@ -125,11 +128,15 @@ def fit(
             long, on which devices and in which precision it trains may change.
         on_epoch: called after every epoch with its number from 1 and the number of epochs, instead of a progress bar
             or a line in the log.
+        allow_code: when resuming, or with features, import code that the run or the features name
+            (`module:PACKAGE.NAME`); code that `config` names for a new run needs no permission.
 
     Raises:
         ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
             change the run's settings.
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
+        KeyboardInterrupt: Ctrl-C was pressed; the log says how to go on.
+        SystemExit: SIGTERM came; the log says how to go on, and the exit code is 143.
 
     Example:
         >>> import marnet
@@ -144,9 +151,12 @@ def fit(
         9
     """
     run = Path(out)
-    config = resolve(config)
     if is_first_process():
         check_run_directory(run, overwrite=overwrite, resume=resume)
+    if resume:
+        but = () if backbone is None else ("backbone.name",)
+        refuse_code(run, named_code(read_run_config(run)), allow_code=allow_code, but=but)
+    config = resolve(config)
     if backbone is not None:
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
     if resume:
@@ -158,7 +168,7 @@ def fit(
                 "`data.features` brings its own rows and backbone, but `manifest` or `backbone` was given as well. "
                 "Leave that out."
             )
-        config, data = _load_features(config, config.data.features)
+        config, data = _load_features(config, config.data.features, allow_code=allow_code)
         if resume:
             _check_same_rows(run, data.manifest)
     else:
@@ -182,6 +192,7 @@ def fit(
             stack.enter_context(keeping_replaced(run))
             start_run_directory(run, config, data.manifest.classes, data.spec, overwrite=overwrite, resume=resume)
             write_recorded(data.manifest, run)
+            stack.enter_context(stoppable(partial(way_on_of_run, run)))
         epochs = train_with_lightning(
             model,
             partial(_train_loader, config, data),
@@ -193,7 +204,9 @@ def fit(
             resume=resume,
             on_epoch=on_epoch,
         )
-        best = load_run(run, backbone=data.backbone).model.float()  # the backbone is double where training was
+        best = load_run(
+            run, backbone=data.backbone, allow_code=True
+        ).model.float()  # the backbone is double where training was
         outputs = collect_outputs(best, data.val, data.spec, batch_size=config.training.batch_size)
         metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
         if is_first_process():
@@ -262,9 +275,9 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     return config.model_copy(update={"data": section}), data
 
 
-def _load_features(config: Config, folder: Path) -> tuple[Config, "_TrainingData"]:
+def _load_features(config: Config, folder: Path, *, allow_code: AllowCode) -> tuple[Config, "_TrainingData"]:
     """Return the features of a frozen backbone, and the configuration with that backbone and their data."""
-    found = open_features(folder)
+    found = open_features(folder, allow_code=allow_code)
     check_next_to_features(config, found)
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)

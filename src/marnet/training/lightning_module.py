@@ -6,6 +6,7 @@ The model stays a plain `nn.Module`; `examples/plain_torch_loop.py` trains it wi
 import csv
 import logging
 import math
+import os
 import sys
 import time
 import warnings
@@ -17,7 +18,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
@@ -39,6 +40,7 @@ from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.parameter_groups import parameter_groups
 from marnet.training.resume_points import choose_resume_point, write_resume_point
+from marnet.training.stopping import end_with_parent
 
 RESUME_SECONDS = 10.0  # at least, between two resume points
 logger = logging.getLogger("marnet")
@@ -108,9 +110,20 @@ def train_with_lightning(
         settings=settings,
     )
     checkpoint = choose_resume_point(run) if resume else None
+    if not is_first_process() and "LOCAL_RANK" in os.environ:
+        end_with_parent()
     with _quiet():
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        _run(trainer, module, checkpoint)
     return int(trainer.current_epoch)
+
+
+def _run(trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: Path | None) -> None:
+    try:
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from None
+        raise
 
 
 def seed_everything(seed: int) -> None:
@@ -374,8 +387,8 @@ class _History(Callback):
             writer.writerows(rows)
 
 
-class _Announcement(Callback):
-    """The call of `on_epoch` after the row of an epoch is written to the history."""
+class _Announcement(Checkpoint):
+    """The call of `on_epoch` after all that an epoch writes; Lightning calls checkpoints last, in the order given."""
 
     def __init__(self, on_epoch: OnEpoch) -> None:
         self.on_epoch = on_epoch

@@ -12,6 +12,7 @@ from marnet.config.nested import merge_settings, unflatten
 from marnet.data.sources import open_data
 from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError
+from marnet.runs.code import AllowCode
 from marnet.runs.directory import read_run_config
 from marnet.training.fit import TrainedRun, fit
 from marnet.training.lightning_module import OnEpoch
@@ -30,6 +31,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
+    allow_code: AllowCode = False,
 ) -> TrainedRun:
     """Train a classifier and write a run directory.
 
@@ -52,6 +54,8 @@ def train(
         resume: continue the run that `out` holds with its own settings, of which few may change.
         on_epoch: called after every epoch with its number, from 1, and the number of epochs, in place of a progress
             bar or a line in the log.
+        allow_code: when resuming, or with features, import code that the run or the features name
+            (`module:PACKAGE.NAME`); code that you name for a new run needs no permission.
 
     Returns:
         The run: its path, its metrics on val, and `load()` for a `Predictor`.
@@ -82,7 +86,16 @@ def train(
         )
     named = isinstance(data, str | os.PathLike)  # `fit` reads it, unless the run has rows of its own
     manifest = None if data is None or (named and not resume) else open_data(data, resolved.data)
-    return fit(resolved, out, backbone=module, manifest=manifest, overwrite=overwrite, resume=resume, on_epoch=on_epoch)
+    return fit(
+        resolved,
+        out,
+        backbone=module,
+        manifest=manifest,
+        overwrite=overwrite,
+        resume=resume,
+        on_epoch=on_epoch,
+        allow_code=allow_code,
+    )
 
 
 def _arguments(

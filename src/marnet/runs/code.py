@@ -1,0 +1,67 @@
+"""A run is inert: code that its files name, `module:PACKAGE.NAME`, is imported only if the caller allows it."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from marnet.config import Config
+from marnet.errors import RunDirectoryError
+
+AllowCode = bool | Collection[str]  # True: all code; or the names that are allowed, such as {"module:nets.make"}
+_MARK = "module:"
+_HF = "hf:"
+
+
+def named_code(config: Config) -> dict[str, str]:
+    """Return the settings of a configuration that name code outside the package, with the names.
+
+    >>> named_code(Config(method="module:mine.method"))
+    {'method': 'module:mine.method'}
+    """
+    settings = {
+        "method": config.method,
+        "backbone.name": config.backbone.name,
+        "text.name": config.text.name,
+        "fusion.kind": config.fusion.kind,
+    }
+    return {name: value for name, value in settings.items() if _MARK in value}  # also random:module:...
+
+
+def refuse_code(
+    run: Path, named: Mapping[str, str], *, allow_code: AllowCode = False, but: Collection[str] = ()
+) -> None:
+    """Refuse a run whose files name code that the caller does not allow.
+
+    Args:
+        run: the run directory.
+        named: names of code by the setting that holds them.
+        allow_code: True, or the names that are allowed.
+        but: settings that are not read this time.
+
+    Raises:
+        RunDirectoryError: there is such code; nothing was imported.
+    """
+    if allow_code is True:
+        return
+    allowed: Collection[str] = () if allow_code is False else allow_code
+    refused = {name: value for name, value in named.items() if name not in but and value not in allowed}
+    if not refused:
+        return
+    shown = ", ".join(f"{name} {value}" for name, value in refused.items())
+    own = " or hand the module over in Python (`backbone=...`)" if "backbone.name" in refused else ""
+    raise RunDirectoryError(
+        f"{run} names code outside marnet ({shown}), which would be executed. Nothing was imported. If you trust that "
+        f"code, pass `allow_code=True`{own}."
+    )
+
+
+def refuse_download(run: Path, config: Config) -> None:
+    """Refuse a run that lacks the architecture of its backbone of transformers, which would be downloaded.
+
+    Raises:
+        RunDirectoryError: see above.
+    """
+    if config.backbone.name.startswith(_HF):
+        raise RunDirectoryError(
+            f"{run} has no folder 'backbone' with the architecture of {config.backbone.name}, and loading a run "
+            f"downloads nothing. Restore that folder, train again, or pass the module: `backbone=...`."
+        )
