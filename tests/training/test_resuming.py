@@ -68,6 +68,8 @@ def other(name: str, value: Any) -> Any:
         return OTHER[name]
     if isinstance(value, bool):
         return not value
+    if isinstance(value, tuple):
+        return [*value, "other"]
     if isinstance(value, int | float):
         return value / 2 if isinstance(value, float) and 0 < value < 1 else value + 1
     return "other" if isinstance(value, str) or (value is None and name.endswith(("weights", "features"))) else 3
