@@ -9,6 +9,7 @@ from marnet.errors import RunDirectoryError
 AllowCode = bool | Collection[str]  # True: all code; or the names that are allowed, such as {"module:nets.make"}
 _MARK = "module:"
 _HF = "hf:"
+_own: set[str] = set()  # code that this process was asked to train with
 
 
 def named_code(config: Config) -> dict[str, str]:
@@ -26,10 +27,15 @@ def named_code(config: Config) -> dict[str, str]:
     return {name: value for name, value in settings.items() if _MARK in value}  # also random:module:...
 
 
+def trust_code(config: Config) -> None:
+    """Allow the code that a configuration names, for as long as this process lives: its user asked for it."""
+    _own.update(named_code(config).values())
+
+
 def refuse_code(
     run: Path, named: Mapping[str, str], *, allow_code: AllowCode = False, but: Collection[str] = ()
 ) -> None:
-    """Refuse a run whose files name code that the caller does not allow.
+    """Refuse a run whose files name code that the caller does not allow, and that this process did not train with.
 
     Args:
         run: the run directory.
@@ -42,7 +48,7 @@ def refuse_code(
     """
     if allow_code is True:
         return
-    allowed: Collection[str] = () if allow_code is False else allow_code
+    allowed = _own | (set() if allow_code is False else set(allow_code))
     refused = {name: value for name, value in named.items() if name not in but and value not in allowed}
     if not refused:
         return

@@ -32,7 +32,7 @@ from marnet.jsonfile import write_json
 from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
-from marnet.runs.code import AllowCode, named_code, refuse_code
+from marnet.runs.code import AllowCode, named_code, refuse_code, trust_code
 from marnet.runs.directory import METRICS, read_run_config
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
@@ -156,6 +156,8 @@ def fit(
     if resume:
         but = () if backbone is None else ("backbone.name",)
         refuse_code(run, named_code(read_run_config(run)), allow_code=allow_code, but=but)
+    else:
+        trust_code(config)
     config = resolve(config)
     if backbone is not None:
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
