@@ -126,7 +126,7 @@ def test_they_train_evaluate_and_report_by_name_alone(strange: str, manifest_fil
     )
     assert run.metrics.top1 > 0.6  # three classes that colour tells apart
     predicting = json.loads((run.path / "metrics.json").read_text())["val"]
-    assert marnet.evaluate(run.path, allow_code=True)._asdict() == pytest.approx(predicting)
+    assert marnet.evaluate(run.path)._asdict() == pytest.approx(predicting)
     assert list(run.load().model.branches) == ["letters"]
 
     name = f"{strange}.negative"

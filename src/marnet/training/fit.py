@@ -154,8 +154,7 @@ def fit(
     if is_first_process():
         check_run_directory(run, overwrite=overwrite, resume=resume)
     if resume:
-        but = () if backbone is None else ("backbone.name",)
-        refuse_code(run, named_code(read_run_config(run)), allow_code=allow_code, but=but)
+        _refuse_code_of_run(run, allow_code, own_backbone=backbone is not None)
     else:
         trust_code(config)
     config = resolve(config)
@@ -215,6 +214,11 @@ def fit(
             report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
             write_json(run / METRICS, report)
     return TrainedRun(run, metrics)
+
+
+def _refuse_code_of_run(run: Path, allow_code: AllowCode, *, own_backbone: bool) -> None:
+    not_read = ("backbone.name",) if own_backbone else ()
+    refuse_code(run, named_code(read_run_config(run)), allow_code=allow_code, but=not_read)
 
 
 def _recorded_rows(run: Path, config: Config) -> Manifest:
