@@ -153,10 +153,7 @@ def fit(
     run = Path(out)
     if is_first_process():
         check_run_directory(run, overwrite=overwrite, resume=resume)
-    if resume:
-        _refuse_code_of_run(run, allow_code, own_backbone=backbone is not None)
-    else:
-        trust_code(config)
+    _check_code(config, run if resume else None, allow_code, own_backbone=backbone is not None)
     config = resolve(config)
     if backbone is not None:
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
@@ -216,7 +213,11 @@ def fit(
     return TrainedRun(run, metrics)
 
 
-def _refuse_code_of_run(run: Path, allow_code: AllowCode, *, own_backbone: bool) -> None:
+def _check_code(config: Config, run: Path | None, allow_code: AllowCode, *, own_backbone: bool) -> None:
+    """Allow the code that the caller names; that of a run to resume only if `allow_code` does."""
+    if run is None:
+        trust_code(config)
+        return
     not_read = ("backbone.name",) if own_backbone else ()
     refuse_code(run, named_code(read_run_config(run)), allow_code=allow_code, but=not_read)
 
