@@ -78,11 +78,13 @@ def shorten(text: str, *, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def suggest(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+def suggest(name: str, known: Iterable[str], *, limit: int = 3, cutoff: float = 0.5) -> str:
     """Return the names in `known` that are nearest to `name` as a question, or "" if none is near.
+
+    `cutoff` is the least similarity, from 0 to 1.
 
     >>> suggest("epoch", ["epochs", "seed"])
     " Did you mean 'epochs'?"
     """
-    near = difflib.get_close_matches(name, list(known), n=limit, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(known), n=limit, cutoff=cutoff)
     return f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""

@@ -28,7 +28,7 @@ class Terminated(SystemExit):
 def stoppable(way_on: Callable[[], str]) -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does, and log how to go on after either.
 
-    A handler of SIGTERM that the program has installed stays. Of nested blocks, the outermost one logs.
+    A handler of SIGTERM that the program has installed stays, and is called. Of nested blocks, the outermost one logs.
 
     Args:
         way_on: returns the sentence that says how to go on.

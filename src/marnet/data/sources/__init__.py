@@ -84,7 +84,7 @@ def load_source(source: str, options: ReadOptions | None = None, *, cache: Path 
     if not path.is_file() and path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
         raise DataError(
             f"Data source {source!r} is neither a file nor a folder nor a known source."
-            f"{hint_at_path(path) or suggest(name, READERS)} "
+            f"{suggest(name, READERS, cutoff=0.8) or hint_at_path(path) or suggest(name, READERS)} "
             f"Expected {', '.join(SOURCES[:-1])} or {SOURCES[-1]}"
         )
     return read_manifest_file(path, options)
