@@ -22,7 +22,7 @@ from marnet.methods.parts import alignment, reconstruction
 from marnet.runs.directory import read_history
 from marnet.runs.weights import load_run
 from marnet.training import lightning_module
-from marnet.training.lightning_module import warmup_cosine
+from marnet.training.schedule import warmup_cosine
 
 
 def settings(manifest: Path, **training: Any) -> Config:

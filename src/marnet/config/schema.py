@@ -303,8 +303,11 @@ def make_config(
     preset: str | None = None,
     file: Path | str | None = None,
     sets: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
 ) -> Config:
     """Build a `Config` from a `preset`, a YAML `file`, nested `values` and `sets` ("a.b=c" each); later ones win.
+
+    `base` are nested settings below all of these, in place of the defaults.
 
     Raises:
         ConfigError: the preset or a key is unknown, a value does not fit, or the file cannot be read.
@@ -314,8 +317,9 @@ def make_config(
         >>> marnet.make_config({"training": {"epochs": 5}}, sets=["training.lr=0.01"]).training.lr
         0.01
     """
-    merged: dict[str, Any] = {} if preset is None else read_yaml(preset_file(preset))
-    given = [] if file is None else [read_yaml(Path(file))]
+    merged: dict[str, Any] = dict(base or {})
+    given = [] if preset is None else [read_yaml(preset_file(preset))]
+    given += [] if file is None else [read_yaml(Path(file))]
     for settings in (*given, values or {}, *map(parse_assignment, sets)):
         merged = merge_settings(merged, upgrade_settings(settings, method=str(merged.get("method", "marnet"))))
     try:

@@ -28,12 +28,14 @@ All files but the logs of TensorBoard are written whole or not at all (`marnet.a
 import csv
 import math
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from marnet.atomic import replacing
 from marnet.config import Config, read_config
 from marnet.data.transforms import ImageSpec
 from marnet.errors import RunDirectoryError
@@ -74,6 +76,7 @@ __all__ = [
     "read_history",
     "read_image_spec",
     "read_run_config",
+    "write_history",
 ]
 
 _LARGEST_CONFIG = 2**20  # bytes
@@ -105,6 +108,16 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write the rows of history.csv, whole or not at all; a column that a row lacks stays blank."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    # Without waiting for the disk, because epochs on features take less time than that.
+    with replacing(path, sync=False) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def describe_environment(seed: int) -> dict[str, Any]:

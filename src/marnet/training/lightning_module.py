@@ -3,7 +3,6 @@
 The model stays a plain `nn.Module`; `examples/plain_torch_loop.py` trains it without this file.
 """
 
-import csv
 import logging
 import math
 import os
@@ -26,7 +25,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from marnet.atomic import replacing
 from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.data.transforms import ImageSpec, model_input
@@ -34,12 +32,13 @@ from marnet.errors import ConfigError, NonFiniteLossError
 from marnet.losses import LossTerms
 from marnet.metrics import percent
 from marnet.model import MARNet
-from marnet.runs.directory import HISTORY, RESUME_POINT, read_history
+from marnet.runs.directory import HISTORY, RESUME_POINT, read_history, write_history
 from marnet.runs.legacy import upgrade_names
 from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.parameter_groups import parameter_groups
 from marnet.training.resume_points import choose_resume_point, write_resume_point
+from marnet.training.schedule import warmup_cosine
 from marnet.training.stopping import end_with_parent
 
 RESUME_SECONDS = 10.0  # at least, between two resume points
@@ -236,14 +235,6 @@ class _TrainingModule(lightning.LightningModule):
         )
 
 
-def warmup_cosine(step: int, warmup: int, steps: int, floor: float) -> float:
-    """Return the factor on the learning rate: up in a line over `warmup` steps, then down half a cosine to `floor`."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-
 def _make_trainer(
     settings: TrainingConfig, run: Path, callbacks: Sequence[Callback], *, show_bar: bool
 ) -> lightning.Trainer:
@@ -378,13 +369,7 @@ class _History(Callback):
             return
         epoch = trainer.current_epoch + 1
         row = {"epoch": epoch, "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups), **metrics}
-        rows = [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row]
-        columns = list(dict.fromkeys(name for each in rows for name in each))
-        # Without waiting for the disk, because epochs on features take less time than that.
-        with replacing(self.path, sync=False) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_history(self.path, [kept for kept in read_history(self.path) if kept["epoch"] < epoch] + [row])
 
 
 class _Announcement(Checkpoint):

@@ -11,9 +11,6 @@ from typing import Any, NamedTuple
 
 from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
-from marnet.config.legacy import upgrade_settings
-from marnet.config.nested import merge_settings, read_yaml
-from marnet.config.presets import preset_file
 from marnet.errors import ConfigError
 from marnet.runs.directory import CONFIG, read_run_config
 from marnet.runs.versions import naming_newer_version
@@ -54,15 +51,8 @@ def run_config(
         ConfigError: a setting cannot be used.
     """
     with naming_newer_version(Path(run)):
-        recorded = read_run_config(Path(run))
-    settings: dict[str, Any] = recorded.model_dump(mode="json")
-    for over in (
-        read_yaml(preset_file(preset)) if preset is not None else {},
-        read_yaml(Path(file)) if file is not None else {},
-        values or {},
-    ):
-        settings = merge_settings(settings, upgrade_settings(over, method=recorded.method))
-    return make_config(settings, sets=sets)
+        recorded = read_run_config(Path(run)).model_dump(mode="json")
+    return make_config(values, preset=preset, file=file, sets=sets, base=recorded)
 
 
 def changed_settings(recorded: Config, given: Config) -> list[Change]:
