@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from marnet.comparison.keys import learned_settings, record_key, run_key
+from marnet.comparison.plan import Arm, ComparisonConfig, configure
 from marnet.comparison.records import read_record
 from marnet.config import make_config
 from marnet.config.nested import flatten
@@ -46,6 +47,16 @@ def test_settings_without_effect_and_of_unknown_methods() -> None:
         "method": "module:gone.METHOD",
         "text.name": "bow",
     }
+
+
+def test_a_strange_record_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "strange_method.py").write_text("raise AssertionError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"method": "module:strange_method.METHOD", "losses": {"visual": 0.9}}
+    assert learned_settings(settings) == {"method": "module:strange_method.METHOD", "losses.visual": 0.9}
+    arm = Arm(name="mine", method="module:strange_method.METHOD")
+    with pytest.raises(AssertionError, match="imported"):  # the plan of this process's user may
+        configure(ComparisonConfig(base={}, arms=[arm]), arm, seed=0)
 
 
 def test_a_text_encoder_that_learns_makes_the_semantics_of_match_idle() -> None:

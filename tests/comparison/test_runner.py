@@ -151,7 +151,7 @@ def test_what_cannot_be_resumed_starts_again(
     comparison, out = read(file, seeds=1), tmp_path / "out"
     expected = run_comparison(comparison, tmp_path / "other", methods=["marnet"])
 
-    def cut_off(*_: Any, device: str, allow_code: Any) -> None:
+    def cut_off(*_: Any, device: str) -> None:
         raise OSError("the power went out")
 
     with monkeypatch.context() as patch:

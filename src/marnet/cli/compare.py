@@ -46,10 +46,9 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     ] = None,
 ) -> None:
     """Train every arm with every seed and compare them. Stop at any time; run it again to go on."""
-    from marnet.comparison.plan import plan_runs, read_comparison_config
+    from marnet.comparison.plan import read_comparison_config
     from marnet.comparison.runner import run_comparison
     from marnet.reports.comparison_report import write_comparison_report
-    from marnet.runs.code import named_code
 
     typed = {
         "--data": data,
@@ -62,8 +61,7 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
     folder = out or comparison.out or Path("comparisons") / config.stem
     result = run_comparison(comparison, folder, methods=names)
-    code = {name for run in plan_runs(comparison, "") for name in named_code(run.config).values()}
-    _print_result(result, write_comparison_report(folder, allow_code=code) if result.records else None)
+    _print_result(result, write_comparison_report(folder) if result.records else None)
 
 
 def _count_runs(count: int) -> str:

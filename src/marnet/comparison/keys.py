@@ -11,6 +11,7 @@ from marnet.config.legacy import upgrade_settings
 from marnet.config.nested import flatten
 from marnet.errors import MarnetError
 from marnet.methods import FULL, find_method
+from marnet.runs.code import is_trusted
 
 # Settings that do not change what a run learns; and how the source is read, for which the digest of its rows stands.
 _WITHOUT_EFFECT = ("data.source", "data.missing", "data.cache", "data.workers", "training.devices")
@@ -20,15 +21,18 @@ def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run learns from, by dotted name: those that its method reads.
 
     If only CDR is set otherwise, the runs of `image-only` need not be repeated. All settings count if the method is
-    from outside the package and cannot be imported.
+    code from outside the package that no plan of this process names, which is not imported, or cannot be imported.
 
     Args:
         settings: nested settings of a run, of this version or an older one.
     """
     upgraded = upgrade_settings(settings)
     flat = {name: value for name, value in flatten(upgraded).items() if name not in _WITHOUT_EFFECT}
+    name = str(upgraded.get("method", FULL))
+    if not is_trusted(name):
+        return flat
     try:
-        method = find_method(str(upgraded.get("method", FULL)))
+        method = find_method(name)
     except MarnetError:
         return flat
     read = method.settings(Config(text=TextConfig(trainable=bool(flat.get("text.trainable")))))

@@ -19,6 +19,7 @@ from marnet.data.manifest import Manifest
 from marnet.encoders.text import check_text_encoder_name
 from marnet.errors import ConfigError, suggest
 from marnet.methods import find_method, resolve
+from marnet.runs.code import trust_code
 
 
 class Arm(Section):
@@ -141,7 +142,9 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
     try:
         values = merge_settings(expand_preset(comparison.base), expand_preset(arm.settings))
         values = merge_settings(values, {"method": arm.method, "training": {"seed": seed}})
-        config = resolve(make_config(values))
+        config = make_config(values)
+        trust_code(config)  # the file of a comparison is its user's own; the records of one are not
+        config = resolve(config)
         method = find_method(config.method)
         if arm.placebo is not None and not method.needs_text:
             raise ConfigError(f"method {arm.method!r} learns from no text, so a placebo for texts says nothing.")
@@ -149,6 +152,7 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
             config = resolve(
                 make_config(merge_settings(values, {"text": {"name": f"{RANDOM_TEXT}{config.text.name}"}}))
             )
+            trust_code(config)
     except ConfigError as error:
         raise ConfigError(f"In arm {arm.name!r} of the comparison: {error}") from None
     if method.needs_text:

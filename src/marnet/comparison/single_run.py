@@ -16,7 +16,6 @@ from marnet.errors import ConfigError, MarnetError
 from marnet.evaluation.robustness import corruption_accuracy
 from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
-from marnet.runs.code import named_code
 from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
 from marnet.training.fit import fit
 from marnet.training.resume_points import find_resume_point
@@ -53,12 +52,11 @@ def perform(
         progress.epoch(epoch, epochs)
 
     rows = training_rows(run, comparison, data.manifest)
-    code = set(named_code(run.config).values())  # the plan's own, not that of a strange work folder
-    fit(config, work, manifest=rows, resume=resume, on_epoch=after_epoch, allow_code=code)
+    fit(config, work, manifest=rows, resume=resume, on_epoch=after_epoch)
     seconds = time.monotonic() - start
     progress.trained()
     device = "cpu" if run.config.training.devices.startswith("cpu") else "auto"
-    predictor = Predictor(work, device=device, allow_code=code)
+    predictor = Predictor(work, device=device)
     record = score_run(predictor, data.manifest, comparison.split, arm=run.arm.name).record
     robustness = corruption_accuracy(predictor, data.manifest, comparison.split) if comparison.corruptions else None
     known = {

@@ -9,7 +9,7 @@ from marnet.errors import RunDirectoryError
 AllowCode = bool | Collection[str]  # True: all code; or the names that are allowed, such as {"module:nets.make"}
 _MARK = "module:"
 _HF = "hf:"
-_own: set[str] = set()  # code that this process was asked to train with
+_own: set[str] = set()  # code that this process was asked to train with, or that a plan of its user names
 
 
 def named_code(config: Config) -> dict[str, str]:
@@ -30,6 +30,11 @@ def named_code(config: Config) -> dict[str, str]:
 def trust_code(config: Config) -> None:
     """Allow the code that a configuration names, for as long as this process lives: its user asked for it."""
     _own.update(named_code(config).values())
+
+
+def is_trusted(name: str) -> bool:
+    """Return whether `name` is no code from outside the package, or code that this process was asked to use."""
+    return _MARK not in name or name in _own
 
 
 def refuse_code(
