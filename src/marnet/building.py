@@ -94,6 +94,7 @@ def build_model(
         text=text,
         semantics=semantics,
         objective=_build_objective(method, config),
+        several_classes=config.data.labels == "multi",
     )
     model.settings = config.model_dump(mode="json")
     model.text_width = text_width or 0

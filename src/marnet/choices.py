@@ -4,7 +4,9 @@ from typing import Literal
 
 Augmentation = Literal["none", "light", "strong"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
+ClipBy = Literal["part", "model"]
 Guide = Literal["linear", "features"]
+Keep = Literal["averaged", "last", "best"]
 LabelForm = Literal["single", "multi"]
 Parametrisation = Literal["x0", "v", "epsilon"]
 Positives = Literal["text", "identity"]

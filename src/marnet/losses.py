@@ -25,12 +25,12 @@ __all__ = [
 
 # The weights of the loss terms; those of the configuration are the same.
 DEFAULT_WEIGHTS = {
-    "classification": 0.2,  # for an average of branches, which have losses of their own; 1 if the fusion learns
+    "classification": 0.0,  # of the fused prediction; the branches have losses of their own. See `Method`
     "matching": 0.1,
     "reconstruction": 1.0,
     "linear_head": 10.0,
     "semantic": 0.25,
-    "visual": 0.9,
+    "visual": 1.0,
     "alignment": 0.1,
     "text": 0.3,
     "words": 10.0,

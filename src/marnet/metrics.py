@@ -88,10 +88,11 @@ class MultiLabelMetrics(NamedTuple):
     n: int  # images
 
 
-def multi_label_metrics(logits: Tensor, targets: Tensor, *, threshold: float = 0.5) -> MultiLabelMetrics:
+def multi_label_metrics(logits: Tensor, targets: Tensor, *, threshold: float | Tensor = 0.5) -> MultiLabelMetrics:
     """Score logits `(N, C)` against targets `(N, C)` of 0 and 1, one decision per image and class.
 
-    A class is predicted if its probability, the sigmoid of the logit, is `threshold` or more.
+    A class is predicted if its probability, the sigmoid of the logit, is `threshold` or more; `(C,)` and `(N, C)` will
+    do as well.
 
     Raises:
         ValueError: the shapes disagree, or no image has a class.

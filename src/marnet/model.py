@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from marnet.encoders.text import has_text
 from marnet.losses import Objective
+from marnet.modules.calibration import Calibration
 from marnet.modules.semantics import SemanticSpace
 from marnet.outputs import VISUAL, MARNetOutput, PredictionOutput
 from marnet.part import BuiltPart, Part, TrainingStep
@@ -44,6 +45,7 @@ class MARNet(nn.Module):
         semantics: maps x_s to the semantics x_0 `(B, d_0)`; required by parts that read them.
         objective: scores the outputs; None builds one with default weights.
         classes: names of the classes in the order of the logits, if they have any.
+        several_classes: an image may have several classes, so that each has a temperature of its own.
 
     Raises:
         ValueError: there are several branches but no fusion.
@@ -67,6 +69,7 @@ class MARNet(nn.Module):
         semantics: SemanticSpace | None = None,
         objective: Objective | None = None,
         classes: Sequence[str] | None = None,
+        several_classes: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -86,6 +89,7 @@ class MARNet(nn.Module):
             raise ValueError(f"The branches {names} have no fusion. Add one to the parts; see marnet.modules.fusion.")
         widths = {VISUAL: visual_width} | {name: int(branch.width) for name, branch in self.branches.items()}  # type: ignore[arg-type]
         self.heads = nn.ModuleDict({name: nn.Linear(width, num_classes) for name, width in widths.items()})
+        self.calibration = Calibration(num_classes if several_classes else None)
         self.objective = objective or Objective(list(self.parts.values()))
 
     @property
@@ -119,9 +123,10 @@ class MARNet(nn.Module):
         for name, branch in self.branches.items():
             features[name] = branch.features(x_v, noise)  # type: ignore[operator]
         branches = {name: self.heads[name](x) for name, x in features.items()}
-        if self.fusion is None:
-            return PredictionOutput(branches[VISUAL], branches, features)
-        return PredictionOutput(self.fusion(list(features.values()), list(branches.values())), branches, features)
+        fused = branches[VISUAL]
+        if self.fusion is not None:
+            fused = self.fusion(list(features.values()), list(branches.values()))
+        return PredictionOutput(self.calibration(fused), branches, features)
 
     def training_outputs(
         self,

@@ -24,6 +24,10 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         Path | None,
         typer.Option(help="With --corruptions: another run; errors are given relative to the errors of that run."),
     ] = None,
+    abstain: Annotated[
+        float | None,
+        typer.Option(help="Also score prediction sets that miss the true class at this rate, such as 0.05."),
+    ] = None,
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -40,6 +44,11 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         from marnet.evaluation.evaluate import evaluate as score
 
         metrics = content = score(run, data, split=split, allow_code=allow_code)._asdict()
+    if abstain is not None:
+        from marnet.evaluation.evaluate import evaluate_sets
+
+        sets = evaluate_sets(run, data, error=abstain, split=split, allow_code=allow_code)._asdict()
+        metrics, content = metrics | sets, content | sets
     if as_json:
         print_json(content)
         return

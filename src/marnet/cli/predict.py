@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from marnet.inference import Prediction
 
 
-def predict(
+def predict(  # noqa: PLR0917 - typer calls it by keyword
     run: Run,
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     top: Annotated[
@@ -25,6 +25,13 @@ def predict(
             "that reach its threshold.",
         ),
     ] = None,
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            help="Print as many classes as it takes to miss the true one at this rate, such as 0.05. An image that "
+            "needs more than one is marked as unsure."
+        ),
+    ] = None,
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -32,22 +39,24 @@ def predict(
 
     An image that cannot be read is reported and does not stop the others.
     """
-    from marnet.errors import ImageError
+    from marnet.errors import ConfigError, ImageError
     from marnet.inference import load
 
+    if top is not None and abstain is not None:
+        raise ConfigError("--abstain decides how many classes are printed. Leave --top out, or --abstain.")
     predictor = load(run, allow_code=allow_code)
     rows: list[Prediction] = []
     failures = 0
     for image in images:
         try:
-            rows += predictor.predict([image], top=top)
+            rows += predictor.predict([image], top=top, abstain=abstain)
         except ImageError as error:
             failures += 1
             say(f"Error: {translate(str(error), 'predict')}", error=True)
     if as_json:
         print_json([_as_dict(row) for row in rows])
     else:
-        _print_rows(rows, threshold=predictor.config.data.threshold)
+        _print_rows(rows)
     if failures:
         raise typer.Exit(1)
 
@@ -57,13 +66,15 @@ def _as_dict(row: "Prediction") -> dict[str, Any]:
         {"label": label, "probability": probability}
         for label, probability in zip(row.labels, row.probabilities, strict=True)
     ]
-    return {"image": row.image, "predictions": predictions}
+    abstained = {} if row.abstained is None else {"abstained": row.abstained}
+    return {"image": row.image, "predictions": predictions} | abstained
 
 
-def _print_rows(rows: "Sequence[Prediction]", *, threshold: float) -> None:
+def _print_rows(rows: "Sequence[Prediction]") -> None:
     for row in rows:
-        say(on_one_line(row.image))
+        unsure = f"  unsure: one of {len(row.labels)} classes" if row.abstained else ""
+        say(on_one_line(row.image) + unsure)
         for label, probability in zip(row.labels, row.probabilities, strict=True):
             say(f"  {100 * probability:5.1f} %  {on_one_line(label)}")
         if not row.labels:
-            say(f"  none: no class reaches {100 * threshold:g} % (--top 3 shows the most probable)")
+            say("  none: no class reaches its threshold (--top 3 shows the most probable)")

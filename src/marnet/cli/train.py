@@ -109,5 +109,5 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
     result = fit(settings, out, manifest=moved, overwrite=overwrite, resume=resume, allow_code=allow_code)
     if not is_first_process():
         return
-    print_metrics(result.metrics._asdict(), f"{settings.method} on val, best epoch")
+    print_metrics(result.metrics._asdict(), f"{settings.method} on val")
     say(f"Run directory: {result.path}")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from marnet.config.nested import merge_settings, older_settings
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 
@@ -48,6 +49,12 @@ class RunRecord(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
     seconds: float = Field(0.0, description="of training, wall clock")
+
+    @field_validator("config")
+    @classmethod
+    def _fill_in(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Add the settings that the version of the record did not have."""
+        return merge_settings(older_settings(), config) if config else config
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from marnet.config.presets import preset_file
+from marnet.config.presets import OLDEST, preset_file
 from marnet.config.yaml_text import DEEPEST, YamlTextError, parse_yaml
 from marnet.errors import ConfigError, shorten
 
@@ -30,6 +30,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"'training: {{epochs: 40}}'."
         )
     return content
+
+
+def older_settings() -> dict[str, Any]:
+    """Return the nested settings by which versions acted that did not have these settings yet."""
+    return read_yaml(preset_file(OLDEST))
 
 
 def _read_text(path: Path) -> str:

@@ -16,7 +16,9 @@ from marnet.atomic import write_text
 from marnet.choices import (
     Augmentation,
     Balance,
+    ClipBy,
     Guide,
+    Keep,
     LabelForm,
     Parametrisation,
     Positives,
@@ -65,8 +67,12 @@ class DataConfig(Section):
     missing: tuple[str, ...] = Field(
         ("nan", "null", "<NA>"), description="words in cells of tables that mean no value, in any case"
     )
-    threshold: float = Field(
-        0.5, gt=0, lt=1, description="for data.labels=multi: an image has the classes with at least this probability"
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="for data.labels=multi: an image has the classes with at least this probability; null: one per "
+        "class, fitted on val for F1",
     )
     image_size: int | None = Field(
         None, ge=8, le=LARGEST_SIDE, description="side of the model's square input in pixels; null: the backbone's own"
@@ -189,7 +195,11 @@ class ReconstructionConfig(Section):
 class FusionConfig(Section):
     """The fusion of the branches into one prediction (docs/method.md)."""
 
-    kind: str = Field("averaged", description="averaged, concat, gated-features, gated-logits or module:PACKAGE.NAME")
+    kind: str = Field(
+        "weighted",
+        description="weighted: by weights fitted on val; averaged, concat, gated-features, gated-logits or "
+        "module:PACKAGE.NAME",
+    )
 
 
 class LateFusionConfig(Section):
@@ -205,13 +215,14 @@ class LossConfig(Section):
     classification: float | None = Field(
         None,
         ge=0,
-        description="cross-entropy of the fused prediction; null: 0.2 for an average of branches, 1 if fusion learns",
+        description="cross-entropy of the fused prediction; null: 0 where its weights are fitted later, 0.2 for "
+        "an average, 1 for a fusion that learns",
     )
     matching: float = Field(0.1, ge=0, description="a: contrastive matching of image and text")
     reconstruction: float = Field(1.0, ge=0, description="b: mean squared error of the denoised semantics")
     linear_head: float = Field(10.0, ge=0, description="mean squared error of the linear head that guides CDR (ours)")
     semantic: float = Field(0.25, ge=0, description="c: cross-entropy of the head on x_CDR")
-    visual: float = Field(0.9, ge=0, description="cross-entropy of the head on x_v (ours)")
+    visual: float = Field(1.0, ge=0, description="cross-entropy of the head on x_v (ours)")
     alignment: float = Field(0.1, ge=0, description="cross-entropy of the head on x_EMA (ours)")
     text: float = Field(0.3, ge=0, description="cross-entropy of a head on the text, if its encoder learns (ours)")
     words: float = Field(10.0, ge=0, description="multitask: binary cross-entropy of the words of the text")
@@ -237,6 +248,21 @@ class TrainingConfig(Section):
     )
     probe_epochs: int = Field(0, ge=0, description="number of first epochs in which the backbone is frozen")
     gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
+    clip_by: ClipBy = Field(
+        "part", description="part: of the backbone, of the head on x_v and of all else, each by itself; model: of all"
+    )
+    keep: Keep = Field(
+        "averaged",
+        description="weights to keep: their moving average at the end, those of the last epoch, or those of the epoch "
+        "with the best val top-1 or mAP",
+    )
+    averaged_share: float = Field(
+        0.1, gt=0, le=1, description="for training.keep=averaged: reach of the average as a share of the training"
+    )
+    calibrate: bool = Field(
+        True,
+        description="fit a temperature on val after training, and for fusion.kind=weighted the weights of the branches",
+    )
     patience: int | None = Field(
         None, ge=1, description="stop after this many epochs without a better val top-1 or mAP"
     )

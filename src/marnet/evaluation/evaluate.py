@@ -8,6 +8,7 @@ from marnet.data.manifest import Manifest
 from marnet.data.sources import open_data
 from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
+from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
 
@@ -42,6 +43,35 @@ def evaluate(
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
     return predictor.evaluate(data, split=split)
+
+
+def evaluate_sets(
+    run: Path | str | Predictor,
+    data: Any = None,
+    *,
+    error: float,
+    split: str = "val",
+    device: str = "auto",
+    allow_code: AllowCode = False,
+) -> SetMetrics:
+    """Return how prediction sets with a rate of error do on a split; see `marnet.inference.conformal`.
+
+    Args:
+        run: as for `evaluate`.
+        data: as for `evaluate`.
+        error: the rate at which the true class may be missing from a set, such as 0.05.
+        split: train, val or test. The sets are made from val, so that their coverage there says little.
+        device: as for `evaluate`.
+        allow_code: as for `evaluate`.
+
+    Raises:
+        ConfigError: the run's held-out rows cannot promise this rate, or its images have several classes.
+        MarnetError: as for `evaluate`.
+    """
+    predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
+    least = predictor.least_probability(error)
+    outputs = predictor.outputs(predictor.rows(data), split)
+    return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
 
 
 def rows_to_score(predictor: Predictor, source: str | None) -> Manifest:

@@ -17,13 +17,15 @@ from marnet.outputs import PredictionOutput
 class SplitOutputs(NamedTuple):
     """The outputs of a model for every image of a split; tensors on the CPU, N rows."""
 
-    logits: Tensor  # (N, C)
+    logits: Tensor  # (N, C), calibrated; for the rows that taught the calibration, each by what the others taught
     labels: Tensor  # (N,) int64; where images have several classes, (N, C) float32
     branch_logits: dict[str, Tensor]  # (N, C) each
     x_v: Tensor  # (N, D_v)
     x_cdr: Tensor | None  # (N, d_0)
     records: tuple[Record, ...]
     skipped: int  # images that could not be read
+    thresholds: Tensor | None = None  # (N, C), for the rows that taught those of the run
+    uncalibrated: Tensor | None = None  # (N, C), without a calibration; None if the run has none
 
 
 @torch.inference_mode()

@@ -15,19 +15,23 @@ from marnet.cache import cache_directory
 from marnet.config import Config
 from marnet.data.dataset import OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
-from marnet.data.manifest import Manifest
+from marnet.data.manifest import Manifest, Record
 from marnet.data.moved import refuse_missing_images
 from marnet.data.recorded import read_recorded
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
+from marnet.inference.calibration import cross_fit, uncalibrated_logits
+from marnet.inference.conformal import least_probability, read_sets
 from marnet.inference.device import choose_device
 from marnet.inference.outputs import SplitOutputs, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
+from marnet.runs.calibration import FittedCalibration
 from marnet.runs.code import AllowCode
-from marnet.runs.directory import WEIGHTS
+from marnet.runs.directory import MANIFEST, WEIGHTS
+from marnet.runs.layout import CALIBRATION
 from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
@@ -50,6 +54,7 @@ class Prediction(NamedTuple):
     image: str  # its path, or "image 3" by its position where it has none
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    abstained: bool | None = None  # with `abstain`: the set has not exactly one class, so that a person should look
 
 
 class Predictor:
@@ -71,6 +76,7 @@ class Predictor:
         spec: the input of the model.
         transform: turns one image in any form into the normalised input `(3, S, S)` of the model.
         model: the model, in evaluation mode, on `device`.
+        calibration: the numbers that were fitted on val after training; None for a run without.
 
     Raises:
         RunDirectoryError: the run directory is incomplete or damaged.
@@ -108,50 +114,92 @@ class Predictor:
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
         self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
-        self.task: Task = make_task(loaded.config, len(loaded.classes))
+        self.calibration: FittedCalibration | None = loaded.calibration
+        self.task: Task = make_task(loaded.config, len(loaded.classes), thresholds=loaded.model.calibration.thresholds)
         self.model: MARNet = loaded.model.to(self.device)
         self._own_rows: Manifest | None = None
 
     @overload
-    def predict(self, images: _Single, *, top: int | None = ..., batch_size: int = ...) -> Prediction: ...
+    def predict(
+        self, images: _Single, *, top: int | None = ..., abstain: float | None = ..., batch_size: int = ...
+    ) -> Prediction: ...
 
     @overload
     def predict(
-        self, images: list[Any] | tuple[Any, ...], *, top: int | None = ..., batch_size: int = ...
+        self,
+        images: list[Any] | tuple[Any, ...],
+        *,
+        top: int | None = ...,
+        abstain: float | None = ...,
+        batch_size: int = ...,
     ) -> list[Prediction]: ...
 
     @overload
     def predict(
-        self, images: ImageLike | Iterable[Any], *, top: int | None = ..., batch_size: int = ...
+        self,
+        images: ImageLike | Iterable[Any],
+        *,
+        top: int | None = ...,
+        abstain: float | None = ...,
+        batch_size: int = ...,
     ) -> Prediction | list[Prediction]: ...
 
     def predict(
-        self, images: ImageLike | Iterable[Any], *, top: int | None = None, batch_size: int = _BATCH
+        self,
+        images: ImageLike | Iterable[Any],
+        *,
+        top: int | None = None,
+        abstain: float | None = None,
+        batch_size: int = _BATCH,
     ) -> Prediction | list[Prediction]:
         """Return the `top` most probable classes of one image, or a list of them for several.
 
-        Without `top` these are five, or where images have several classes, those that reach `data.threshold`.
+        Without `top` these are five, or where images have several classes, those that reach their threshold.
 
         Args:
             images: one image or several.
             top: how many classes to return per image.
+            abstain: return as many classes as it takes to miss the true one at this rate, such as 0.05 (split conformal
+                prediction, `marnet.inference.conformal`). An image that needs more than one is abstained from.
             batch_size: images computed at a time.
 
         Raises:
             ImageError: an image cannot be read; of several, the message names its position, from 0.
-            ValueError: `top` is less than 1.
+            ConfigError: the run cannot promise such a rate.
+            ValueError: `top` is less than 1, or was given with `abstain`.
         """
-        if top is not None and top < 1:
-            raise ValueError(f"`top` is {top}, but it must be 1 or more.")
+        if top is not None and (top < 1 or abstain is not None):
+            reason = "it must be 1 or more" if top < 1 else "`abstain` says how many classes there are"
+            raise ValueError(f"`top` is {top}, but {reason}.")
+        least = None if abstain is None else self.least_probability(abstain)
         several = list_images(images)
         chosen = [images] if several is None else several
         probabilities = self._compute(chosen, batch_size, self.probabilities)
+        read = self.task.read(probabilities, top) if least is None else read_sets(probabilities, least)
         predictions = []
-        rows = zip(chosen, probabilities, self.task.read(probabilities, top), strict=True)
-        for position, (image, row, columns) in enumerate(rows):
+        for position, (image, row, columns) in enumerate(zip(chosen, probabilities, read, strict=True)):
             labels = tuple(self.classes[column] for column in columns)
-            predictions.append(Prediction(image_name(image, position), labels, tuple(row[columns].tolist())))
+            abstained = None if least is None else len(columns) != 1
+            predictions.append(Prediction(image_name(image, position), labels, tuple(row[columns].tolist()), abstained))
         return predictions[0] if several is None else predictions
+
+    def least_probability(self, error: float) -> float:
+        """Return the probability that a class needs to be in a prediction set with this rate of error.
+
+        Raises:
+            ConfigError: the rate is not between 0 and 1, or the run's held-out rows cannot promise it.
+        """
+        if self.config.data.labels != "single":
+            raise ConfigError(
+                f"`abstain` needs one class per image, but {self.run} has images with several classes. Leave it out; "
+                f"each class has a threshold of its own."
+            )
+        if self.calibration is None:
+            raise ConfigError(
+                f"{self.run} has no {CALIBRATION}, so that it cannot promise a rate of error. Leave `abstain` out, or "
+                f"train with `training.calibrate=true`."
+            )
+        return least_probability(self.calibration.scores, error)
 
     def predict_proba(self, images: ImageLike | Iterable[Any], *, batch_size: int = _BATCH) -> np.ndarray:
         """Return the probabilities of the classes: `(C,)` of one image, `(N, C)` of several; float32.
@@ -196,7 +244,7 @@ class Predictor:
             DataError: the split is empty, or a label or an image of it cannot be used.
         """
         outputs = self.outputs(self.rows(data), split)
-        return self.task.metrics(outputs.logits, outputs.labels)
+        return self.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
 
     def rows(self, data: Any = None) -> Manifest:
         """Return the rows of some data, read with the options of the run; of None the run's own.
@@ -242,21 +290,41 @@ class Predictor:
     def outputs(self, manifest: Manifest, split: str, *, batch_size: int = _BATCH) -> SplitOutputs:
         """Return all outputs of the model for a split; labels are matched to the run's classes by name.
 
+        The rows that the calibration of the run was fitted on are predicted by cross-fitting
+        (`marnet.inference.calibration`), so that metrics of them are honest.
+
         Raises:
             DataError: the split is empty, a label is unknown to the run, or (unless the run skips them) an image is
                 broken.
         """
         opened = self.open_split(manifest, split)
-        collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
+        calibration = self.model.calibration
+        with calibration.off():
+            collected = collect_outputs(
+                self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device
+            )
+        labels = torch.as_tensor(opened.dataset.labels)
+        logits, thresholds = self._finite(calibration(collected.logits)), None
+        if self._calibrated_on(manifest, split):
+            logits, thresholds = cross_fit(self.model, collected, labels)
         return SplitOutputs(
-            logits=self._finite(collected.logits),
-            labels=torch.as_tensor(opened.dataset.labels),
+            logits=logits,
+            labels=labels,
             branch_logits=collected.branch_logits,
             x_v=collected.x_v,
             x_cdr=collected.x_cdr,
             records=tuple(opened.records),
             skipped=len(opened.skipped),
+            thresholds=thresholds,
+            uncalibrated=None if self.calibration is None else uncalibrated_logits(self.model, collected),
         )
+
+    def _calibrated_on(self, manifest: Manifest, split: str) -> bool:
+        """Return whether the calibration was fitted on these rows, wherever their images are by now."""
+        if self.calibration is None or split != self.calibration.split or not (self.run / MANIFEST).is_file():
+            return False
+        own, given = self.manifest().split(split), manifest.split(split)
+        return [_without_folder(record) for record in own] == [_without_folder(record) for record in given]
 
     def _finite(self, logits: Tensor) -> Tensor:
         """Return the logits; refuse those that are no numbers, which would be printed as a prediction.
@@ -301,6 +369,10 @@ class Predictor:
                 f"Choose from {', '.join(present)}.{suggest(kind, present)}"
             )
         return present[kind].float().cpu()
+
+
+def _without_folder(record: Record) -> Record:
+    return record._replace(image=Path(record.image).name)
 
 
 def load(

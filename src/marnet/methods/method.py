@@ -21,6 +21,8 @@ _SHARED = (
     "losses.label_smoothing",
 )
 
+_FUSED_WEIGHTS = {"weighted": DEFAULT_WEIGHTS["classification"], "averaged": 0.2}  # of `losses.classification`
+
 
 class TextChoice(NamedTuple):
     """The text encoder that a method uses."""
@@ -87,9 +89,11 @@ class Method:
     def classification_weight(self, config: Config) -> float:
         """Return the weight of the fused prediction's loss if the configuration does not say.
 
-        An average of branches has no weights of its own, and its branches have losses of theirs.
+        With fitted weights the branches learn alone. An average has no weights of its own; a fusion that learns has.
         """
-        return DEFAULT_WEIGHTS["classification"] if config.fusion.kind == "averaged" else 1.0
+        if not any(part.branch_term for part in self.parts):
+            return DEFAULT_WEIGHTS["classification"]
+        return _FUSED_WEIGHTS.get(config.fusion.kind, 1.0)
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of each loss term."""

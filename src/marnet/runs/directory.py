@@ -5,7 +5,8 @@ RUN/
   config.yaml         every setting, resolved
   classes.json        class names in the order of the logits
   image.json          size and normalisation of the model's input
-  model.safetensors   the weights that predict, of the best epoch so far
+  model.safetensors   the weights that predict
+  calibration.json    branch weights, temperature and thresholds, fitted on val (`marnet.runs.calibration`)
   text.safetensors    the weights that only training uses, such as those that read the text
   text.json           the text encoder: its vocabulary, or its name
   backbone/           the architecture of a backbone of transformers
@@ -36,7 +37,8 @@ from typing import Any
 import torch
 
 from marnet.atomic import replacing
-from marnet.config import Config, read_config
+from marnet.config import Config, make_config
+from marnet.config.nested import older_settings
 from marnet.data.transforms import ImageSpec
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import check_file, read_json
@@ -99,7 +101,7 @@ def read_run_config(run: Path) -> Config:
             f"{path} does not end with YAML's end mark '...', so it was cut short, and some settings are "
             f"missing. Restore the file, or train again."
         )
-    return read_config(path)
+    return make_config(file=path, base=older_settings())
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ REPLACED = ".replaced"  # the old run, until the one that replaces it has weight
 CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", recorded.FILE
 WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
 BACKBONE, TEXT_FILES = "backbone", "text"
+CALIBRATION = "calibration.json"
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
 TENSORBOARD = "tensorboard"
 REPORT = "report.html"  # where 'marnet report RUN' writes
@@ -29,6 +30,7 @@ FILES = frozenset(
         WEIGHTS,
         TEXT_WEIGHTS,
         TEXT_SETTINGS,
+        CALIBRATION,
         METRICS,
         HISTORY,
         ENVIRONMENT,

@@ -22,6 +22,7 @@ from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.methods import find_method
 from marnet.model import TRAINING_ONLY, MARNet
+from marnet.runs.calibration import FittedCalibration, apply_calibration, read_calibration
 from marnet.runs.code import AllowCode, named_code, refuse_code, refuse_download
 from marnet.runs.directory import (
     BACKBONE,
@@ -35,6 +36,7 @@ from marnet.runs.directory import (
     read_image_spec,
     read_run_config,
 )
+from marnet.runs.layout import CALIBRATION
 from marnet.runs.legacy import upgrade_names
 from marnet.runs.overwriting import forget_replaced
 from marnet.runs.starting import record_encoder_files
@@ -48,21 +50,29 @@ class LoadedRun(NamedTuple):
     config: Config
     classes: tuple[str, ...]
     spec: ImageSpec
+    calibration: FittedCalibration | None
 
 
-def save_weights(run: Path, model: MARNet) -> None:
+def save_weights(run: Path, model: MARNet, *, state: Mapping[str, Tensor] | None = None) -> None:
     """Write the weights that predict, and apart from them those that only training uses; a crash keeps the old ones.
 
     A run that this one replaces is removed afterwards. Equal weights make equal bytes.
 
+    Args:
+        run: the run directory.
+        model: the model.
+        state: weights to write instead of those that the model has now, by the same names.
+
     Raises:
         RunDirectoryError: a file cannot be written.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    found = model.state_dict() if state is None else state
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
     training_only = {name: tensor for name, tensor in state.items() if name.startswith(TRAINING_ONLY)}
     prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
     metadata = {"format": "marnet", "version": package_version("marnet")}
     _save_folder(run / BACKBONE, partial(save_architecture, model.backbone))
+    (run / CALIBRATION).unlink(missing_ok=True)  # it was that of other weights
     with ExitStack() as files:  # both are written before either gets its name
         if model.text_width:
             metadata["text_width"] = str(model.text_width)
@@ -116,7 +126,9 @@ def load_run(
         model.training_only.text = _restore_text_encoder(run, training_state, allow_code=allow_code)
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
-    return LoadedRun(model.eval(), config, classes, spec)
+    calibration = read_calibration(run, model)
+    apply_calibration(model, calibration)
+    return LoadedRun(model.eval(), config, classes, spec, calibration)
 
 
 def _save_folder(folder: Path, write: Callable[[Path], None]) -> None:

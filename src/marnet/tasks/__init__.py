@@ -60,8 +60,10 @@ class Task(Protocol):
         """Return an object that takes logits and targets batch by batch and computes the score of them all."""
         ...
 
-    def metrics(self, logits: Tensor, targets: Tensor) -> Metrics | MultiLabelMetrics:
-        """Return the metrics of logits `(N, C)`."""
+    def metrics(
+        self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None
+    ) -> Metrics | MultiLabelMetrics:
+        """Return the metrics of logits `(N, C)`; `thresholds` `(N, C)` replace those of the task, if it has any."""
         ...
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
@@ -74,12 +76,16 @@ class Task(Protocol):
         ...
 
 
-TASKS: Mapping[LabelForm, Callable[[int, float], Task]] = {
+TASKS: Mapping[LabelForm, Callable[[int, float | Tensor], Task]] = {
     "single": lambda classes, threshold: SingleLabel(classes),
     "multi": MultiLabel,
 }
 
 
-def make_task(config: Config, num_classes: int) -> Task:
-    """Return the task of a configuration whose labels name `num_classes` classes."""
-    return TASKS[config.data.labels](num_classes, config.data.threshold)
+def make_task(config: Config, num_classes: int, *, thresholds: Tensor | None = None) -> Task:
+    """Return the task of a configuration whose labels name C = `num_classes` classes.
+
+    `thresholds` `(C,)` are those that were fitted; `data.threshold` wins.
+    """
+    fitted = 0.5 if thresholds is None else thresholds
+    return TASKS[config.data.labels](num_classes, fitted if config.data.threshold is None else config.data.threshold)

@@ -20,13 +20,13 @@ class MultiLabel:
 
     Args:
         num_classes: C.
-        threshold: an image has the classes whose probability is at least this.
+        threshold: an image has the classes whose probability is at least this; one for all, or `(C,)`.
     """
 
     score = "map"
     score_title = "mAP"
 
-    def __init__(self, num_classes: int, threshold: float = 0.5) -> None:
+    def __init__(self, num_classes: int, threshold: float | Tensor = 0.5) -> None:
         self.num_classes = num_classes
         self.threshold = threshold
 
@@ -66,9 +66,9 @@ class MultiLabel:
         """Return mean average precision."""
         return _MeanAveragePrecision()
 
-    def metrics(self, logits: Tensor, targets: Tensor) -> MultiLabelMetrics:
-        """Return the metrics, see `MultiLabelMetrics`."""
-        return multi_label_metrics(logits, targets, threshold=self.threshold)
+    def metrics(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> MultiLabelMetrics:
+        """Return the metrics, see `MultiLabelMetrics`; `thresholds` `(N, C)` replace those of the task."""
+        return multi_label_metrics(logits, targets, threshold=self.threshold if thresholds is None else thresholds)
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
         """Return the classes that reach the threshold, possibly none; with `top` that many, whatever the threshold."""

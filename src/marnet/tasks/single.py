@@ -47,8 +47,8 @@ class SingleLabel:
         """Return top-1."""
         return MulticlassAccuracy(self.num_classes, average="micro")
 
-    def metrics(self, logits: Tensor, targets: Tensor) -> Metrics:
-        """Return the metrics, see `Metrics`."""
+    def metrics(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> Metrics:
+        """Return the metrics, see `Metrics`; there are no thresholds."""
         return classification_metrics(logits, targets)
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:

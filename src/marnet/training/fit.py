@@ -28,17 +28,19 @@ from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError, DataError
 from marnet.inference import Predictor, collect_outputs, load
+from marnet.inference.calibration import cross_fit, fit_calibration
 from marnet.jsonfile import write_json
 from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
+from marnet.runs.calibration import apply_calibration, write_calibration
 from marnet.runs.code import AllowCode, named_code, refuse_code, trust_code
-from marnet.runs.directory import METRICS, read_run_config
+from marnet.runs.directory import HISTORY, METRICS, read_history, read_run_config
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
 from marnet.runs.starting import check_run_directory, start_run_directory
 from marnet.runs.weights import load_run
-from marnet.tasks import TASKS, make_task
+from marnet.tasks import TASKS, Task, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.resuming import resumed_config
@@ -59,7 +61,7 @@ class TrainedRun(NamedTuple):
     """
 
     path: Path  # the run directory
-    metrics: Metrics | MultiLabelMetrics  # of the best epoch, on val
+    metrics: Metrics | MultiLabelMetrics  # on val, of the kept weights
 
     def load(self, *, backbone: nn.Module | None = None, device: str = "auto") -> Predictor:
         """Load the run for prediction.
@@ -202,15 +204,42 @@ def fit(
             resume=resume,
             on_epoch=on_epoch,
         )
-        best = load_run(
-            run, backbone=data.backbone, allow_code=True
-        ).model.float()  # the backbone is double where training was
-        outputs = collect_outputs(best, data.val, data.spec, batch_size=config.training.batch_size)
-        metrics = task.metrics(outputs.logits, torch.as_tensor(data.val.labels))
-        if is_first_process():
-            report = {"val": metrics._asdict(), "data": _describe_data(data), "epochs": epochs}
-            write_json(run / METRICS, report)
+        metrics = _finish(run, config, data, task, epochs=epochs)
     return TrainedRun(run, metrics)
+
+
+def _finish(run: Path, config: Config, data: _TrainingData, task: Task, *, epochs: int) -> Metrics | MultiLabelMetrics:
+    """Fit the calibration of the kept weights on val, and write the metrics."""
+    model = load_run(run, backbone=data.backbone, allow_code=True).model.float()  # double where training was
+    apply_calibration(model, None)
+    labels = torch.as_tensor(data.val.labels)
+    outputs = collect_outputs(model, data.val, data.spec, batch_size=config.training.batch_size)
+    metrics = before = task.metrics(outputs.logits, labels)
+    if config.training.calibrate:
+        logits, thresholds = cross_fit(model, outputs, labels)
+        if config.data.threshold is not None:
+            thresholds = None
+        metrics = task.metrics(logits, labels, thresholds=thresholds)
+    if is_first_process():
+        if config.training.calibrate:
+            write_calibration(run, fit_calibration(model, outputs, labels))
+        report = {
+            "val": metrics._asdict(),
+            "val_uncalibrated": before._asdict(),
+            "kept": _describe_kept(run, config, task),
+            "data": _describe_data(data),
+            "epochs": epochs,
+        }
+        write_json(run / METRICS, report)
+    return metrics
+
+
+def _describe_kept(run: Path, config: Config, task: Task) -> dict[str, Any]:
+    """Return which weights were kept, and by how much choosing an epoch by its val score flatters that score."""
+    scores = [row[f"val/{task.score}"] for row in read_history(run / HISTORY)]
+    end = scores[-max(1, len(scores) // 4) :]  # nobody chose these epochs
+    flatters = max(scores) - sum(end) / len(end) if config.training.keep == "best" else 0.0
+    return {"weights": config.training.keep, f"last_quarter_{task.score}": sum(end) / len(end), "flatters": flatters}
 
 
 def _check_code(config: Config, run: Path | None, allow_code: AllowCode, *, own_backbone: bool) -> None:
@@ -254,7 +283,7 @@ def _check_texts(config: Config, manifest: Manifest) -> None:
 
 
 def _check_balance(config: Config, manifest: Manifest) -> None:
-    TASKS[manifest.label_form](len(manifest.classes), config.data.threshold).check_balance(config.training.balance)
+    TASKS[manifest.label_form](len(manifest.classes), 0.5).check_balance(config.training.balance)
 
 
 def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) -> tuple[Config, "_TrainingData"]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
+from marnet.choices import Keep
 from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
 from marnet.data.transforms import ImageSpec, model_input
@@ -36,7 +37,8 @@ from marnet.runs.directory import HISTORY, RESUME_POINT, read_history, write_his
 from marnet.runs.legacy import upgrade_names
 from marnet.runs.weights import save_weights
 from marnet.tasks import Task
-from marnet.training.parameter_groups import parameter_groups
+from marnet.training.averaging import AveragedWeights
+from marnet.training.parameter_groups import clipped_together, parameter_groups
 from marnet.training.resume_points import choose_resume_point, write_resume_point
 from marnet.training.schedule import warmup_cosine
 from marnet.training.stopping import end_with_parent
@@ -78,13 +80,13 @@ def train_with_lightning(
         The number of epochs trained, including those before a resume.
 
     Raises:
-        NonFiniteLossError: a loss became NaN or infinite; the best weights so far stay in `run`.
+        NonFiniteLossError: a loss became NaN or infinite; the weights that were last saved stay in `run`.
         ConfigError: this machine lacks the devices or cannot compute in the precision.
     """
     show_bar = on_epoch is None and sys.stderr.isatty()
     callbacks: list[Callback] = [
-        _BestWeights(run, task.score),
         _History(run / HISTORY, task),
+        _KeptWeights(run, settings.keep, task.score),  # before the resume point, which must not be ahead of it
         _ResumePoint(
             run / RESUME_POINT.parent,
             filename=RESUME_POINT.stem,  # one file, replaced time and again
@@ -159,12 +161,26 @@ class _TrainingModule(lightning.LightningModule):
         self.nll = MeanMetric()
         self.sums: dict[str, Tensor | int] = {}
         self.steps = 0
+        self.average: AveragedWeights | None = None
+        self._average_so_far: dict[str, Any] | None = None  # of a resume point
+
+    def on_fit_start(self) -> None:
+        if self.settings.keep == "averaged":
+            steps = int(self.trainer.estimated_stepping_batches)
+            self.average = AveragedWeights(self.model, steps=steps, share=self.settings.averaged_share)
+            if self._average_so_far is not None:
+                self.average.load_state_dict(self._average_so_far)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.average is not None:
+            checkpoint["averaged_weights"] = self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Resume points of older versions name the weights differently.
         prefix = "model."
         state = {name.removeprefix(prefix): tensor for name, tensor in checkpoint["state_dict"].items()}
         checkpoint["state_dict"] = {f"{prefix}{name}": tensor for name, tensor in upgrade_names(state).items()}
+        self._average_so_far = checkpoint.get("averaged_weights")
 
     def train_dataloader(self) -> Loader:
         return self.make_train_loader(self.global_rank, self.trainer.world_size)
@@ -201,13 +217,26 @@ class _TrainingModule(lightning.LightningModule):
         return {f"train/{name}": torch.as_tensor(total / self.steps) for name, total in self.sums.items()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.model(batch.images)
+        logits = self.model(batch.images) if self.average is None else self.average.predict(batch.images)
         if not bool(torch.isfinite(logits).all()):
             self._refuse({"validation prediction": logits.sum()}, batch_idx)
         self.score.update(logits, batch.labels)
         self.nll(self.task.loss(logits, batch.labels), len(batch.labels))
         self.log(f"val/{self.task.score}", self.score, prog_bar=True, on_step=False, on_epoch=True)
         self.log("val/nll", self.nll, on_epoch=True)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.average is not None:
+            self.average.update()
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        if self.settings.clip_by == "model" or gradient_clip_val is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for parameters in clipped_together(self.model):
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         settings = self.settings
@@ -230,8 +259,8 @@ class _TrainingModule(lightning.LightningModule):
         smaller = f", or a smaller weight with `losses.{weighted[0]}`" if weighted else ""
         raise NonFiniteLossError(
             f"The loss term {', '.join(repr(name) for name in broken)} became NaN or infinite in epoch "
-            f"{self.current_epoch + 1}, step {step + 1}; training stopped. The best weights of the epochs before are "
-            f"kept. Try a lower `training.lr`, `training.precision=32`{smaller}."
+            f"{self.current_epoch + 1}, step {step + 1}; training stopped. The weights that were last "
+            f"saved are kept. Try a lower `training.lr`, `training.precision=32`{smaller}."
         )
 
 
@@ -286,21 +315,28 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-class _BestWeights(Callback):
-    """The weights of the epoch with the best score on val, kept in the run; of equals, the one with the lower nll."""
+class _KeptWeights(Checkpoint):
+    """The weights of a run: averaged, of the last epoch, or of the one with the best score (of equals, the lower nll).
 
-    def __init__(self, run: Path, score: str) -> None:
+    Those that no epoch is chosen for are saved like resume points: not if that was done moments ago.
+    """
+
+    def __init__(self, run: Path, keep: Keep, score: str) -> None:
         self.run = run
+        self.keep = keep
         self.score = score
         self.best = (-math.inf, -math.inf)
+        self.saved = -math.inf
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         found = trainer.callback_metrics
         score = (float(found[f"val/{self.score}"]), -float(found["val/nll"]))
-        if score > self.best:
-            self.best = score
-            if trainer.is_global_zero and isinstance(pl_module, _TrainingModule):
-                save_weights(self.run, pl_module.model)
+        due = score > self.best if self.keep == "best" else _is_due(trainer, self.saved)
+        self.best = max(self.best, score)
+        if due and trainer.is_global_zero and isinstance(pl_module, _TrainingModule):
+            average = pl_module.average
+            save_weights(self.run, pl_module.model, state=None if average is None else average.weights())
+            self.saved = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": list(self.best)}
@@ -308,6 +344,10 @@ class _BestWeights(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         score, nll = state_dict["best"]
         self.best = (score, nll)
+
+    @property
+    def state_key(self) -> str:  # of version 0.1, so that its resume points fit
+        return "_BestWeights"
 
 
 class _Patience(EarlyStopping):
@@ -330,11 +370,16 @@ class _ResumePoint(ModelCheckpoint):
     saved = -math.inf
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        due = over or time.monotonic() - self.saved >= RESUME_SECONDS
+        due = _is_due(trainer, self.saved)
         if trainer.strategy.reduce_boolean_decision(due, all=False):  # all processes save, or none
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
+
+
+def _is_due(trainer: lightning.Trainer, saved: float) -> bool:
+    """Return whether to save after this epoch: it is the last one, or the last time was `RESUME_SECONDS` ago."""
+    over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+    return over or time.monotonic() - saved >= RESUME_SECONDS
 
 
 class _ResumePointFiles(TorchCheckpointIO):

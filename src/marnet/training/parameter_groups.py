@@ -6,6 +6,7 @@ from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import nn
 
 from marnet.model import MARNet
+from marnet.outputs import VISUAL
 
 Groups = list[dict[str, Any]]
 
@@ -45,6 +46,17 @@ def parameter_groups(model: MARNet, *, lr: float, weight_decay: float, layer_dec
     for depth, parameters in enumerate(layers):
         groups += _decayed_and_not(parameters, lr * layer_decay ** (len(layers) - 1 - depth), weight_decay)
     return groups
+
+
+def clipped_together(model: MARNet) -> list[list[nn.Parameter]]:
+    """Return the parameters whose gradients are clipped together: of the backbone, of the head on x_v, and of the rest.
+
+    The head on x_v then learns as it does without text, however large the gradients of other parts are.
+    """
+    backbone, head = list(model.backbone.parameters()), list(model.heads[VISUAL].parameters())
+    apart = {id(parameter) for parameter in (*backbone, *head)}
+    rest = [parameter for parameter in model.ordered_parameters() if id(parameter) not in apart]
+    return [parameters for parameters in (backbone, head, rest) if parameters]
 
 
 def parameters_by_layer(module: nn.Module) -> list[list[nn.Parameter]]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from marnet.errors import ConfigError, suggest
 
+OLDEST = "0.1"  # the preset of the settings by which the oldest version acted whose runs are still read
+
 
 def preset_names() -> list[str]:
     """Return the names of the presets in alphabetical order."""

@@ -14,8 +14,10 @@ from marnet.imported import import_object
 from marnet.modules.fusion.averaged import Averaged
 from marnet.modules.fusion.concatenation import Concatenation
 from marnet.modules.fusion.gated import GatedFeatures, GatedLogits
+from marnet.modules.fusion.weighted import Weighted
 
 FUSIONS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
+    "weighted": Weighted,
     "averaged": Averaged,
     "concat": Concatenation,
     "gated-features": GatedFeatures,

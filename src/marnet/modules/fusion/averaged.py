@@ -1,4 +1,4 @@
-"""The default fusion: the mean of the predictions of the branches."""
+"""The plainest fusion: the mean of the predictions of the branches."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Averaged(nn.Module):
-    """The mean of the branches' own predictions. The default: a gate would lean on what fits training best."""
+    """The mean of the branches' own predictions."""
 
     def __init__(self, widths: Sequence[int], num_classes: int) -> None:
         super().__init__()

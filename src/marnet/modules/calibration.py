@@ -1,0 +1,47 @@
+"""Calibration: a temperature that held-out rows teach a trained classifier, so that its probabilities are right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Calibration(nn.Module):
+    """Divide logits by a temperature: one for all classes, or where images have several classes, one per class.
+
+    It changes nothing until `marnet.inference.calibration` fits it on held-out rows.
+
+    Args:
+        classes: C, to have a temperature and a threshold per class; None: one temperature (Guo et al., 2017).
+
+    Attributes:
+        inverse_temperature: `()` or `(C,)`, above 0.
+        thresholds: `(C,)`, the least probability at which an image has a class; None for one class per image.
+        fitted: whether it was fitted.
+    """
+
+    inverse_temperature: Tensor
+    thresholds: Tensor | None
+
+    def __init__(self, classes: int | None = None) -> None:
+        super().__init__()
+        shape = () if classes is None else (classes,)
+        # Not among the weights: calibration.json of a run has them, where they can be read and replaced.
+        self.register_buffer("inverse_temperature", torch.ones(shape), persistent=False)
+        thresholds = None if classes is None else torch.full(shape, 0.5)
+        self.register_buffer("thresholds", thresholds, persistent=False)
+        self.fitted = False
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return calibrated logits of logits `(B, C)`; in training mode they come back as they are."""
+        return logits if self.training or not self.fitted else logits * self.inverse_temperature.to(logits.device)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Change nothing for a while."""
+        fitted, self.fitted = self.fitted, False
+        try:
+            yield
+        finally:
+            self.fitted = fitted

@@ -1,0 +1,105 @@
+"""calibration.json of a run: the numbers that held-out rows taught the trained model.
+
+```json
+{
+  "split": "val", "rows": 296,
+  "branch_weights": {"visual": 0.7, "alignment": 0.0, "reconstruction": 0.3},
+  "inverse_temperature": 1.4,
+  "thresholds": null,
+  "scores": [0.01, ...]
+}
+```
+
+`branch_weights` is null for a fusion that has none; for several classes per image `inverse_temperature` and
+`thresholds` are lists with one entry per class. `scores` are 1 - p(true class) of each row, in ascending order, for
+prediction sets.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from marnet.errors import RunDirectoryError
+from marnet.jsonfile import read_json, write_json
+from marnet.model import MARNet
+from marnet.modules.fusion.weighted import Weighted
+from marnet.outputs import VISUAL
+from marnet.runs.layout import CALIBRATION
+
+_LARGEST = 1e6  # of a weight or an inverse temperature
+
+
+class FittedCalibration(NamedTuple):
+    """The numbers of a calibration."""
+
+    rows: int  # held-out rows that it was fitted on
+    branch_weights: dict[str, float] | None  # 0 or more, adding up to 1; None: the fusion has none
+    inverse_temperature: float | list[float]  # one per class where images have several classes
+    thresholds: list[float] | None  # probabilities, one per class; None for one class per image
+    scores: list[float]  # 1 - p(true class) in ascending order; [] where images have several classes
+    split: str = "val"
+
+
+def apply_calibration(model: MARNet, fitted: FittedCalibration | None) -> None:
+    """Let a model predict with a calibration; None: with none."""
+    calibration, fusion = model.calibration, model.fusion
+    weights = {VISUAL: 1.0} if fitted is None or fitted.branch_weights is None else fitted.branch_weights
+    with torch.no_grad():
+        if isinstance(fusion, Weighted):
+            fusion.weights.copy_(torch.tensor([weights.get(name, 0.0) for name in (VISUAL, *model.branches)]))
+        inverse: Any = 1.0 if fitted is None else fitted.inverse_temperature
+        calibration.inverse_temperature.copy_(torch.as_tensor(inverse))
+        if calibration.thresholds is not None:
+            thresholds: Any = 0.5 if fitted is None or fitted.thresholds is None else fitted.thresholds
+            calibration.thresholds.copy_(torch.as_tensor(thresholds))
+    calibration.fitted = fitted is not None
+
+
+def write_calibration(run: Path, fitted: FittedCalibration) -> None:
+    """Write calibration.json, whole or not at all."""
+    write_json(run / CALIBRATION, fitted._asdict())
+
+
+def read_calibration(run: Path, model: MARNet) -> FittedCalibration | None:
+    """Read calibration.json for a model; None if the run has none.
+
+    Raises:
+        RunDirectoryError: the file is damaged, or does not fit the model.
+    """
+    path = run / CALIBRATION
+    if not path.exists():
+        return None
+    found = read_json(path)
+    try:
+        fitted = FittedCalibration(**found)
+    except TypeError:
+        raise RunDirectoryError(f"{path} is damaged: it lacks a key, or has one of its own. {_WAY_OUT}") from None
+    classes = None if model.calibration.thresholds is None else len(model.calibration.thresholds)
+    names = {VISUAL, *model.branches} if isinstance(model.fusion, Weighted) else None
+    weights = fitted.branch_weights
+    fits = (
+        _are_numbers(fitted.inverse_temperature, classes, least=1e-6)
+        and (fitted.thresholds is None if classes is None else _are_numbers(fitted.thresholds, classes, least=0.0))
+        and (weights is None if names is None else isinstance(weights, dict) and set(weights) == names)
+        and (weights is None or _are_numbers(list(weights.values()), len(weights), least=0.0))
+        and isinstance(fitted.scores, list)
+        and _are_numbers(fitted.scores, len(fitted.scores), least=0.0)
+    )
+    if not fits:
+        raise RunDirectoryError(f"{path} does not fit the model: a number is missing or out of range. {_WAY_OUT}")
+    return fitted
+
+
+_WAY_OUT = "Restore it, or remove it to predict without a calibration."
+
+
+def _are_numbers(values: Any, count: int | None, *, least: float) -> bool:
+    """Return whether `values` is a number, or if there is a `count` a list of as many, from `least` to a million."""
+    if (count is not None) != isinstance(values, list):
+        return False
+    numbers: Sequence[Any] = values if isinstance(values, list) else [values]
+    right = (type(each) in (int, float) and math.isfinite(each) and least <= each <= _LARGEST for each in numbers)
+    return (count is None or len(numbers) == count) and all(right)
