@@ -1,0 +1,132 @@
+"""The calibration: against scikit-learn, against known truths, and honest on the rows that it was fitted on."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from torch import Tensor, nn
+
+from marnet.inference.calibration import cross_fit, fit_calibration, uncalibrated_logits
+from marnet.metrics import classification_metrics, multi_label_metrics
+from marnet.model import MARNet
+from marnet.modules.fusion.weighted import Weighted
+from marnet.outputs import PredictionOutput
+
+
+def draw(rows: int, *, classes: int = 5, sharpness: float = 2.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return true logits (N, C) and labels drawn from them."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = sharpness * torch.randn(rows, classes, generator=generator)
+    return logits, torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+
+
+def model_of(*branches: str, classes: int = 5, several: bool = False) -> MARNet:
+    model = MARNet(nn.Identity(), classes, visual_width=2, several_classes=several).eval()
+    if branches:
+        model.branches = nn.ModuleDict({name: nn.Identity() for name in branches})
+        model.fusion = Weighted([2] * (1 + len(branches)), classes)
+    return model
+
+
+def outputs_of(**branches: Tensor) -> PredictionOutput:
+    return PredictionOutput(next(iter(branches.values())), branches, {})
+
+
+class Logits(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose decision function is its input."""
+
+    def __init__(self, classes: int = 5) -> None:
+        self.classes_ = np.arange(classes)
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "Logits":  # noqa: N803 - scikit-learn calls it so
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:  # noqa: N803 - scikit-learn calls it so
+        return X
+
+    def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803 - scikit-learn calls it so
+        return X.argmax(1)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
+def test_the_temperature_is_that_of_scikit_learn(factor: float) -> None:
+    true, labels = draw(2000)
+    logits = factor * true
+    oracle = CalibratedClassifierCV(FrozenEstimator(Logits()), method="temperature")
+    oracle.fit(logits.numpy(), labels.numpy())
+    fitted = fit_calibration(model_of(), outputs_of(visual=logits), labels)
+    ours = (logits.double() * fitted.inverse_temperature).softmax(-1)
+    np.testing.assert_allclose(ours.numpy(), oracle.predict_proba(logits.numpy()), atol=5e-3)
+    assert fitted.inverse_temperature == pytest.approx(1 / factor, rel=0.06)
+    assert fitted.branch_weights is None
+    assert fitted.thresholds is None
+
+
+def test_a_branch_that_is_noise_gets_no_weight() -> None:
+    true, labels = draw(400)
+    noise = torch.randn(400, 5, generator=torch.Generator().manual_seed(9))
+    fitted = fit_calibration(model_of("noise"), outputs_of(visual=true, noise=noise), labels)
+    assert fitted.branch_weights == {"visual": 1.0, "noise": 0.0}
+
+
+def test_a_branch_with_a_view_of_its_own_joins_and_the_prediction_is_better() -> None:
+    true, labels = draw(1200, sharpness=4.0)
+    generator = torch.Generator().manual_seed(1)
+    first, second = (true + 5 * torch.randn(1200, 5, generator=generator) for _ in range(2))
+    model = model_of("other")
+    outputs = outputs_of(visual=first, other=second)
+    fitted = fit_calibration(model, outputs, labels)
+    assert fitted.branch_weights is not None
+    assert 0.35 < fitted.branch_weights["other"] < 0.65
+    assert sum(fitted.branch_weights.values()) == pytest.approx(1)
+    both = classification_metrics(cross_fit(model, outputs, labels).logits, labels)
+    alone = classification_metrics(first, labels)
+    assert both.top1 > alone.top1 + 0.02
+    assert both.ece < 0.05 < alone.ece
+
+
+def test_cross_fitted_metrics_do_not_flatter() -> None:
+    """On pure noise the best of several branches looks better than it is; held-out predictions do not."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(5, (100,), generator=generator)
+    names = ("visual", "a", "b", "c")
+    outputs = outputs_of(**{name: 3 * torch.randn(100, 5, generator=generator) for name in names})
+    found = cross_fit(model_of(*names[1:]), outputs, labels)
+    assert float(nn.functional.cross_entropy(found.logits, labels)) > np.log(5) - 0.02
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_few_rows_change_little(rows: int) -> None:
+    true, labels = draw(rows, sharpness=8.0)
+    fitted = fit_calibration(model_of("b"), outputs_of(visual=true, b=true), labels)
+    assert fitted.branch_weights == {"visual": 1.0, "b": 0.0}
+    assert 0.1 < fitted.inverse_temperature < 3
+    assert len(fitted.scores) == rows
+
+
+def test_several_classes_have_temperatures_and_thresholds_of_their_own() -> None:
+    generator = torch.Generator().manual_seed(3)
+    true = torch.randn(3000, 3, generator=generator) * 2 + torch.tensor([0.0, -3.0, 1.0])
+    targets = torch.bernoulli(true.sigmoid(), generator=generator)
+    logits = true * torch.tensor([3.0, 1.0, 0.5])
+    model, outputs = model_of(classes=3, several=True), outputs_of(visual=logits)
+    fitted = fit_calibration(model, outputs, targets)
+    assert isinstance(fitted.inverse_temperature, list)
+    assert fitted.inverse_temperature == pytest.approx([1 / 3, 1, 2], rel=0.15)
+    assert fitted.thresholds is not None
+    assert fitted.thresholds[1] < 0.45  # F1 of a rare class is best at a low threshold
+    assert fitted.scores == []
+    found = cross_fit(model, outputs, targets)
+    tuned = multi_label_metrics(found.logits, targets, threshold=found.thresholds)
+    plain = multi_label_metrics(logits, targets)
+    assert tuned.macro_f1 > plain.macro_f1 + 0.02
+    assert tuned.nll < plain.nll
+
+
+def test_uncalibrated_logits_are_those_of_the_visual_head() -> None:
+    true, _ = draw(4)
+    outputs = PredictionOutput(2 * true, {"visual": true, "b": -true}, {})
+    assert uncalibrated_logits(model_of("b"), outputs) is true
+    assert uncalibrated_logits(model_of(), outputs) is outputs.logits
