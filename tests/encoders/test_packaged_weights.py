@@ -1,4 +1,4 @@
-"""ImageNet weights of a Python package: as timm's, by their looks and by what they recognise; by the hub's cache."""
+"""ImageNet weights of a Python package: their names, what they recognise, and training from the hub's cache."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""ImageNet weights from a Python package, for machines that reach a package index but no Hugging Face Hub.
+"""ImageNet weights from a Python package, for machines that reach a package index but not the Hugging Face Hub.
 
 The package holds EfficientNet-Lite0 as a PyTorch file, with names of its own. timm's `tf_efficientnet_lite0` is the
 same architecture and lists its tensors in the same order, so each tensor is renamed by its position.
