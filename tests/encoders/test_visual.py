@@ -184,13 +184,14 @@ def test_offline_says_what_is_missing_and_how_to_go_on(hub_cache: Path) -> None:
     assert sentence == (
         f"The pretrained weights of timm:{NAME} (timm/test_resnet.r160_in1k) are not in the local cache {hub_cache} "
         f"and could not be downloaded (LocalEntryNotFoundError). Run once with a network, copy that cache from a "
-        f"machine that has it, name a local file (`backbone.weights=FILE`), or set `backbone.pretrained=false`."
+        f"machine that has it, name a local file (`backbone.weights=FILE`), or leave out `backbone.pretrained` to "
+        f"start from random weights."
     )
 
 
 def test_architectures_without_published_weights_say_so() -> None:
     assert refusal("timm:resnetv2_152", pretrained=True) == (
-        f"timm {timm.__version__} publishes no weights for 'resnetv2_152'. Set `backbone.pretrained=false`, choose "
+        f"timm {timm.__version__} publishes no weights for 'resnetv2_152'. Leave out `backbone.pretrained`, choose "
         f"another name (timm.list_models(pretrained=True) lists them), or name a local file (`backbone.weights=FILE`)."
     )
 

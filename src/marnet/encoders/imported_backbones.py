@@ -12,7 +12,7 @@ def imported_backbone(path: str, image_size: int | None, pretrained: bool, weigh
     if pretrained and weights is None:
         raise EncoderError(
             f"marnet knows no published weights for module:{path}. Load them inside {path}, or name a local file "
-            f"(`backbone.weights=FILE`), and set `backbone.pretrained=false`."
+            f"(`backbone.weights=FILE`), and leave out `backbone.pretrained`."
         )
     made = import_encoder(path, what="backbone")
     backbone = made if isinstance(made, Backbone) else Backbone(made)

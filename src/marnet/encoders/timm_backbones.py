@@ -20,7 +20,7 @@ def timm_backbone(name: str, image_size: int | None, pretrained: bool, weights: 
         raise EncoderError(f"The weights file {weights} does not exist. Check `backbone.weights`.")
     if pretrained and weights is None and not _has_published_weights(name):
         raise EncoderError(
-            f"timm {timm.__version__} publishes no weights for {name!r}. Set `backbone.pretrained=false`, choose "
+            f"timm {timm.__version__} publishes no weights for {name!r}. Leave out `backbone.pretrained`, choose "
             f"another name (timm.list_models(pretrained=True) lists them), or name a local file "
             f"(`backbone.weights=FILE`)."
         )
@@ -107,5 +107,6 @@ def _offline_message(name: str, error: Exception) -> str:
     return (
         f"The pretrained weights of timm:{name} ({hub}) are not in the local cache {HF_HUB_CACHE} and could not be "
         f"downloaded ({type(error).__name__}). Run once with a network, copy that cache from a machine that has it, "
-        f"name a local file (`backbone.weights=FILE`), or set `backbone.pretrained=false`."
+        f"name a local file (`backbone.weights=FILE`), or leave out `backbone.pretrained` to start from "
+        f"random weights."
     )

@@ -126,6 +126,7 @@ def _download(name: str, published: Any) -> Mapping[str, Tensor]:
         raise EncoderError(
             f"The pretrained weights of torchvision:{name} ({published.url}) are not in the local cache {folder} and "
             f"could not be downloaded ({type(error).__name__}). Run once with a network, put that file into that "
-            f"folder, name a local file (`backbone.weights=FILE`), or set `backbone.pretrained=false`."
+            f"folder, name a local file (`backbone.weights=FILE`), or leave out `backbone.pretrained` to start from "
+            f"random weights."
         ) from error
     return state

@@ -10,6 +10,7 @@ from marnet.comparison.tables import Column, Table
 from marnet.config import Config, make_config
 from marnet.data.manifest import Manifest
 from marnet.data.sources import load_source
+from marnet.encoders.packaged_weights import BACKBONE, packaged_weights_file
 from marnet.errors import RunDirectoryError
 from marnet.inference import SplitOutputs, load
 from marnet.metrics import classification_metrics, percent
@@ -28,9 +29,17 @@ _logger = logging.getLogger("marnet")
 METHODS = ("image-only", "marnet")
 DIALS = ("viewpoint", "lighting", "clutter", "noise")
 INCREASED = 2.5  # training sees the dials at 1
-EPOCHS = 8
 TRAINING_DATA = "synthetic:images=30,val_images=10,test_images=0"
 TEST_DATA = "synthetic:images=0,val_images=0,test_images=20"
+
+
+class _Start(NamedTuple):
+    """The backbone that both methods start from, and the settings that suit it."""
+
+    backbone: Mapping[str, str | Path]
+    image_size: int
+    epochs: int
+    warmup_epochs: float
 
 
 class DemoResult(NamedTuple):
@@ -43,7 +52,7 @@ class DemoResult(NamedTuple):
     seconds: float
 
 
-def run_demo(out: Path | str, *, seed: int = 0, epochs: int = EPOCHS) -> DemoResult:
+def run_demo(out: Path | str, *, seed: int = 0, epochs: int | None = None, pretrained: bool = False) -> DemoResult:
     """Train both methods, evaluate them as trained and with each nuisance increased, and write `out`/report.html.
 
     A demo that `out` already holds is replaced. Progress is logged at least every ten seconds, unless the program runs
@@ -52,13 +61,17 @@ def run_demo(out: Path | str, *, seed: int = 0, epochs: int = EPOCHS) -> DemoRes
     Args:
         out: the folder for the two runs and the report.
         seed: fixes data, weights, order and noise.
-        epochs: of each training.
+        epochs: of each training; None takes 8, or 4 if `pretrained`.
+        pretrained: start from ImageNet weights, which a Python package holds, in place of random ones.
 
     Raises:
+        EncoderError: that package is not installed; the error names it.
         RunDirectoryError: `out` holds something else.
     """
     out = Path(out)
-    configs = {method: _configure(method, seed, epochs) for method in METHODS}
+    start = _choose_start(pretrained)
+    epochs = start.epochs if epochs is None else epochs
+    configs = {method: _configure(method, seed, epochs, start) for method in METHODS}
     for method, config in configs.items():
         _refuse_other_content(out / method, config)
     with Heartbeat("Starting", enabled=not sys.stderr.isatty()) as heartbeat:
@@ -96,7 +109,7 @@ def _make_report(
     histories = {method: read_history(out / method / HISTORY) for method in METHODS}
     return Report(
         title="MARNet on procedural dishes",
-        summary=_summarise(manifest, _describe_outcome(top1)),
+        summary=_summarise(manifest, _describe_outcome(top1), read_run_config(out / "marnet")),
         key_metrics=_key_metrics(top1),
         sections=[
             _accuracy_section(tuple(conditions), top1),
@@ -109,13 +122,25 @@ def _make_report(
     )
 
 
-def _configure(method: str, seed: int, epochs: int) -> Config:
+def _choose_start(pretrained: bool) -> _Start:
+    if pretrained:
+        return _Start({"name": BACKBONE, "weights": packaged_weights_file()}, image_size=64, epochs=4, warmup_epochs=1)
+    return _Start({"name": "timm:resnet10t"}, image_size=48, epochs=8, warmup_epochs=2)
+
+
+def _configure(method: str, seed: int, epochs: int, start: _Start) -> Config:
     return make_config(
         {
             "method": method,
-            "data": {"source": f"{TRAINING_DATA},seed={seed}", "image_size": 48},
-            "backbone": {"name": "timm:resnet10t"},
-            "training": {"epochs": epochs, "batch_size": 24, "lr": 3e-3, "seed": seed},
+            "data": {"source": f"{TRAINING_DATA},seed={seed}", "image_size": start.image_size},
+            "backbone": start.backbone,
+            "training": {
+                "epochs": epochs,
+                "warmup_epochs": start.warmup_epochs,
+                "batch_size": 24,
+                "lr": 3e-3,
+                "seed": seed,
+            },
         }
     )
 
@@ -144,9 +169,10 @@ def _describe_outcome(top1: Mapping[str, Sequence[float]]) -> str:
     return f"{words[0]}; {words[1]}. With one seed, a difference of a few points may be chance."
 
 
-def _summarise(manifest: Manifest, verdict: str) -> list[str]:
+def _summarise(manifest: Manifest, verdict: str, config: Config) -> list[str]:
+    initial = "ImageNet weights" if config.backbone.weights else "initial weights"
     return [
-        f"Two classifiers were trained on drawings of {len(manifest.classes)} dishes, with the same initial weights "
+        f"Two classifiers were trained on drawings of {len(manifest.classes)} dishes, with the same {initial} "
         f"and settings: image-only on the images, marnet on the images and on texts that list their ingredients. "
         f"Both were evaluated on {len(manifest.records)} new drawings, without any text.",
         verdict,
