@@ -313,7 +313,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _OwnHandler(Callback):
-    """The handler of SIGTERM that was there before: Lightning's makes processes wait for each other inside a handler."""
+    """The handler of SIGTERM that was there before: in Lightning's, processes wait for each other."""
 
     def __init__(self) -> None:
         self.handler = signal.getsignal(signal.SIGTERM)

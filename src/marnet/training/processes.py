@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 from marnet.errors import MarnetError, TrainingProcessError
@@ -64,7 +65,7 @@ def start_others(count: int, *, address: str, port: int) -> None:
     os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
     os.environ |= {_RANK: "0", _FIRST: str(os.getpid())}
     main = sys.modules["__main__"].__spec__
-    program = [os.path.abspath(sys.argv[0])] if main is None else ["-m", main.name]
+    program = [str(Path(sys.argv[0]).absolute())] if main is None else ["-m", main.name]
     group = 0 if os.name == "posix" else None
     _hold_signals(True)  # the others inherit this
     try:
