@@ -17,8 +17,6 @@ from marnet.config import read_config
 from marnet.errors import MarnetError, TrainingProcessError
 from marnet.runs.directory import read_history
 from marnet.runs.weights import load_run, save_weights
-from marnet.tasks.multi import MultiLabel
-from marnet.tasks.single import SingleLabel
 from marnet.training import processes
 
 SMALL = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "4", "--devices", "cpu:2"]
@@ -77,20 +75,6 @@ def test_two_processes_validate_as_one_does(odd_manifest: Path, tmp_path: Path) 
     chosen = marnet.evaluate(run)
     assert isinstance(chosen, marnet.Metrics)
     assert (chosen.top1, -chosen.nll) == pytest.approx(max(found), abs=1e-6)
-
-
-def test_a_process_whose_batch_holds_only_rows_of_others_adds_nothing() -> None:
-    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    for task, targets in (
-        (SingleLabel(2), torch.tensor([0, 0])),
-        (MultiLabel(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]])),
-    ):
-        metric = task.score_metric()
-        metric.update(logits, targets)
-        metric.update(logits[:0], targets[:0])
-        alone = task.score_metric()
-        alone.update(logits, targets)
-        assert float(metric.compute()) == float(alone.compute())
 
 
 def train_and_stop(manifest: Path, run: Path, number: signal.Signals, *, rank: int) -> tuple[int, str]:

@@ -136,6 +136,7 @@ def fit(
         ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
             change the run's settings.
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
+        TrainingProcessError: one of several training processes was killed or failed.
         KeyboardInterrupt: Ctrl-C was pressed; the log says how to go on.
         SystemExit: SIGTERM came; the log says how to go on, and the exit code is 143.
 

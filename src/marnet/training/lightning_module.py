@@ -229,8 +229,8 @@ class _TrainingModule(lightning.LightningModule):
         if self.trainer.world_size > 1:
             own = own_rows(batch.indices, process=self.global_rank, processes=self.trainer.world_size)
             logits, labels = logits[own], labels[own]
-        self.score.update(logits, labels)
         if len(labels):
+            self.score.update(logits, labels)
             self.nll(self.task.loss(logits, labels), len(labels))
         self.log(f"val/{self.task.score}", self.score, prog_bar=True, on_step=False, on_epoch=True)
         self.log("val/nll", self.nll, on_epoch=True)
