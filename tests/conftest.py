@@ -96,6 +96,7 @@ NOT_FAST = (
     "training/test_features.py",
     "training/test_fit.py",
     "training/test_missing_text.py",
+    "training/test_processes.py",
     "training/test_resume_points.py",
     "training/test_resuming.py",
     "training/test_stopping.py",

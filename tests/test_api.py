@@ -296,7 +296,7 @@ def test_epochs_are_told(products: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, ConfigError, "There is no data to train on. Give `data`"),
+        ({}, ConfigError, "No data was named. Name a source with `data.source=SOURCE`"),
         ({"data": "x.csv", "settings": {"training.epoch": 1}}, ConfigError, "`training.epoch`: unknown key"),
         ({"data": "x.csv", "settings": {"": 1}}, ConfigError, "'' is no name of a setting"),
         (

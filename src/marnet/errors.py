@@ -69,6 +69,10 @@ class NonFiniteLossError(MarnetError):
     """A loss term that became NaN or infinite during training."""
 
 
+class TrainingProcessError(MarnetError):
+    """One of several training processes that was killed or failed."""
+
+
 def shorten(text: str, *, most: int = 200) -> str:
     """Return a text for a message, cut off where it is long.
 

@@ -15,7 +15,7 @@ from marnet.data.dataset import Batch, ImageTextDataset, OpenedSplit, SampleKey,
 from marnet.data.decoded import decode_images
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record
-from marnet.data.sampling import EpochSampler, nearby_order
+from marnet.data.sampling import EpochSampler, evaluation_sampler, nearby_order, own_rows
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.errors import DataError, ImageError
 
@@ -271,3 +271,15 @@ def test_streamed_images_are_those_of_the_cache_and_are_decoded_when_needed(tmp_
     assert len(streamed["val"].dataset[0].image) == 3
     with pytest.raises(ImageError, match=r"5.png does not exist. Check the path. With `data.stream=true` it is met"):
         streamed["val"].dataset[1]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+@pytest.mark.parametrize("rows", [1, 2, 3, 21, 22, 30])
+def test_in_evaluation_each_row_counts_in_one_process_and_all_take_equally_many(rows: int, processes: int) -> None:
+    shares = []
+    for process in range(processes):
+        sampler = evaluation_sampler(range(rows), process=process, processes=processes)
+        given = torch.tensor(list(range(rows) if sampler is None else sampler))
+        shares.append((given, given[own_rows(given, process=process, processes=processes)]))
+    assert len({len(given) for given, _ in shares}) == 1
+    assert sorted(torch.cat([own for _, own in shares]).tolist()) == list(range(rows))

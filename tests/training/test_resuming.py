@@ -11,7 +11,7 @@ from marnet import Config, fit, make_config
 from marnet.config import read_config
 from marnet.config.flat import flat_settings
 from marnet.config.nested import merge_settings
-from marnet.errors import ConfigError, RunDirectoryError
+from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.runs.directory import read_history
 from marnet.training import embed
 from marnet.training.resuming import CHANGEABLE, changed_settings, resumed_config, run_config
@@ -150,6 +150,7 @@ def test_features_may_have_moved_but_must_be_the_same(manifest_file: Path, tmp_p
     run = fit(make_config(values), tmp_path / "run").path
     again = make_config(merge_settings(values, {"training": {"epochs": 2}}))
     fit(again, run, resume=True)  # what the features brought need not be given
+    values = merge_settings(values, {"training": {"epochs": 2}})
     moved = shutil.move(features, tmp_path / "G")
     fit(make_config(merge_settings(values, {"data": {"features": str(moved)}})), run, resume=True)
     assert read_config(run / "config.yaml").data.features == Path(moved)
@@ -202,3 +203,28 @@ def test_what_agrees_with_the_features_may_stand_next_to_them(manifest_file: Pat
     run = fit(make_config(values), tmp_path / "run").path
     again = fit(read_config(run / "config.yaml"), tmp_path / "again")
     assert marnet.load(again.path).config == marnet.load(run).config
+
+
+def test_fewer_epochs_than_are_finished_are_refused(manifest_file: Path, tmp_path: Path) -> None:
+    config = make_config(merge_settings(settings(manifest_file, epochs=3), {"data": {"image_size": 32}}))
+    run = fit(config, tmp_path / "run").path
+    written = (run / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError) as refused:
+        fit(run_config(run, {"training": {"epochs": 2}}), run, resume=True)
+    assert str(refused.value) == (
+        f"{run} cannot be resumed with `training.epochs=2`, because 3 epochs are finished; nothing was changed. Give "
+        f"`training.epochs=3` or more, or train anew with another `out`."
+    )
+    assert (run / "config.yaml").read_bytes() == written
+
+
+def test_a_source_given_as_a_setting_is_the_new_place_of_the_images(
+    manifest_file: Path, finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    with pytest.raises(DataError, match=r"nowhere\.csv does not exist"):
+        marnet.train(out=run, resume=True, settings={"data.source": "nowhere.csv"})
+    moved = Path(shutil.copytree(manifest_file.parent, tmp_path / "moved")) / "manifest.csv"
+    marnet.train(out=run, resume=True, settings={"data.source": str(moved), "training.epochs": 2})
+    assert {Path(record.image).parent for record in marnet.load(run).manifest().records} == {moved.parent}
+    assert len(read_history(run / "history.csv")) == 2

@@ -46,7 +46,7 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     ] = None,
 ) -> None:
     """Train every arm with every seed and compare them. Stop at any time; run it again to go on."""
-    from marnet.comparison.plan import read_comparison_config
+    from marnet.comparison.plan import read_comparison_config, results_folder
     from marnet.comparison.runner import run_comparison
     from marnet.reports.comparison_report import write_comparison_report
 
@@ -59,7 +59,7 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     }
     comparison = read_comparison_config(config, values=settings_from_flags("compare", typed), sets=sets or [])
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
-    folder = out or comparison.out or Path("comparisons") / config.stem
+    folder = results_folder(comparison, out=out, plan=config)
     result = run_comparison(comparison, folder, methods=names)
     _print_result(result, write_comparison_report(folder) if result.records else None)
 

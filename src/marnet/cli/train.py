@@ -94,13 +94,10 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
 
     moved = None
     if resume:
-        from marnet.training.resuming import run_config
+        from marnet.training.resuming import open_moved, run_config
 
         settings = run_config(out, values, preset=preset, file=config, sets=sets or [])
-        if data is not None:
-            from marnet.data.sources import open_data
-
-            moved = open_data(data, settings.data)
+        moved = open_moved(out, data, settings)
     else:
         settings = make_config(values, preset=preset, file=config, sets=sets or [])
 

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marnet.comparison.plan import base_config, make_comparison_config
+from marnet.comparison.plan import base_config, make_comparison_config, results_folder
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import metric_format
 from marnet.comparison.runner import run_comparison
 from marnet.comparison.summary import Results, summarise
 from marnet.config.nested import merge_settings, read_yaml, unflatten
 from marnet.data.sources import open_data
-from marnet.errors import ConfigError
 
 
 class Comparison(NamedTuple):
@@ -95,13 +94,10 @@ def compare(
     if isinstance(values.get("arms"), Sequence):
         values["arms"] = [unflatten(arm) if isinstance(arm, Mapping) else arm for arm in values["arms"]]
     comparison = make_comparison_config(values)
-    named = None if isinstance(plan, Mapping) else Path("comparisons") / Path(plan).stem
-    folder = out or comparison.out or named
-    if folder is None:
-        raise ConfigError("There is no folder to write the comparison into. Give `out`, or `out` in the plan.")
+    folder = results_folder(comparison, out=out, plan=plan)
     rows = (
         None if data is None or isinstance(data, str | os.PathLike) else open_data(data, base_config(comparison).data)
     )
-    found = run_comparison(comparison, Path(folder), methods=methods or (), manifest=rows)
+    found = run_comparison(comparison, folder, methods=methods or (), manifest=rows)
     summary = summarise(found.records) if found.records else None
     return Comparison(found.out, found.records, summary, found.results, found.elsewhere)

@@ -113,6 +113,21 @@ def read_comparison_config(
     return make_comparison_config(merged)
 
 
+def results_folder(
+    comparison: ComparisonConfig, *, out: Path | str | None, plan: Path | str | Mapping[str, Any]
+) -> Path:
+    """Return the folder of a comparison: `out`, else that of the plan, else comparisons/NAME of a plan's file.
+
+    Raises:
+        ConfigError: there is none of these.
+    """
+    named = None if isinstance(plan, Mapping) else Path("comparisons") / Path(plan).stem
+    folder = out or comparison.out or named
+    if folder is None:
+        raise ConfigError("There is no folder to write the comparison into. Give `out`, or `out` in the plan.")
+    return Path(folder)
+
+
 def make_comparison_config(values: Mapping[str, Any]) -> ComparisonConfig:
     """Build the configuration of a comparison from nested settings; see `read_comparison_config`."""
     try:

@@ -1,9 +1,11 @@
 """The order of an epoch: every row once, or every class equally often; a function of seed and epoch alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch import Tensor
+from torch.utils.data import DistributedSampler, Sampler
 
 from marnet.data.dataset import SampleKey
 
@@ -126,6 +128,29 @@ class ClassBalancedSampler(_KeySampler):
         generator.shuffle(order)
         own = self._own()
         return (SampleKey(row, seed) for row, seed in zip(order[own].tolist(), seeds[own].tolist(), strict=True))
+
+
+def evaluation_sampler(dataset: Sized, *, process: int, processes: int) -> Sampler[Any] | None:
+    """Return the rows in order, row i for process i mod `processes`; None, the order of the dataset, for one process.
+
+    All processes take equally many steps. Where the rows do not go round, the last processes are given a row of another
+    one on top, which `own_rows` leaves out.
+    """
+    if processes == 1:
+        return None
+    return DistributedSampler(dataset, processes, process, shuffle=False)  # type: ignore[arg-type]
+
+
+def own_rows(indices: Tensor, *, process: int, processes: int) -> Tensor:
+    """Return which of the rows `(B,)` that `evaluation_sampler` gave to a process count there, as bool `(B,)`.
+
+    Over all processes, each row counts once.
+
+    >>> import torch
+    >>> own_rows(torch.tensor([1, 3, 0]), process=1, processes=2)
+    tensor([ True,  True, False])
+    """
+    return indices % processes == process
 
 
 def nearby_order(offsets: np.ndarray, buffer: int, generator: np.random.Generator) -> np.ndarray:

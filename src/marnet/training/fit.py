@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader
 
 from marnet.building import OWN_BACKBONE, build_backbone, build_model
 from marnet.cache import cache_directory
@@ -21,7 +21,7 @@ from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, check_trainable
 from marnet.data.moved import moved_rows, refuse_missing_images
 from marnet.data.recorded import read_recorded, write_recorded
-from marnet.data.sampling import ClassBalancedSampler, EpochSampler
+from marnet.data.sampling import ClassBalancedSampler, EpochSampler, evaluation_sampler
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
@@ -43,6 +43,7 @@ from marnet.runs.weights import load_run
 from marnet.tasks import TASKS, Task, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
+from marnet.training.processes import follow_first
 from marnet.training.resuming import resumed_config
 from marnet.training.stopping import stoppable, way_on_of_run
 
@@ -137,6 +138,7 @@ def fit(
         ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
             change the run's settings.
         MarnetError: the data, the backbone, the configuration or `out` cannot be used, or the loss became NaN.
+        TrainingProcessError: one of several training processes was killed or failed.
         KeyboardInterrupt: Ctrl-C was pressed; the log says how to go on.
         SystemExit: SIGTERM came; the log says how to go on, and the exit code is 143.
 
@@ -153,6 +155,7 @@ def fit(
         9
     """
     run = Path(out)
+    follow_first(partial(way_on_of_run, run))
     if is_first_process():
         check_run_directory(run, overwrite=overwrite, resume=resume)
     _check_code(config, run if resume else None, allow_code, own_backbone=backbone is not None)
@@ -354,10 +357,7 @@ def _train_loader(config: Config, data: _TrainingData, process: int, processes: 
 
 
 def _val_loader(config: Config, data: _TrainingData, process: int, processes: int) -> DataLoader[Any]:
-    # With several processes a row or two may be repeated, because all processes must take equally many steps.
-    sampler: Sampler[Any] | None = (
-        DistributedSampler(data.val, processes, process, shuffle=False) if processes > 1 else None
-    )
+    sampler = evaluation_sampler(data.val, process=process, processes=processes)
     return make_loader(data.val, batch_size=config.training.batch_size, workers=config.data.workers, sampler=sampler)
 
 

@@ -5,12 +5,14 @@ The model stays a plain `nn.Module`; `examples/plain_torch_loop.py` trains it wi
 
 import logging
 import math
-import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from torchmetrics import MeanMetric
 from marnet.choices import Keep
 from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
+from marnet.data.sampling import own_rows
 from marnet.data.transforms import ImageSpec, model_input
 from marnet.errors import ConfigError, NonFiniteLossError
 from marnet.losses import LossTerms
@@ -39,9 +42,10 @@ from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.averaging import AveragedWeights
 from marnet.training.parameter_groups import clipped_together, parameter_groups
+from marnet.training.processes import start_others, together
 from marnet.training.resume_points import choose_resume_point, write_resume_point
 from marnet.training.schedule import warmup_cosine
-from marnet.training.stopping import end_with_parent
+from marnet.training.stopping import way_on_of_run
 
 RESUME_SECONDS = 10.0  # at least, between two resume points
 logger = logging.getLogger("marnet")
@@ -94,6 +98,7 @@ def train_with_lightning(
             save_on_train_epoch_end=True,
         ),
     ]
+    callbacks.append(_OwnHandler())
     if show_bar:
         callbacks.append(_ProgressBar(console_kwargs={"stderr": True}))
     else:
@@ -111,9 +116,8 @@ def train_with_lightning(
         settings=settings,
     )
     checkpoint = choose_resume_point(run) if resume else None
-    if not is_first_process() and "LOCAL_RANK" in os.environ:
-        end_with_parent()
-    with _quiet():
+    with _quiet(), together(partial(way_on_of_run, run)):
+        _start_others(trainer)
         _run(trainer, module, checkpoint)
     return int(trainer.current_epoch)
 
@@ -121,10 +125,20 @@ def train_with_lightning(
 def _run(trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: Path | None) -> None:
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        trainer.strategy.barrier()  # no process leaves before all have trained
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from None
         raise
+
+
+def _start_others(trainer: lightning.Trainer) -> None:
+    """Start the other processes of a training on several devices, unless this is one or something else starts them."""
+    launcher, environment = trainer.strategy.launcher, getattr(trainer.strategy, "cluster_environment", None)
+    if launcher is None or launcher.is_interactive_compatible:  # one process, or forks of a notebook
+        return
+    if environment is not None and not environment.creates_processes_externally:
+        start_others(trainer.world_size, address=environment.main_address, port=environment.main_port)
 
 
 def seed_everything(seed: int) -> None:
@@ -192,6 +206,13 @@ class _TrainingModule(lightning.LightningModule):
         images = model_input(batch.images, self.spec)
         return batch._replace(images=images.double() if self.settings.precision == "64" else images)
 
+    def on_train_start(self) -> None:
+        # Of a resumed run with another number of processes, an epoch has another number of steps.
+        schedule, steps = self.lr_schedulers(), self.current_epoch * int(self.trainer.num_training_batches)
+        if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR) and schedule.last_epoch != steps:
+            schedule.last_epoch = steps - 1
+            schedule.step()
+
     def on_train_epoch_start(self) -> None:
         # Random draws depend on seed and epoch alone, so that a resumed run repeats what an unbroken one does.
         torch.manual_seed((self.settings.seed + 1) * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
@@ -216,12 +237,22 @@ class _TrainingModule(lightning.LightningModule):
         """
         return {f"train/{name}": torch.as_tensor(total / self.steps) for name, total in self.sums.items()}
 
+    def on_validation_epoch_start(self) -> None:
+        if self.average is not None and self.trainer.world_size > 1:  # the statistics of norms differ by process
+            for tensor in self.average.tensors.values():
+                torch.distributed.broadcast(tensor, 0)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.model(batch.images) if self.average is None else self.average.predict(batch.images)
         if not bool(torch.isfinite(logits).all()):
             self._refuse({"validation prediction": logits.sum()}, batch_idx)
-        self.score.update(logits, batch.labels)
-        self.nll(self.task.loss(logits, batch.labels), len(batch.labels))
+        labels = batch.labels
+        if self.trainer.world_size > 1:
+            own = own_rows(batch.indices, process=self.global_rank, processes=self.trainer.world_size)
+            logits, labels = logits[own], labels[own]
+        if len(labels):
+            self.score.update(logits, labels)
+            self.nll(self.task.loss(logits, labels), len(labels))
         self.log(f"val/{self.task.score}", self.score, prog_bar=True, on_step=False, on_epoch=True)
         self.log("val/nll", self.nll, on_epoch=True)
 
@@ -313,6 +344,18 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+class _OwnHandler(Callback):
+    """The handler of SIGTERM that was there before: in Lightning's, processes wait for each other."""
+
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if trainer.world_size > 1 and in_main_thread and self.handler is not None:
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 class _KeptWeights(Checkpoint):

@@ -37,6 +37,11 @@ def find_resume_point(run: Path) -> Path | None:
     return next((path for path in paths if path.is_file() and _damage(path) is None), None)
 
 
+def finished_epochs(point: Path) -> int:
+    """Return how many epochs of training a resume point holds."""
+    return int(torch.load(point, map_location="cpu", mmap=True, weights_only=True)["epoch"]) + 1
+
+
 def choose_resume_point(run: Path) -> Path:
     """Return the newest whole resume point of a run; a fall back to the one before is told in the log.
 

@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
+from marnet.data.manifest import Manifest
+from marnet.data.sources import open_data
 from marnet.errors import ConfigError
 from marnet.runs.directory import CONFIG, read_run_config
 from marnet.runs.versions import naming_newer_version
+from marnet.training.resume_points import find_resume_point, finished_epochs
 
 CHANGEABLE = (
     "training.epochs",
@@ -55,6 +58,22 @@ def run_config(
     return make_config(values, preset=preset, file=file, sets=sets, base=recorded)
 
 
+def open_moved(run: Path | str, data: Any, config: Config) -> Manifest | None:
+    """Open the rows of a run whose images were moved; None if no other place was named.
+
+    Args:
+        run: the run directory.
+        data: a source, or rows in memory; None takes `data.source` of the configuration if it is not that of the run.
+        config: the configuration to go on with, from `run_config`.
+
+    Raises:
+        MarnetError: there is no run in `run`, or the source cannot be used.
+    """
+    if data is None and config.data.source != read_run_config(Path(run)).data.source:
+        data = config.data.source
+    return None if data is None else open_data(data, config.data)
+
+
 def changed_settings(recorded: Config, given: Config) -> list[Change]:
     """Return the settings of `given` that differ from the recorded ones and may not differ when a run is resumed.
 
@@ -80,7 +99,8 @@ def resumed_config(run: Path, given: Config) -> Config:
 
     Raises:
         RunDirectoryError: there is no run in `run`.
-        ConfigError: `given` differs in a setting that resuming must not change; nothing was written.
+        ConfigError: `given` differs in a setting that resuming must not change, or asks for fewer epochs than are
+            finished; nothing was written.
     """
     recorded = read_run_config(run)
     changes = changed_settings(recorded, given)
@@ -93,12 +113,24 @@ def resumed_config(run: Path, given: Config) -> Config:
             + f"\nLeave them out to resume, or train anew with another `out`. When a run is resumed, only {allowed} "
             "may change."
         )
+    if given.training.epochs < recorded.training.epochs:
+        _check_epochs(run, given.training.epochs)
     nested: dict[str, Any] = recorded.model_dump()
     values = flat_settings(given)
     for name in (*CHANGEABLE, *_MOVABLE):
         section, _, key = name.partition(".")
         nested[section][key] = values[name]
     return Config.model_validate(nested)
+
+
+def _check_epochs(run: Path, epochs: int) -> None:
+    point = find_resume_point(run)
+    finished = 0 if point is None else finished_epochs(point)
+    if epochs < finished:
+        raise ConfigError(
+            f"{run} cannot be resumed with `training.epochs={epochs}`, because {finished} epochs are finished; nothing "
+            f"was changed. Give `training.epochs={finished}` or more, or train anew with another `out`."
+        )
 
 
 def _shown(value: Any) -> str:

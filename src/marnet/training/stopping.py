@@ -2,10 +2,8 @@
 
 import contextlib
 import logging
-import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -65,18 +63,6 @@ def way_on_of_run(run: Path) -> str:
     if any((run / point).is_file() for point in (RESUME_POINT, PREVIOUS_RESUME_POINT)):
         return f"Go on with the run in {run} by `resume=True`; the epochs that were finished are kept."
     return f"The first epoch had not ended, so {run} has nothing to resume. Start again with `overwrite=True`."
-
-
-def end_with_parent() -> None:
-    """End this training process soon after the one that started it, which may be killed at any time."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

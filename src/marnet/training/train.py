@@ -13,9 +13,9 @@ from marnet.data.sources import open_data
 from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError
 from marnet.runs.code import AllowCode
-from marnet.runs.directory import read_run_config
 from marnet.training.fit import TrainedRun, fit
 from marnet.training.lightning_module import OnEpoch
+from marnet.training.resuming import open_moved, run_config
 
 
 def train(
@@ -80,12 +80,10 @@ def train(
         over = merge_settings(over, {"data": {"source": os.fspath(data)}})
     module = None if isinstance(backbone, str | None) else _as_backbone(backbone)
     resolved = _resume_config(Path(out), over, preset, config) if resume else _new_config(over, preset, config)
-    if data is None and not resume and not resolved.data.source and resolved.data.features is None:
-        raise ConfigError(
-            "There is no data to train on. Give `data`: a manifest file, a folder of images, a table or another source."
-        )
-    named = isinstance(data, str | os.PathLike)  # `fit` reads it, unless the run has rows of its own
-    manifest = None if data is None or (named and not resume) else open_data(data, resolved.data)
+    if resume:
+        manifest = open_moved(out, data, resolved)
+    else:  # `fit` reads a source by its name
+        manifest = None if data is None or isinstance(data, str | os.PathLike) else open_data(data, resolved.data)
     return fit(
         resolved,
         out,
@@ -136,4 +134,4 @@ def _resume_config(
             f"{out} is resumed with its own settings. Leave `preset` and `config` out; a few settings may be given in "
             f"`settings`, such as `training.epochs`."
         )
-    return make_config(merge_settings(read_run_config(out).model_dump(), over))
+    return run_config(out, over)
