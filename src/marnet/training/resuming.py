@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
+from marnet.building import DEFAULT_IMAGE_SIZE
 from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
-from marnet.errors import ConfigError
-from marnet.runs.directory import CONFIG, read_run_config
+from marnet.errors import ConfigError, RunDirectoryError
+from marnet.runs.code import named_code
+from marnet.runs.directory import CONFIG, RESUME_POINT, WEIGHTS, read_run_config
+from marnet.runs.layout import PREVIOUS_RESUME_POINT
+from marnet.runs.shapes import byte_count, gigabytes, module_shapes
+from marnet.runs.untrained import UntrainedRun, read_text_width, read_weights_header
 from marnet.runs.versions import naming_newer_version
 
 CHANGEABLE = (
@@ -25,6 +32,7 @@ CHANGEABLE = (
 )
 _MOVABLE = ("data.features", "backbone.weights")  # may be elsewhere by now, if the run has them
 _NOT_READ = ("data.source",)  # the rows come from the run's manifest
+_MOST_TENSORS = 20_000  # of a run whose weights are not there yet
 _FROM_DATA = ("data.labels", "data.image_size")  # the data and the backbone decide them where nobody does
 
 
@@ -99,6 +107,36 @@ def resumed_config(run: Path, given: Config) -> Config:
         section, _, key = name.partition(".")
         nested[section][key] = values[name]
     return Config.model_validate(nested)
+
+
+def check_resumed_size(run: Path, config: Config, num_classes: int, *, backbone: nn.Module | None) -> None:
+    """Refuse settings that ask for a larger model than the run's resume point holds, before it is allocated.
+
+    Args:
+        run: the run directory.
+        config: its configuration.
+        num_classes: the number of its classes.
+        backbone: the caller's own module, or that of features.
+
+    Raises:
+        RunDirectoryError: see above.
+    """
+    if backbone is None and named_code(config):
+        return  # allowed by now, and trusted with sizes as well
+    weights, width, held = run / WEIGHTS, 1, _MOST_TENSORS
+    if weights.exists():
+        header = read_weights_header(weights)
+        width, held = read_text_width(run, header), len(header.shapes)
+    size = config.data.image_size or DEFAULT_IMAGE_SIZE
+    untrained = UntrainedRun(run, config, num_classes, size, width, backbone)
+    needed = byte_count(module_shapes(untrained.skeleton(held=held)).values())
+    points = [point for point in (run / RESUME_POINT, run / PREVIOUS_RESUME_POINT) if point.is_file()]
+    stored = max((point.stat().st_size for point in points), default=0)
+    if needed > stored:
+        raise RunDirectoryError(
+            f"{run / CONFIG} asks for a model of {gigabytes(needed)}, but the resume points of the run have at most "
+            f"{gigabytes(stored)}. Both must come from the same run; restore them, or train again."
+        )
 
 
 def _shown(value: Any) -> str:
