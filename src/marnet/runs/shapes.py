@@ -23,7 +23,7 @@ from marnet.runs.tensor_files import Shape
 _Module = TypeVar("_Module", bound=nn.Module)
 _LARGEST_SHARE = 0.8  # of the machine's memory
 _FLOAT = 4  # bytes
-_SPARE = 1000  # parameters of a module over those that a file holds: it is refused by name if it is not far larger
+_SPARE = 10_000  # parameters of a module over those that a file holds; up to there, it is refused by names and sizes
 
 
 def build_without_memory(build: Callable[[], _Module], *, held: int) -> _Module:
@@ -74,8 +74,8 @@ def check_shapes(needed: Mapping[str, Shape], held: Mapping[str, Shape], file: P
     total, memory = byte_count(needed.values()), _machine_memory()
     if memory and total > _LARGEST_SHARE * memory:
         raise RunDirectoryError(
-            f"{file} holds a model of {gigabytes(total)}, but this machine has {gigabytes(memory)} of memory. Use a "
-            f"machine with more."
+            f"{file} holds a model of {readable_size(total)}, but this machine has {readable_size(memory)} of memory. "
+            f"Use a machine with more."
         )
 
 
@@ -88,9 +88,13 @@ def byte_count(shapes: Iterable[Shape]) -> int:
     return _FLOAT * sum(map(math.prod, shapes))
 
 
-def gigabytes(count: int) -> str:
-    """Return a number of bytes as people read it, such as "2.0 GiB"."""
-    return f"{count / 2**30:,.1f} GiB"
+def readable_size(count: int) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> readable_size(3 * 2**30), readable_size(3 * 2**20)
+    ('3.0 GiB', '3.0 MiB')
+    """
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 @contextmanager

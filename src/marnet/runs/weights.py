@@ -165,8 +165,9 @@ def _restore_text_encoder(run: Path, state: Mapping[str, Tensor], *, allow_code:
                 check_shapes(needed, {name: tuple(tensor.shape) for name, tensor in own.items()}, run / TEXT_WEIGHTS)
             return restore()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = "does not say" if isinstance(error, KeyError) else "holds a wrong value:"
         raise RunDirectoryError(
-            f"{run / TEXT_SETTINGS} is damaged ({type(error).__name__}: {error}). Restore it, or train again."
+            f"{run / TEXT_SETTINGS} is damaged; it {reason} {error}. Restore it, or train again."
         ) from None
 
 

@@ -16,11 +16,11 @@ from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.runs.code import named_code
-from marnet.runs.directory import CONFIG, RESUME_POINT, WEIGHTS, read_run_config
-from marnet.runs.layout import PREVIOUS_RESUME_POINT
-from marnet.runs.shapes import byte_count, gigabytes, module_shapes
+from marnet.runs.directory import CONFIG, WEIGHTS, read_run_config
+from marnet.runs.shapes import byte_count, module_shapes, readable_size
 from marnet.runs.untrained import UntrainedRun, read_text_width, read_weights_header
 from marnet.runs.versions import naming_newer_version
+from marnet.training.resume_points import choose_resume_point, find_resume_point
 
 CHANGEABLE = (
     "training.epochs",
@@ -32,7 +32,6 @@ CHANGEABLE = (
 )
 _MOVABLE = ("data.features", "backbone.weights")  # may be elsewhere by now, if the run has them
 _NOT_READ = ("data.source",)  # the rows come from the run's manifest
-_MOST_TENSORS = 20_000  # of a run whose weights are not there yet
 _FROM_DATA = ("data.labels", "data.image_size")  # the data and the backbone decide them where nobody does
 
 
@@ -119,23 +118,22 @@ def check_resumed_size(run: Path, config: Config, num_classes: int, *, backbone:
         backbone: the caller's own module, or that of features.
 
     Raises:
-        RunDirectoryError: see above.
+        RunDirectoryError: see above, or there is no whole resume point.
     """
     if backbone is None and named_code(config):
         return  # allowed by now, and trusted with sizes as well
-    weights, width, held = run / WEIGHTS, 1, _MOST_TENSORS
+    weights, width, held = run / WEIGHTS, 1, 0  # a run that was cut off early may lack them
     if weights.exists():
         header = read_weights_header(weights)
         width, held = read_text_width(run, header), len(header.shapes)
     size = config.data.image_size or DEFAULT_IMAGE_SIZE
     untrained = UntrainedRun(run, config, num_classes, size, width, backbone)
     needed = byte_count(module_shapes(untrained.skeleton(held=held)).values())
-    points = [point for point in (run / RESUME_POINT, run / PREVIOUS_RESUME_POINT) if point.is_file()]
-    stored = max((point.stat().st_size for point in points), default=0)
+    stored = (find_resume_point(run) or choose_resume_point(run)).stat().st_size
     if needed > stored:
         raise RunDirectoryError(
-            f"{run / CONFIG} asks for a model of {gigabytes(needed)}, but the resume points of the run have at most "
-            f"{gigabytes(stored)}. Both must come from the same run; restore them, or train again."
+            f"{run / CONFIG} asks for a model of {readable_size(needed)}, but the resume point has "
+            f"{readable_size(stored)}. Both must come from the same run; restore them, or train again."
         )
 
 
