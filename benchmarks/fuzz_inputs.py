@@ -258,7 +258,7 @@ def _change_header(file: Path, rng: random.Random) -> None:
     if rng.random() < 0.2:
         file.write_bytes(rng.choice([10**8, 2**40, 2**63, 0, length + 1]).to_bytes(8, "little") + content[8:])
         return
-    entry = header[rng.choice(list(header))]
+    entry = header[rng.choice([name for name in header if header[name]])]
     key = rng.choice(list(entry))
     if key == "shape" and rng.random() < 0.6:  # one that fits its place, but not the model
         entry["shape"] = [*entry["shape"][::-1], *rng.choice([[1], []])]

@@ -130,7 +130,8 @@ def fit(
         on_epoch: called after every epoch with its number from 1 and the number of epochs, instead of a progress bar
             or a line in the log.
         allow_code: when resuming, or with features, import code that the run or the features name
-            (`module:PACKAGE.NAME`); code that `config` names for a new run needs no permission.
+            (`module:PACKAGE.NAME`), and download models that the run names (`hf:NAME`); those that `config` names for a
+            new run need no permission.
 
     Raises:
         ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
