@@ -127,7 +127,7 @@ def open_features(folder: Path | str, *, allow_code: AllowCode = False) -> Featu
     if shapes != needed:
         raise RunDirectoryError(
             f"{folder / FEATURES} holds features of the shapes {shapes}, but the rows of "
-            f"{Path(manifest.source).name} and the backbone give {needed}. {_WAY_OUT}"
+            f"{Path(manifest.source).name} and the backbone give {needed}; they must be equal. {_WAY_OUT}"
         )
     splits = load_tensors(folder / FEATURES, way_out=_WAY_OUT)
     return FeatureSet(manifest, splits, encoder.model.backbone, encoder.config, encoder.spec)
