@@ -66,7 +66,7 @@ def read_recorded(folder: Path, *, label_form: LabelForm = "single") -> Manifest
         raise DataError(f"{file} is not a regular file. Restore the file, or write the folder anew.")
     place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps dots)
     lines = _read_lines(file)
-    classes, form = _read_header(file, next(lines, ""))
+    classes, form = _read_header(file, next(lines))
     records = tuple(_read_row(file, number, line, place) for number, line in enumerate(lines, start=2))
     return Manifest(records, classes, str(file), label_form=form)
 
@@ -75,10 +75,12 @@ def _read_lines(file: Path) -> Iterator[str]:
     """Yield the lines, so that a damaged file of any size is refused at its first damaged line."""
     try:
         with file.open("rb") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=1):
+            number, line = 1, stream.readline(_LONGEST_LINE)
+            while line or number == 1:
                 if not line.endswith(b"\n"):
                     raise _damaged(file, number, "does not end, so the file was cut short")
                 yield line[:-1].decode("utf-8", "surrogatepass")
+                number, line = number + 1, stream.readline(_LONGEST_LINE)
     except UnicodeDecodeError:
         raise _damaged(file, number, "is not UTF-8") from None
     except OSError as error:
