@@ -144,7 +144,8 @@ def _watch(handle: int, allowed: list[str]) -> None:
         elif event == "open" and isinstance(found[2], int) and found[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             note = f"write to {found[0]}" if outside(found[0]) else ""
         elif event in _CHANGES:
-            note = f"{event} {found[0]}" if outside(found[0], itself=True) else ""
+            changed = found[1:2] if event in ("os.link", "os.symlink") else found[: 1 + (event == "os.rename")]
+            note = "".join(f"{event} {path}" for path in changed if outside(path, itself=True))
         if note:
             os.write(handle, f"{note}\n".encode("utf-8", "backslashreplace"))
 
