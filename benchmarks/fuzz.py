@@ -3,9 +3,9 @@
     uv run python benchmarks/fuzz.py 2000
 
 prints one line per fault and a table of counts; the exit code is 1 if there was any. A fault is a traceback, an error
-that marnet does not foresee, another exit code than 0, 1 or 2, more than 10 s of time of the processor or 20 s in all,
-more than 2 GiB of memory, a file written outside of the input's folder and the caches, an import that an input named,
-a connection, or a program that was started.
+that marnet does not foresee, another exit code than 0, 1 or 2, more than 10 s of time of the processor or 120 s in all
+(a busy machine makes a child wait), more than 2 GiB of memory, a file written outside of the input's folder and the
+caches, an import that an input named, a connection, or a program that was started.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_inputs import KINDS, TINY, Base, draw_data
 
-CPU_SECONDS, WALL_SECONDS = 10, 20
+CPU_SECONDS, WALL_SECONDS = 10, 120
 MEMORY = 2 * 2**30  # bytes resident
 ADDRESSES = 16 * 2**30  # a child that wants more gets a MemoryError
 _NAMED = ("evil", "antigravity")  # beginnings of the modules that inputs name
@@ -45,6 +45,14 @@ class Outcome(NamedTuple):
     faults: list[str]
     code: int | None
     output: str
+    memory: int  # bytes resident at most
+
+
+class Figures(NamedTuple):
+    """What all inputs did."""
+
+    counts: Counter[str]  # inputs by kind and exit code, and faults by kind
+    memory: int  # bytes resident at most
 
 
 def run_command(arguments: list[str], folder: Path, allowed: list[Path]) -> Outcome:
@@ -52,7 +60,7 @@ def run_command(arguments: list[str], folder: Path, allowed: list[Path]) -> Outc
     from marnet.cli.app import main
 
     files = [folder / name for name in (".stdout", ".stderr", ".audit")]
-    handles = [os.open(file, os.O_WRONLY | os.O_CREAT) for file in files]
+    handles = [os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for file in files]
     child = os.fork()
     if child == 0:
         _be_child(main, arguments, folder, handles, [folder, *allowed])
@@ -69,7 +77,7 @@ def run_command(arguments: list[str], folder: Path, allowed: list[Path]) -> Outc
         os.killpg(child, 9)
         usage = os.wait4(child, 0)[2]
     out, err, audit = (file.read_text(encoding="utf-8", errors="replace") for file in files)
-    return Outcome(_faults(code, out + err, audit, usage), code, out + err)
+    return Outcome(_faults(code, out + err, audit, usage), code, out + err, usage.ru_maxrss * 1024)
 
 
 def _faults(code: int | None, output: str, audit: str, usage: Any) -> list[str]:
@@ -116,10 +124,15 @@ def _be_child(main: Any, arguments: list[str], folder: Path, handles: list[int],
 def _watch(handle: int, allowed: list[str]) -> None:
     """Note what a child does that no input may make it do; a hook cannot be removed again."""
 
-    def outside(path: Any) -> bool:
+    def outside(path: Any, *, itself: bool = False) -> bool:
         if not isinstance(path, str | bytes | os.PathLike):
             return False
-        real = os.path.realpath(os.fsdecode(path))
+        name = os.fsdecode(path)
+        if itself:  # a link that is renamed or removed is changed, and not the file that it leads to
+            folder, _, last = name.rstrip("/").rpartition("/")
+            real = f"{os.path.realpath(folder or '/' * name.startswith('/') or '.')}/{last}"
+        else:
+            real = os.path.realpath(name)
         return not any(real == each or real.startswith(f"{each}/") for each in (*allowed, "/dev/null", "/dev/shm"))
 
     def hook(event: str, found: tuple[Any, ...]) -> None:
@@ -131,7 +144,8 @@ def _watch(handle: int, allowed: list[str]) -> None:
         elif event == "open" and isinstance(found[2], int) and found[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             note = f"write to {found[0]}" if outside(found[0]) else ""
         elif event in _CHANGES:
-            note = f"{event} {found[0]}" if outside(found[0]) else ""
+            changed = found[1:2] if event in ("os.link", "os.symlink") else found[: 1 + (event == "os.rename")]
+            note = "".join(f"{event} {path}" for path in changed if outside(path, itself=True))
         if note:
             os.write(handle, f"{note}\n".encode("utf-8", "backslashreplace"))
 
@@ -147,11 +161,18 @@ def make_base(folder: Path) -> Base:
     )
     if outcome.code:
         raise RuntimeError(f"The run to damage could not be trained: {outcome.output}")
-    return Base(folder / "data", folder / "run")
+    for command in (
+        ["embed", str(table), "--out", str(folder / "features"), *TINY[:4]],
+        ["data", "convert", str(table), str(folder / "shards"), "--shards"],
+    ):
+        outcome = run_command(command, folder / "data", [folder])
+        if outcome.code:
+            raise RuntimeError(f"{command[0]} failed: {outcome.output}")
+    return Base(folder / "data", folder / "run", folder / "features", folder / "shards")
 
 
-def fuzz(count: int, *, seed: int = 0, only: str | None = None, folder: Path) -> Counter[str]:
-    """Run `count` inputs, print each fault with its command line, and return counts by kind of fault."""
+def fuzz(count: int, *, seed: int = 0, only: str | None = None, folder: Path) -> Figures:
+    """Run `count` inputs, print each fault with its command line, and return what they did in all."""
     # Once, before the fork; children start at once.
     import lightning  # noqa: F401
     import timm  # noqa: F401
@@ -170,6 +191,7 @@ def fuzz(count: int, *, seed: int = 0, only: str | None = None, folder: Path) ->
     tempfile.tempdir = None  # so that TMPDIR is read
     base = make_base(folder / "base")
     counts: Counter[str] = Counter()
+    memory = 0
     for number in range(count):
         rng = random.Random(f"{seed}-{number}")
         kind = only or list(KINDS)[number % len(KINDS)]
@@ -178,13 +200,14 @@ def fuzz(count: int, *, seed: int = 0, only: str | None = None, folder: Path) ->
         arguments = KINDS[kind](case, base, rng)
         outcome = run_command(arguments, case, [folder / "cache", folder / "tmp"])
         counts[f"{kind}, exit code {outcome.code}"] += 1
+        memory = max(memory, outcome.memory)
         for fault in outcome.faults:
             counts[f"FAULT {fault.split(' ')[0]}"] += 1
             last = outcome.output.strip().splitlines()[-1:] or [""]
             shown = " ".join(argument.replace(str(folder), "") for argument in arguments)[:300]
             print(f"{number} {fault}: marnet {shown!r}\n    {last[0][:400]!r}", flush=True)
         shutil.rmtree(case, ignore_errors=True)
-    return counts
+    return Figures(counts, memory)
 
 
 def main() -> None:
@@ -195,9 +218,10 @@ def main() -> None:
     parser.add_argument("--only", choices=list(KINDS))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        counts = fuzz(given.count, seed=given.seed, only=given.only, folder=Path(folder))
+        counts, memory = fuzz(given.count, seed=given.seed, only=given.only, folder=Path(folder))
     for name, found in sorted(counts.items()):
         print(f"{found:6} {name}")
+    print(f"{memory // 2**20:6} MiB of memory at most")
     sys.exit(1 if any(name.startswith("FAULT") for name in counts) else 0)
 
 

@@ -1,4 +1,4 @@
-"""Hostile and damaged inputs for `fuzz.py`: settings, tables, run directories and images, from a seeded generator.
+"""Hostile and damaged inputs for `fuzz.py`: settings, tables, runs, features, shards, images; from a seeded generator.
 
 Each function changes things only in its own folder and returns the command line to run on them.
 """
@@ -48,14 +48,19 @@ TEXTS = [
     "\x1b]0;owned\x07", "caf\u00e9", "\udcff", "x" * 5000, "nan", "null", "a, b", "[']", "\x00", "\u202eabc", "1e400",
     "2020-99-99", "9" * 5000, "&a [*a]", "!!python/object:os.x {}", "[" * 3000, "{}", "[]", "synthetic:n=x",
 ]  # fmt: skip
+# Sizes within the bounds of single settings, for runs of somebody else.
+LARGE = [4096, 8192, 16_384, 65_536, 100_000, 500_000, 10**7]
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "MPO"]
 HEADER = ["image", "text", "label", "split"]
 
 
 class Base(NamedTuple):
-    """Sound inputs that are then damaged: a folder with pictures and table.csv, and a run trained on them."""
+    """Sound inputs that are then damaged."""
 
-    data: Path
-    run: Path
+    data: Path  # pictures and table.csv
+    run: Path  # trained on them
+    features: Path  # of 'marnet embed'
+    shards: Path  # of 'marnet data convert'
 
 
 def draw_data(folder: Path) -> Path:
@@ -86,6 +91,7 @@ def damage(content: bytes, rng: random.Random) -> bytes:
         lambda: content + content,
         lambda: content[:at] + rng.randbytes(rng.randint(1, 40)) + content[at:],
         lambda: content[:at] + rng.randbytes(4) + content[at + 4 :],
+        lambda: _flip(content, rng),
         lambda: content[:at] + bytes(rng.randint(1, 64)) + content[at:],
         lambda: content.decode("latin-1").encode("utf-16"),
         lambda: content.replace(b"\n", b"\r"),
@@ -93,6 +99,13 @@ def damage(content: bytes, rng: random.Random) -> bytes:
         lambda: rng.randbytes(rng.randint(1, 2000)),
     ]
     return rng.choice(kinds)()
+
+
+def _flip(content: bytes, rng: random.Random) -> bytes:
+    flipped = bytearray(content)
+    for _ in range(rng.randint(1, 20) if content else 0):
+        flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    return bytes(flipped)
 
 
 def settings(folder: Path, base: Base, rng: random.Random) -> list[str]:
@@ -184,20 +197,7 @@ def runs(folder: Path, base: Base, rng: random.Random) -> list[str]:
     files = sorted(path for path in run.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
     # Half of the time one of those that every command reads.
     central = [path for path in files if path.stem in ("config", "classes", "image", "model")]
-    file = rng.choice(central if rng.random() < 0.5 else files)
-    way = rng.randrange(10)
-    if way < 5 and file.suffix in (".json", ".yaml"):
-        _change_value(file, rng)
-    elif way < 7:
-        file.write_bytes(damage(file.read_bytes(), rng))
-    else:
-        file.unlink()
-        if way == 7:
-            file.mkdir()
-        elif way == 8:
-            os.mkfifo(file)
-        elif rng.random() < 0.5:
-            file.symlink_to("/dev/zero")
+    _damage_file(rng.choice(central if rng.random() < 0.5 else files), rng)
     return rng.choice([
         ["predict", str(run), str(base.data / "0.png")],
         ["evaluate", str(run), "--json"],
@@ -208,8 +208,70 @@ def runs(folder: Path, base: Base, rng: random.Random) -> list[str]:
     ])  # fmt: skip
 
 
+def features(folder: Path, base: Base, rng: random.Random) -> list[str]:
+    """A folder of features with one file missing, damaged, or holding something odd, to train on."""
+    found = shutil.copytree(base.features, folder / "features")
+    _damage_file(rng.choice(sorted(path for path in found.rglob("*") if path.is_file())), rng)
+    train = ["train", "--features", str(found), "--out", str(folder / "run"), "--epochs", "1", "--devices", "cpu"]
+    return [*train, "--method", rng.choice(["image-only", "marnet"])]
+
+
+def shards(folder: Path, base: Base, rng: random.Random) -> list[str]:
+    """Shards with one file missing, damaged, or holding something odd."""
+    found = shutil.copytree(base.shards, folder / "shards")
+    _damage_file(rng.choice(sorted(path for path in found.iterdir() if path.is_file())), rng)
+    source = rng.choice([f"shards:{found}", str(found)])
+    return rng.choice([
+        ["data", "info", source],
+        ["data", "check", source],
+        ["data", "convert", source, str(folder / "copy.csv")],
+        ["evaluate", str(base.run), "--data", source],
+        ["train", "--data", source, "--out", str(folder / "run"), *TINY],
+        ["train", "--data", source, "--out", str(folder / "run"), *TINY, "--set=data.stream=true"],
+    ])  # fmt: skip
+
+
+def _damage_file(file: Path, rng: random.Random) -> None:
+    """Change a value in a file, damage its bytes, or put something else in its place."""
+    way = rng.randrange(12)
+    if way < 5 and file.suffix in (".json", ".yaml", ".safetensors"):
+        (_change_header if file.suffix == ".safetensors" else _change_value)(file, rng)
+    elif way < 7:
+        file.write_bytes(damage(file.read_bytes(), rng))
+    elif way == 7:
+        os.truncate(file, 100 * 2**30)  # a hole, which takes no space
+    else:
+        file.unlink()
+        if way == 8:
+            file.mkdir()
+        elif way == 9:
+            os.mkfifo(file)
+        elif rng.random() < 0.5:
+            file.symlink_to("/dev/zero")
+
+
+def _change_header(file: Path, rng: random.Random) -> None:
+    """Change the header of a safetensors file: one entry of it, or its length."""
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, body = json.loads(content[8 : 8 + length]), content[8 + length :]
+    if rng.random() < 0.2:
+        file.write_bytes(rng.choice([10**8, 2**40, 2**63, 0, length + 1]).to_bytes(8, "little") + content[8:])
+        return
+    entry = header[rng.choice([name for name in header if header[name]])]
+    key = rng.choice(list(entry))
+    if key == "shape" and rng.random() < 0.6:  # one that fits its place, but not the model
+        entry["shape"] = [*entry["shape"][::-1], *rng.choice([[1], []])]
+    elif rng.random() < 0.5:
+        entry[key] = [rng.choice(LARGE) for _ in range(2)]
+    else:
+        entry[key] = str(rng.choice(LARGE)) if isinstance(entry[key], str) else odd(rng)
+    written = json.dumps(header).encode("utf-8", "surrogatepass")
+    file.write_bytes(len(written).to_bytes(8, "little") + written + body)
+
+
 def _change_value(file: Path, rng: random.Random) -> None:
-    """Change one value somewhere in a JSON or YAML file; JSON is YAML as well."""
+    """Change one value somewhere in a JSON or YAML file; JSON is YAML as well. A number may become a large one."""
     import yaml
 
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -220,7 +282,8 @@ def _change_value(file: Path, rng: random.Random) -> None:
             break
         key = rng.choice(keys)
         if not isinstance(within[key], dict | list) or rng.random() < 0.2:
-            within[key] = odd(rng)
+            number = type(within[key]) in (int, float, type(None)) and rng.random() < 0.5
+            within[key] = rng.choice(LARGE) if number else odd(rng)
             break
         within = within[key]
     text = json.dumps(content) + ("\n...\n" if file.suffix == ".yaml" else "")
@@ -229,15 +292,15 @@ def _change_value(file: Path, rng: random.Random) -> None:
 
 def images(folder: Path, base: Base, rng: random.Random) -> list[str]:
     """A file that is no sound picture, for prediction or in a table."""
-    kind = rng.choice(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "special", "special"])
-    file = folder / f"odd.{rng.choice(['jpg', 'png', 'webp', 'gif', 'bmp', 'tif'])}"
+    kind = rng.choice([*FORMATS, "special", "special"])
+    file = folder / f"odd.{rng.choice(['jpg', 'png', 'webp', 'gif', 'bmp', 'tif', 'avif', 'jp2', 'ppm'])}"
     if kind == "special":
         _special(file, rng)
     else:
         buffer = io.BytesIO()
         size = (rng.choice([1, 7, 40, 300]), rng.choice([1, 9, 40, 200]))
-        mode = "RGB" if kind in ("JPEG", "WEBP") else rng.choice(["RGB", "L", "P", "1"])
-        Image.new(mode, size, 1).save(buffer, kind)
+        mode = rng.choice(["RGB", "L", "P", "1"]) if kind in ("PNG", "GIF", "BMP", "TIFF") else "RGB"
+        Image.effect_noise(size, 50).convert(mode).save(buffer, kind)
         content = buffer.getvalue()
         for _ in range(rng.randint(0, 3)):
             content = damage(content, rng) or content
@@ -274,5 +337,7 @@ KINDS: dict[str, Callable[[Path, Base, random.Random], list[str]]] = {
     "settings": settings,
     "tables": tables,
     "runs": runs,
+    "features": features,
+    "shards": shards,
     "images": images,
 }

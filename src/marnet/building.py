@@ -43,6 +43,7 @@ def build_model(
     labels: ArrayLike | Tensor | None = None,
     backbone: nn.Module | None = None,
     text_width: int | None = None,
+    visual_width: int | None = None,
 ) -> MARNet:
     """Build the model that a configuration describes.
 
@@ -54,6 +55,7 @@ def build_model(
             semantics do not know which part of the text goes with the classes.
         backbone: a module to use instead of `config.backbone`.
         text_width: D_s, to build for prediction alone: without `texts` there is no text encoder.
+        visual_width: D_v, if it is known; None: read from one forward pass over a blank image.
 
     Raises:
         EncoderError: the backbone or the texts cannot be used.
@@ -73,7 +75,8 @@ def build_model(
         backbone, freeze_batch_norm=section.freeze_batch_norm, checkpointing=section.gradient_checkpointing
     )
     text = None
-    visual_width = feature_width(backbone, image_size or DEFAULT_IMAGE_SIZE)
+    if visual_width is None:
+        visual_width = feature_width(backbone, image_size or DEFAULT_IMAGE_SIZE)
     if method.needs_text and text_width is None:
         if not texts:
             raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Any
 from marnet.atomic import write_text
 from marnet.errors import RunDirectoryError
 
-LARGEST = 256 * 2**20  # bytes of a JSON file that is read
+LARGEST = 64 * 2**20  # bytes of a JSON file that is read; its values may take 25 times as many
 
 
 def write_json(path: Path, content: Any, *, sync: bool = True) -> None:

@@ -15,7 +15,10 @@ Source = Annotated[
 ]
 AllowCode = Annotated[
     bool,
-    typer.Option("--allow-code", help="Import code that the run names (module:PACKAGE.NAME), if you trust the run."),
+    typer.Option(
+        "--allow-code",
+        help="Import code and download models that the run names (module:PACKAGE.NAME, hf:NAME), if you trust the run.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout and nothing else.")]
 Labels = Annotated[

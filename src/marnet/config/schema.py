@@ -35,6 +35,7 @@ from marnet.errors import ConfigError
 # So that a mistyped number, or a run of somebody else, does not ask for more memory than any machine has.
 LARGEST_WIDTH = 16_384
 LARGEST_SIDE = 8_192  # pixels
+LARGEST_BATCH = 2**31  # pixels: 42,799 images of 224 x 224
 
 
 class Section(BaseModel):
@@ -175,7 +176,7 @@ class ReconstructionConfig(Section):
     schedule: Schedule = Field("cosine", description="noise schedule of the forward process")
     prediction: Parametrisation = Field("x0", description="output of the denoiser: the clean semantics, v or the noise")
     sampler: Sampler = Field("ddim", description="sampler of the reverse process")
-    steps: int = Field(4, ge=1, le=100_000, description="K, the steps of the reverse process")
+    steps: int = Field(4, ge=1, le=10_000, description="K, the steps of the reverse process")
     guidance_scale: float = Field(1.0, ge=0, description="w of classifier-free guidance; 1 switches it off")
     condition_dropout: float = Field(0.1, ge=0, lt=1, description="share of training rows denoised without the image")
     condition_noise: float = Field(1.0, ge=0, description="standard deviation of noise on the condition in training")
@@ -238,7 +239,7 @@ class TrainingConfig(Section):
     """The optimisation."""
 
     epochs: int = Field(60, ge=1, description="passes over the training rows")
-    batch_size: int = Field(32, ge=2, description="images per step")
+    batch_size: int = Field(32, ge=2, le=65_536, description="images per step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.05, ge=0, description="weight decay of AdamW; biases, norms and scales have none")
     warmup_epochs: float = Field(2.0, ge=0, description="epochs over which the learning rate rises to its peak")
@@ -312,6 +313,16 @@ class Config(Section):
     @classmethod
     def _read_old_names(cls, values: Any) -> Any:
         return upgrade_settings(values) if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _a_batch_fits_into_memory(self) -> Self:
+        batch, side = self.training.batch_size, self.data.image_size or 0
+        if batch * side**2 > LARGEST_BATCH:
+            raise ValueError(
+                f"`training.batch_size` ({batch}) images of `data.image_size` ({side}) have {batch * side**2:,} pixels "
+                f"together, but a batch may have {LARGEST_BATCH:,} at most"
+            )
+        return self
 
     @model_validator(mode="after")
     def _probing_needs_a_backbone_that_learns(self) -> Self:

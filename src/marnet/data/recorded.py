@@ -14,6 +14,7 @@ surrogates encoded like other code points.
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from marnet.errors import DataError
 
 FILE = "manifest.jsonl"
 OLD_FILE = "manifest.csv"  # of runs and features of version 0.1, read as a user's table
+_LONGEST_LINE = 64 * 2**20  # bytes, of a row or of the classes
 _FORMAT, _VERSION = "marnet-rows", 1
 
 
@@ -58,21 +60,31 @@ def read_recorded(folder: Path, *, label_form: LabelForm = "single") -> Manifest
     file = folder / FILE
     if not file.is_file() and (folder / OLD_FILE).is_file():
         return read_manifest(folder / OLD_FILE, label_form=label_form)
+    if not file.exists():
+        raise DataError(f"{file} does not exist. Restore the file, or write the folder anew.")
+    if not file.is_file():
+        raise DataError(f"{file} is not a regular file. Restore the file, or write the folder anew.")
+    place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps dots)
+    lines = _read_lines(file)
+    classes, form = _read_header(file, next(lines))
+    records = tuple(_read_row(file, number, line, place) for number, line in enumerate(lines, start=2))
+    return Manifest(records, classes, str(file), label_form=form)
+
+
+def _read_lines(file: Path) -> Iterator[str]:
+    """Yield the lines, so that a damaged file of any size is refused at its first damaged line."""
     try:
-        text = file.read_bytes().decode("utf-8", "surrogatepass")
-    except FileNotFoundError:
-        raise DataError(f"{file} does not exist. Restore the file, or write the folder anew.") from None
+        with file.open("rb") as stream:
+            number, line = 1, stream.readline(_LONGEST_LINE)
+            while line or number == 1:
+                if not line.endswith(b"\n"):
+                    raise _damaged(file, number, "does not end, so the file was cut short")
+                yield line[:-1].decode("utf-8", "surrogatepass")
+                number, line = number + 1, stream.readline(_LONGEST_LINE)
+    except UnicodeDecodeError:
+        raise _damaged(file, number, "is not UTF-8") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError as error:
-        raise _damaged(file, 1 + error.object.count(b"\n", 0, error.start), "is not UTF-8") from None
-    if not text.endswith("\n"):
-        raise _damaged(file, 1 + text.count("\n"), "does not end, so the file was cut short")
-    lines = text.split("\n")[:-1]
-    classes, form = _read_header(file, lines[0])
-    place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps dots)
-    records = tuple(_read_row(file, number, line, place) for number, line in enumerate(lines[1:], start=2))
-    return Manifest(records, classes, str(file), label_form=form)
 
 
 def _row(record: Record, place: str) -> dict[str, str]:

@@ -93,6 +93,8 @@ def rebuild_hf_backbone(folder: Path, image_size: int) -> nn.Module:
     """Build the architecture that `HFBackbone.save_architecture` wrote, with random weights."""
     transformers = import_transformers(str(folder))
     config = load_pretrained(transformers.AutoConfig, str(folder), folder)
+    if getattr(config, "use_pretrained_backbone", False):
+        config.use_pretrained_backbone = False  # published weights of another model inside this one
     return HFBackbone(_build(_kind(transformers, config), str(folder), config), image_size=image_size)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from marnet.encoders.downloads import downloads_refused
 from marnet.errors import EncoderError
 
 
@@ -50,13 +51,22 @@ def find_model(name: str, *, setting: str) -> Path:
         return folder
     try:
         cached = try_to_load_from_cache(name, "config.json")
-        return Path(cached if isinstance(cached, str) else hf_hub_download(name, "config.json")).parent
+        if not isinstance(cached, str) and not downloads_refused():
+            cached = hf_hub_download(name, "config.json")
     except HFValidationError:
         looked = "and the name is not a repository of the form ORGANISATION/MODEL either"
         error_name = ""
     except Exception as error:
         looked = f"it is not in the local cache {HF_HUB_CACHE}, and it could not be downloaded"
         error_name = f" ({type(error).__name__})"
+    else:
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise EncoderError(
+            f"hf:{name} is neither a folder nor in the local cache {HF_HUB_CACHE}, and loading or resuming a run "
+            f"downloads nothing that the run names. If you trust the run, pass `allow_code=True`, or copy that cache "
+            f"from a machine that has it."
+        )
     raise EncoderError(
         f"hf:{name} was not found: there is no folder {folder.absolute()}, {looked}{error_name}. Check the "
         f"name, run once with a network, copy that cache from a machine that has it, or name a folder with the model: "
@@ -76,17 +86,18 @@ def load_pretrained(kind: Any, name: str, folder: Path, *, config: Any = None) -
     Raises:
         EncoderError: files are missing and cannot be downloaded, or they do not fit.
     """
+    # Code that comes with a model is never executed.
     options = {} if config is None else {"config": config}
     local = Path(name).expanduser().is_dir()
     source = str(folder) if local else name
     with quiet_transformers():
         try:
-            return kind.from_pretrained(source, local_files_only=True, **options)
+            return kind.from_pretrained(source, local_files_only=True, trust_remote_code=False, **options)
         except Exception as first:
             error = first
-        if not local:
+        if not local and not downloads_refused():
             try:
-                return kind.from_pretrained(source, **options)
+                return kind.from_pretrained(source, trust_remote_code=False, **options)
             except Exception as second:
                 error = second
     reason = str(error).partition("\n")[0]

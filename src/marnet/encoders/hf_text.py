@@ -13,6 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from marnet.choices import TextPooling
+from marnet.encoders.downloads import downloads_refused, no_downloads
 from marnet.encoders.hf_models import find_model, import_transformers, load_pretrained, quiet_transformers
 from marnet.encoders.text_cache import EmbeddingCache, Vector
 from marnet.encoders.text_encoder import TextEncoder, TextOptions
@@ -157,6 +158,7 @@ class FrozenHFText(HFText):
         self.name = name
         self.pooling = pooling
         self.max_length = max_length
+        self._local = downloads_refused()  # texts are encoded later, outside of that context
         self._folder = find_model(name, setting=_SETTING)
         config = _text_config(load_pretrained(transformers.AutoConfig, name, self._folder))
         self.width = int(config.hidden_size)
@@ -177,7 +179,8 @@ class FrozenHFText(HFText):
         known = {} if self._cache is None else self._cache.read(texts)
         new = [text for text in texts if text not in known]
         if new:
-            encoder = load_hf_text(self.name, pooling=self.pooling, max_length=self.max_length)
+            with no_downloads(self._local or downloads_refused()):
+                encoder = load_hf_text(self.name, pooling=self.pooling, max_length=self.max_length)
             made = dict(zip(new, _embed_all(encoder, new), strict=True))
             if self._cache is not None:
                 self._cache.append(made)

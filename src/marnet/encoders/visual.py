@@ -113,8 +113,9 @@ def rebuild_backbone(folder: Path, *, image_size: int) -> nn.Module:
         RunDirectoryError: the file that names the family is damaged.
     """
     file = folder / _ARCHITECTURE
-    family = read_json(file).get("family") if file.is_file() else "hf"  # the only one that wrote folders without it
-    rebuild = FAMILIES[family].rebuild if family in FAMILIES else None
+    named = read_json(file) if file.is_file() else {"family": "hf"}  # the only one that wrote folders without it
+    family = named.get("family") if isinstance(named, dict) else None
+    rebuild = FAMILIES[family].rebuild if isinstance(family, str) and family in FAMILIES else None
     if rebuild is None:
         raise EncoderError(
             f"{file} names the backbone family {family!r}, which this version of marnet cannot rebuild. Load it with "

@@ -16,6 +16,7 @@ from marnet.errors import ConfigError
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find_corruption
 from marnet.evaluation.evaluate import require_one_class, rows_to_score
 from marnet.inference import Predictor, load
+from marnet.inference.outputs import affordable_batch
 from marnet.metrics import Metrics, classification_metrics
 from marnet.runs.code import AllowCode
 
@@ -90,7 +91,7 @@ def corruption_accuracy(
     dataset = predictor.open_split(manifest, split).dataset
     correct = {name: [0] * len(SEVERITIES) for name in corruptions}
     with _progress(len(dataset) * len(corruptions) * len(SEVERITIES)) as (progress, task):
-        for images, labels, seeds in _batches(dataset, batch_size):
+        for images, labels, seeds in _batches(dataset, affordable_batch(batch_size, predictor.spec.size)):
             for name, counts in correct.items():
                 for offset, severity in enumerate(SEVERITIES):
                     predicted = predictor.probabilities(corrupt(images, name, severity, seeds)).argmax(-1)

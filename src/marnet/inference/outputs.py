@@ -13,6 +13,17 @@ from marnet.data.transforms import ImageSpec, model_input
 from marnet.model import MARNet
 from marnet.outputs import PredictionOutput
 
+_MOST_PIXELS = 64 * 512**2  # that go through a model at once
+
+
+def affordable_batch(batch_size: int, side: int) -> int:
+    """Return how many images of `side` pixels to compute at a time: `batch_size`, fewer if they are large.
+
+    >>> affordable_batch(64, 224), affordable_batch(64, 4096)
+    (64, 1)
+    """
+    return max(1, min(batch_size, _MOST_PIXELS // side**2))
+
 
 class SplitOutputs(NamedTuple):
     """The outputs of a model for every image of a split; tensors on the CPU, N rows."""

@@ -24,7 +24,7 @@ from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
 from marnet.inference.calibration import cross_fit, uncalibrated_logits
 from marnet.inference.conformal import least_probability, read_sets
 from marnet.inference.device import choose_device
-from marnet.inference.outputs import SplitOutputs, collect_outputs
+from marnet.inference.outputs import SplitOutputs, affordable_batch, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
@@ -298,11 +298,10 @@ class Predictor:
                 broken.
         """
         opened = self.open_split(manifest, split)
+        size = affordable_batch(batch_size, self.spec.size)
         calibration = self.model.calibration
         with calibration.off():
-            collected = collect_outputs(
-                self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device
-            )
+            collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=size, device=self.device)
         labels = torch.as_tensor(opened.dataset.labels)
         logits, thresholds = self._finite(calibration(collected.logits)), None
         if self._calibrated_on(manifest, split):
@@ -350,7 +349,8 @@ class Predictor:
         """Return the rows `(N, ...)` that `compute` gives of uint8 batches `(B, 3, S, S)`."""
         if not images:  # the width of a row is that of any image
             return compute(torch.zeros(1, 3, self.spec.size, self.spec.size, dtype=torch.uint8))[:0]
-        return torch.cat([compute(batch) for batch in self._batches(images, batch_size)])
+        size = affordable_batch(batch_size, self.spec.size)
+        return torch.cat([compute(batch) for batch in self._batches(images, size)])
 
     def _batches(self, images: Sequence[Any], batch_size: int) -> Iterator[Tensor]:
         for first in range(0, len(images), batch_size):

@@ -1,6 +1,9 @@
-"""A run is inert: code that its files name, `module:PACKAGE.NAME`, is imported only if the caller allows it."""
+"""A run is inert: code that its files name, `module:PACKAGE.NAME`, is imported only if the caller allows it.
 
-from collections.abc import Collection, Mapping
+The same holds for models that it names, `hf:NAME`, which are downloaded only then.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from marnet.config import Config
@@ -9,7 +12,7 @@ from marnet.errors import RunDirectoryError
 AllowCode = bool | Collection[str]  # True: all code; or the names that are allowed, such as {"module:nets.make"}
 _MARK = "module:"
 _HF = "hf:"
-_own: set[str] = set()  # code that this process was asked to train with, or that a plan of its user names
+_own: set[str] = set()  # code and models that this process was asked to train with, or that a plan of its user names
 
 
 def named_code(config: Config) -> dict[str, str]:
@@ -28,8 +31,8 @@ def named_code(config: Config) -> dict[str, str]:
 
 
 def trust_code(config: Config) -> None:
-    """Allow the code that a configuration names, for as long as this process lives: its user asked for it."""
-    _own.update(named_code(config).values())
+    """Allow the code and the models that a configuration names while this process lives: its user asked for them."""
+    _own.update(named_code(config).values(), named_models(config))
 
 
 def is_trusted(name: str) -> bool:
@@ -63,6 +66,25 @@ def refuse_code(
         f"{run} names code outside marnet ({shown}), which would be executed. Nothing was imported. If you trust that "
         f"code, pass `allow_code=True`{own}."
     )
+
+
+def allows_downloads(named: Iterable[str], *, allow_code: AllowCode) -> bool:
+    """Return whether models may be downloaded, `hf:NAME`, because the caller or this process asked for all of them.
+
+    >>> allows_downloads(["hf:organisation/model"], allow_code=False)
+    False
+    """
+    allowed = _own | (set() if isinstance(allow_code, bool) else set(allow_code))
+    return allow_code is True or allowed.issuperset(named)
+
+
+def named_models(config: Config) -> list[str]:
+    """Return the names of models that are not part of a package, `hf:NAME`, in a configuration.
+
+    >>> named_models(Config(text={"name": "random:hf:organisation/model"}))
+    ['random:hf:organisation/model']
+    """
+    return [name for name in (config.backbone.name, config.text.name) if _HF in name]
 
 
 def refuse_download(run: Path, config: Config) -> None:

@@ -82,6 +82,7 @@ __all__ = [
 ]
 
 _LARGEST_CONFIG = 2**20  # bytes
+_LARGEST_HISTORY = 64 * 2**20  # bytes
 _LARGEST_SIDE = 8192  # pixels, as in `data.image_size`
 
 
@@ -105,11 +106,21 @@ def read_run_config(run: Path) -> Config:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read the rows of history.csv; `[]` if there are none yet."""
-    if not path.is_file():
+    """Read the rows of history.csv; `[]` if there are none yet.
+
+    Raises:
+        RunDirectoryError: the file is damaged.
+    """
+    if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    check_file(path, largest=_LARGEST_HISTORY)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (TypeError, ValueError, csv.Error) as error:  # TypeError: a row with more cells than columns
+        raise RunDirectoryError(f"{path} is damaged ({error}). Restore it, or remove it.") from None
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

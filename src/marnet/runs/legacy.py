@@ -1,8 +1,9 @@
 """Names of tensors as older versions of marnet wrote them, in the names of today."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
-from torch import Tensor
+_Value = TypeVar("_Value")  # the tensor, or its shape
 
 # The beginning of a name until 0.1, and today; the first one that fits counts.
 _RENAMED = {
@@ -19,7 +20,7 @@ _RENAMED = {
 }
 
 
-def upgrade_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def upgrade_names(state: Mapping[str, _Value]) -> dict[str, _Value]:
     """Return the tensors under the names of today; names of today come back as they are."""
     return {_upgrade(name): tensor for name, tensor in state.items()}
 

@@ -67,7 +67,8 @@ def load_model(
         folder: the folder.
         backbone: the module that the model was built on, if it was handed over in Python; its weights are replaced.
         with_text: restore the text encoder as well, to go on training; prediction needs none.
-        allow_code: import code that the folder names (`module:PACKAGE.NAME`); without it, such a run is refused.
+        allow_code: import code that the folder names (`module:PACKAGE.NAME`), and download its text model (`hf:NAME`);
+            without it, such a run is refused.
 
     Raises:
         RunDirectoryError: a file is missing, damaged, or does not fit the others.

@@ -7,23 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from marnet.atomic import replacing
-from marnet.building import OWN_BACKBONE, build_model
+from marnet.building import OWN_BACKBONE
 from marnet.cache import cache_directory
 from marnet.config import Config
 from marnet.data.transforms import ImageSpec
+from marnet.encoders.downloads import no_downloads
 from marnet.encoders.text import TextEncoder, restore_text_encoder
-from marnet.encoders.visual import rebuild_backbone, save_architecture
+from marnet.encoders.visual import save_architecture
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.methods import find_method
 from marnet.model import TRAINING_ONLY, MARNet
 from marnet.runs.calibration import FittedCalibration, apply_calibration, read_calibration
-from marnet.runs.code import AllowCode, named_code, refuse_code, refuse_download
+from marnet.runs.code import AllowCode, allows_downloads, named_code, refuse_code, refuse_download
 from marnet.runs.directory import (
     BACKBONE,
     CONFIG,
@@ -39,8 +38,11 @@ from marnet.runs.directory import (
 from marnet.runs.layout import CALIBRATION
 from marnet.runs.legacy import upgrade_names
 from marnet.runs.overwriting import forget_replaced
+from marnet.runs.shapes import build_without_memory, check_shapes, module_shapes
 from marnet.runs.starting import record_encoder_files
-from marnet.runs.tensor_files import save_tensors
+from marnet.runs.tensor_files import load_tensors, save_tensors
+from marnet.runs.untrained import TEXT_ENCODER as _TEXT
+from marnet.runs.untrained import UntrainedRun, read_text_width, read_weights_header
 
 
 class LoadedRun(NamedTuple):
@@ -110,19 +112,27 @@ def load_run(
             f"{run} was trained with a backbone that was handed over in Python, and does not hold it. Pass it: "
             f"marnet.load({str(run)!r}, backbone=...)."
         )
-    state, metadata = _load_tensors(run / WEIGHTS)
-    width = metadata.get("text_width", metadata.get("semantic_width", "0"))  # the second in runs of marnet 0.1
-    untrained = config.model_copy(
-        update={"backbone": config.backbone.model_copy(update={"pretrained": False, "weights": None})}
-    )
-    if backbone is None and (run / BACKBONE).is_dir():
-        backbone = rebuild_backbone(run / BACKBONE, image_size=spec.size)
-    if backbone is None:
+    if backbone is None and not (run / BACKBONE).is_dir():
         refuse_download(run, config)
-    model = build_model(untrained, num_classes=len(classes), text_width=int(width), backbone=backbone)
+    header = read_weights_header(run / WEIGHTS)
+    untrained = UntrainedRun(
+        run,
+        config,
+        num_classes=len(classes),
+        image_size=spec.size,
+        text_width=read_text_width(run, header),
+        backbone=backbone,
+    )
+    reads_text = with_text and find_method(config.method).needs_text
+    with no_downloads():
+        visual_width = None
+        if not set(named_code(config)) - not_read:  # code that its user allows is trusted with sizes as well
+            visual_width = untrained.check_sizes(header, with_text=reads_text)
+        model = untrained.build(visual_width)
     model.classes = classes
-    if with_text and model.training_only is not None and find_method(config.method).needs_text:
-        training_state = upgrade_names(_load_tensors(run / TEXT_WEIGHTS)[0])
+    state = load_tensors(run / WEIGHTS)
+    if reads_text and model.training_only is not None:
+        training_state = upgrade_names(load_tensors(run / TEXT_WEIGHTS))
         model.training_only.text = _restore_text_encoder(run, training_state, allow_code=allow_code)
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
@@ -148,35 +158,28 @@ def _save_folder(folder: Path, write: Callable[[Path], None]) -> None:
         ) from error
 
 
-def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise RunDirectoryError(
-            f"{path} is missing from the run directory. Restore it, or train again; if the training was cut off before "
-            f"its first epoch ended, nothing was saved yet."
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), metadata
-    except (SafetensorError, OSError) as error:
-        raise RunDirectoryError(
-            f"{path} is damaged ({error}); its {path.stat().st_size:,} bytes are not a whole safetensors file. "
-            f"Restore it, or train again."
-        ) from None
-
-
 def _restore_text_encoder(run: Path, state: Mapping[str, Tensor], *, allow_code: AllowCode) -> nn.Module:
     settings = read_json(run / TEXT_SETTINGS)
-    if isinstance(settings, dict) and settings.get("kind") == "module":
-        path = str(settings.get("path")).removeprefix("module:")
+    named = settings if isinstance(settings, dict) else {}
+    is_code = named.get("kind") == "module"
+    if is_code:
+        path = str(named.get("path")).removeprefix("module:")
         refuse_code(run, {TEXT_SETTINGS: f"module:{path}"}, allow_code=allow_code)
-    prefix = f"{TRAINING_ONLY}text."
-    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    try:
+    own = {name.removeprefix(_TEXT): tensor for name, tensor in state.items() if name.startswith(_TEXT)}
+
+    def restore() -> TextEncoder:
         return restore_text_encoder(settings, own, run / TEXT_FILES, cache=cache_directory())
-    except (KeyError, TypeError) as error:
+
+    try:
+        with no_downloads(refused=not allows_downloads([f"hf:{named.get('name')}"], allow_code=allow_code)):
+            if not is_code:  # which is trusted with sizes as well
+                needed = module_shapes(build_without_memory(restore, held=len(own)))
+                check_shapes(needed, {name: tuple(tensor.shape) for name, tensor in own.items()}, run / TEXT_WEIGHTS)
+            return restore()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = "does not say" if isinstance(error, KeyError) else "holds a wrong value:"
         raise RunDirectoryError(
-            f"{run / TEXT_SETTINGS} is damaged; it does not say {error}. Restore it, or train again."
+            f"{run / TEXT_SETTINGS} is damaged; it {reason} {error}. Restore it, or train again."
         ) from None
 
 

@@ -16,8 +16,6 @@ from typing import NamedTuple
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from marnet.atomic import replacing
@@ -33,15 +31,17 @@ from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, RunDirectoryError
+from marnet.outputs import VISUAL
 from marnet.runs.code import AllowCode
 from marnet.runs.lock import claimed
 from marnet.runs.starting import start_run_directory
-from marnet.runs.tensor_files import save_tensors
+from marnet.runs.tensor_files import load_tensors, read_header, save_tensors
 from marnet.runs.weights import load_run, save_weights
 
 FEATURES, ENCODER = "features.safetensors", "encoder"
 # Settings that are not those of the features.
 _NEXT_TO_FEATURES = ("data.features", "data.workers", "data.threshold", "data.cache")
+_WAY_OUT = "Embed the source again."
 _logger = logging.getLogger("marnet")
 
 
@@ -119,18 +119,17 @@ def open_features(folder: Path | str, *, allow_code: AllowCode = False) -> Featu
         raise RunDirectoryError(
             f"{folder} has no {FEATURES}. Name a folder written by 'marnet embed', or write one there with it."
         )
-    try:
-        splits = load_file(folder / FEATURES)
-    except (SafetensorError, OSError) as error:
-        raise RunDirectoryError(f"{folder / FEATURES} is damaged ({error}). Embed the source again.") from None
+    shapes = read_header(folder / FEATURES, way_out=_WAY_OUT).shapes
     encoder = load_run(folder / ENCODER, allow_code=allow_code)
     manifest = read_recorded(folder, label_form=encoder.config.data.labels)
-    counts = {name: len(features) for name, features in splits.items()}
-    if counts != manifest.splits():
+    width = int(encoder.model.heads[VISUAL].in_features)  # type: ignore[arg-type]
+    needed = {name: (count, width) for name, count in manifest.splits().items()}
+    if shapes != needed:
         raise RunDirectoryError(
-            f"{folder / FEATURES} holds {counts} features, but {Path(manifest.source).name} has {manifest.splits()} "
-            f"rows; their numbers must be equal. Embed the source again."
+            f"{folder / FEATURES} holds features of the shapes {shapes}, but the rows of "
+            f"{Path(manifest.source).name} and the backbone give {needed}; they must be equal. {_WAY_OUT}"
         )
+    splits = load_tensors(folder / FEATURES, way_out=_WAY_OUT)
     return FeatureSet(manifest, splits, encoder.model.backbone, encoder.config, encoder.spec)
 
 

@@ -24,8 +24,9 @@ from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler, evaluation_sampler
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
+from marnet.encoders.downloads import no_downloads
 from marnet.encoders.text import check_text_encoder_name, has_text
-from marnet.encoders.visual import Backbone
+from marnet.encoders.visual import Backbone, rebuild_backbone
 from marnet.errors import ConfigError, DataError
 from marnet.inference import Predictor, collect_outputs, load
 from marnet.inference.calibration import cross_fit, fit_calibration
@@ -34,8 +35,8 @@ from marnet.methods import find_method, resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
 from marnet.runs.calibration import apply_calibration, write_calibration
-from marnet.runs.code import AllowCode, named_code, refuse_code, trust_code
-from marnet.runs.directory import HISTORY, METRICS, read_history, read_run_config
+from marnet.runs.code import AllowCode, allows_downloads, named_code, named_models, refuse_code, trust_code
+from marnet.runs.directory import BACKBONE, HISTORY, METRICS, read_history, read_image_spec, read_run_config
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
 from marnet.runs.starting import check_run_directory, start_run_directory
@@ -44,7 +45,7 @@ from marnet.tasks import TASKS, Task, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.processes import follow_first
-from marnet.training.resuming import resumed_config
+from marnet.training.resuming import check_resumed_size, resumed_config
 from marnet.training.stopping import stoppable, way_on_of_run
 
 
@@ -132,7 +133,8 @@ def fit(
         on_epoch: called after every epoch with its number from 1 and the number of epochs, instead of a progress bar
             or a line in the log.
         allow_code: when resuming, or with features, import code that the run or the features name
-            (`module:PACKAGE.NAME`); code that `config` names for a new run needs no permission.
+            (`module:PACKAGE.NAME`), and download models that the run names (`hf:NAME`); those that `config` names for a
+            new run need no permission.
 
     Raises:
         ConfigError: no data was named, something stands next to features that they bring themselves, or resuming would
@@ -165,35 +167,22 @@ def fit(
     if resume:
         config = resumed_config(run, config)
     seed_everything(config.training.seed)  # before all draws: every method starts from the same backbone
-    if config.data.features is not None:
-        if backbone is not None or manifest is not None:
-            raise ConfigError(
-                "`data.features` brings its own rows and backbone, but `manifest` or `backbone` was given as well. "
-                "Leave that out."
-            )
-        config, data = _load_features(config, config.data.features, allow_code=allow_code)
-        if resume:
-            _check_same_rows(run, data.manifest)
-    else:
-        if manifest is None:
-            manifest = _recorded_rows(run, config) if resume else open_data(config.data.source, config.data)
-        elif resume:
-            manifest = moved_rows(read_recorded(run, label_form=config.data.labels), manifest)
-        config, data = _load_images(config, manifest, backbone)
-    task = make_task(config, len(data.manifest.classes))
+    strange = resume and not allows_downloads(named_models(config), allow_code=allow_code)
+    with no_downloads(refused=strange):
+        config, data = _load_data(config, run, backbone, manifest, resume=resume, allow_code=allow_code)
+        classes, labels = data.manifest.classes, data.train.labels
+        model = model_factory(
+            config, num_classes=len(classes), texts=data.train.texts, labels=labels, backbone=data.backbone
+        )
+    task = make_task(config, len(classes))
     training = config.training
-    classify = task.balanced_loss(training.balance, data.train.labels, tau=training.logit_adjustment)
-    texts, labels = data.train.texts, data.train.labels
-    model = model_factory(
-        config, num_classes=len(data.manifest.classes), texts=texts, labels=labels, backbone=data.backbone
-    )
-    model.objective.classify = classify
+    model.objective.classify = task.balanced_loss(training.balance, labels, tau=training.logit_adjustment)
     model = model.to(memory_format=torch.channels_last)
     with ExitStack() as stack:
         if is_first_process():
             stack.enter_context(claimed(run))
             stack.enter_context(keeping_replaced(run))
-            start_run_directory(run, config, data.manifest.classes, data.spec, overwrite=overwrite, resume=resume)
+            start_run_directory(run, config, classes, data.spec, overwrite=overwrite, resume=resume)
             write_recorded(data.manifest, run)
             stack.enter_context(stoppable(partial(way_on_of_run, run)))
         epochs = train_with_lightning(
@@ -252,6 +241,48 @@ def _check_code(config: Config, run: Path | None, allow_code: AllowCode, *, own_
         return
     not_read = ("backbone.name",) if own_backbone else ()
     refuse_code(run, named_code(read_run_config(run)), allow_code=allow_code, but=not_read)
+
+
+def _load_data(
+    config: Config,
+    run: Path,
+    backbone: Backbone | None,
+    manifest: Manifest | None,
+    *,
+    resume: bool,
+    allow_code: AllowCode,
+) -> tuple[Config, "_TrainingData"]:
+    """Return the rows, images or features, and the backbone to train on, and the configuration with what they say."""
+    if config.data.features is not None:
+        if backbone is not None or manifest is not None:
+            raise ConfigError(
+                "`data.features` brings its own rows and backbone, but `manifest` or `backbone` was given as well. "
+                "Leave that out."
+            )
+        config, data = _load_features(config, config.data.features, allow_code=allow_code)
+        if resume:
+            _check_same_rows(run, data.manifest)
+            check_resumed_size(run, config, len(data.manifest.classes), backbone=data.backbone)
+        return config, data
+    if manifest is None:
+        manifest = _recorded_rows(run, config) if resume else open_data(config.data.source, config.data)
+    elif resume:
+        manifest = moved_rows(read_recorded(run, label_form=config.data.labels), manifest)
+    if resume:
+        own = None if backbone is None else backbone.module
+        check_resumed_size(run, config, len(manifest.classes), backbone=own)
+        backbone = backbone or _resumed_backbone(run, config)
+    return _load_images(config, manifest, backbone)
+
+
+def _resumed_backbone(run: Path, config: Config) -> Backbone:
+    """Return the backbone of a run with random weights, because the resume point has all of them."""
+    if not (run / BACKBONE).is_dir():
+        section = config.backbone.model_copy(update={"pretrained": False})
+        return build_backbone(config.model_copy(update={"backbone": section}))
+    spec = read_image_spec(run)
+    module = rebuild_backbone(run / BACKBONE, image_size=spec.size).train()
+    return Backbone(module, spec.mean, spec.std, spec.size, spec.interpolation)
 
 
 def _recorded_rows(run: Path, config: Config) -> Manifest:

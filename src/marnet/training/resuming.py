@@ -9,14 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
+from marnet.building import DEFAULT_IMAGE_SIZE
 from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
 from marnet.data.manifest import Manifest
 from marnet.data.sources import open_data
-from marnet.errors import ConfigError
-from marnet.runs.directory import CONFIG, read_run_config
+from marnet.errors import ConfigError, RunDirectoryError
+from marnet.runs.code import named_code
+from marnet.runs.directory import CONFIG, WEIGHTS, read_run_config
+from marnet.runs.shapes import byte_count, module_shapes, readable_size
+from marnet.runs.untrained import UntrainedRun, read_text_width, read_weights_header
 from marnet.runs.versions import naming_newer_version
-from marnet.training.resume_points import find_resume_point, finished_epochs
+from marnet.training.resume_points import choose_resume_point, find_resume_point, finished_epochs
 
 CHANGEABLE = (
     "training.epochs",
@@ -130,6 +136,35 @@ def _check_epochs(run: Path, epochs: int) -> None:
         raise ConfigError(
             f"{run} cannot be resumed with `training.epochs={epochs}`, because {finished} epochs are finished; nothing "
             f"was changed. Give `training.epochs={finished}` or more, or train anew with another `out`."
+        )
+
+
+def check_resumed_size(run: Path, config: Config, num_classes: int, *, backbone: nn.Module | None) -> None:
+    """Refuse settings that ask for a larger model than the run's resume point holds, before it is allocated.
+
+    Args:
+        run: the run directory.
+        config: its configuration.
+        num_classes: the number of its classes.
+        backbone: the caller's own module, or that of features.
+
+    Raises:
+        RunDirectoryError: see above, or there is no whole resume point.
+    """
+    if backbone is None and named_code(config):
+        return  # allowed by now, and trusted with sizes as well
+    weights, width, held = run / WEIGHTS, 1, 0  # a run that was cut off early may lack them
+    if weights.exists():
+        header = read_weights_header(weights)
+        width, held = read_text_width(run, header), len(header.shapes)
+    size = config.data.image_size or DEFAULT_IMAGE_SIZE
+    untrained = UntrainedRun(run, config, num_classes, size, width, backbone)
+    needed = byte_count(module_shapes(untrained.skeleton(held=held)).values())
+    stored = (find_resume_point(run) or choose_resume_point(run)).stat().st_size
+    if needed > stored:
+        raise RunDirectoryError(
+            f"{run / CONFIG} asks for a model of {readable_size(needed)}, but the resume point has "
+            f"{readable_size(stored)}. Both must come from the same run; restore them, or train again."
         )
 
 

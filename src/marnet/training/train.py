@@ -55,7 +55,8 @@ def train(
         on_epoch: called after every epoch with its number, from 1, and the number of epochs, in place of a progress
             bar or a line in the log.
         allow_code: when resuming, or with features, import code that the run or the features name
-            (`module:PACKAGE.NAME`); code that you name for a new run needs no permission.
+            (`module:PACKAGE.NAME`), and download models that the run names (`hf:NAME`); those that you name for a
+            new run need no permission.
 
     Returns:
         The run: its path, its metrics on val, and `load()` for a `Predictor`.

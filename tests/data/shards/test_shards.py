@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -258,6 +259,37 @@ def test_damage_is_noticed(manifest: Manifest, tmp_path: Path) -> None:
     (out / INDEX).write_text('{"format": "marnet-shards", "version": 1}')
     with pytest.raises(DataError, match=r"info\.json is damaged \('shards'\)\. Run the conversion again\."):
         read_index(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("classes", [{"a": 1}], "its source, classes and notes are not texts"),
+        ("notes", "abc", "its source, classes and notes are not texts"),
+        ("source", 5, "its source, classes and notes are not texts"),
+        ("labels", "none", "labels of the unknown form 'none'"),
+        ("name", "../elsewhere.tar", "is not the name of a shard beside it"),
+        ("name", "/etc/passwd", "is not the name of a shard beside it"),
+        ("split", None, "of split None is not"),
+        ("size", 1.5, "are no numbers"),
+        ("images", "many", "are no numbers"),
+    ],
+)
+def test_a_strange_index_is_refused(name: str, value: object, reason: str, manifest: Manifest, tmp_path: Path) -> None:
+    write_shards(manifest, tmp_path / "shards")
+    index = json.loads((tmp_path / "shards" / "info.json").read_text())
+    place = index if name in index else index["shards"][0]
+    place[name] = value
+    (tmp_path / "shards" / "info.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=f"info.json is damaged .*{reason}"):
+        read_shards(tmp_path / "shards", tmp_path / "cache")
+
+
+def test_an_index_with_a_hole_is_not_read(manifest: Manifest, tmp_path: Path) -> None:
+    write_shards(manifest, tmp_path / "shards")
+    os.truncate(tmp_path / "shards" / "info.json", 100 * 2**30)
+    with pytest.raises(DataError, match=r"info\.json is damaged \(it has 107,374,182,400 bytes"):
+        read_shards(tmp_path / "shards", tmp_path / "cache")
 
 
 def test_no_shards_there(tmp_path: Path) -> None:

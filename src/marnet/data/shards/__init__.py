@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from rich.console import Console
 from rich.progress import Progress
@@ -26,6 +26,8 @@ INDEX = "info.json"
 PLAN = ".plan.json"  # which rows belong in which shard; present while the folder is incomplete
 FORMAT = "marnet-shards"
 VERSION = 1
+_LARGEST_INDEX = 64 * 2**20  # bytes
+_LARGEST_PART = 64 * 2**20  # bytes of the text or the label of an image
 _IMAGE_SUFFIXES = ("jpg", "png")
 
 
@@ -67,22 +69,16 @@ def read_index(path: Path | str) -> ShardIndex:
         )
         raise DataError(f"shards: {file} does not exist. {todo}")
     try:
+        if file.stat().st_size > _LARGEST_INDEX:
+            raise ValueError(f"it has {file.stat().st_size:,} bytes, but an index has at most {_LARGEST_INDEX:,}")
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
             raise DataError(
                 f"shards: {file} is not an index of {FORMAT}, version {VERSION}. Write the shards with "
                 f"'marnet data convert'."
             )
-        shards = tuple(Shard(**each) for each in content["shards"])
-        index = ShardIndex(
-            file.parent.resolve(),
-            content["source"],
-            tuple(content["classes"]),
-            shards,
-            tuple(content["notes"]),
-            content.get("labels", "single"),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        index = _make_index(file.parent.resolve(), content)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"shards: {file} is damaged ({error}). Run the conversion again.") from None
     for shard in index.shards:
         found = index.folder / shard.name
@@ -94,6 +90,29 @@ def read_index(path: Path | str) -> ShardIndex:
                 f"delete {file} and run the conversion again."
             )
     return index
+
+
+def _make_index(folder: Path, content: dict[str, Any]) -> ShardIndex:
+    """Return the index of a JSON object.
+
+    Raises:
+        KeyError, TypeError, ValueError: it lacks something, or a value is of another type.
+    """
+    shards = tuple(Shard(**each) for each in content["shards"])
+    for shard in shards:
+        # A path would lead out of the folder.
+        if not isinstance(shard.name, str) or Path(shard.name).name != shard.name or not isinstance(shard.split, str):
+            raise ValueError(f"{shard.name!r} of split {shard.split!r} is not the name of a shard beside it")
+        if type(shard.images) is not int or type(shard.size) is not int:
+            raise ValueError(f"the images and bytes of {shard.name} are no numbers")
+    classes, notes = content["classes"], content["notes"]
+    for texts in (classes, notes, [content["source"]]):
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("its source, classes and notes are not texts")
+    form = content.get("labels", "single")
+    if form not in get_args(LabelForm):
+        raise ValueError(f"it has labels of the unknown form {form!r}")
+    return ShardIndex(folder, content["source"], tuple(classes), shards, tuple(notes), form)
 
 
 class Fields(NamedTuple):
@@ -114,20 +133,22 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
     file = index.folder / shard.name
     count = 0
     try:
-        with tarfile.open(file) as tar:
+        with tarfile.open(file, "r:") as tar:  # never compressed, so that it holds no more than its size
             image: tarfile.TarInfo | None = None
             parts: dict[str, bytes] = {}
             for info in tar:
                 suffix = info.name.partition(".")[2]
                 if suffix in _IMAGE_SUFFIXES:
                     image, parts = info, {}
+                elif info.size > _LARGEST_PART:
+                    raise ValueError(f"{info.name} has {info.size:,} bytes, but a text has at most {_LARGEST_PART:,}")
                 elif (content := tar.extractfile(info)) is not None:
                     parts[suffix] = content.read()
                 if suffix == "json" and image is not None:  # the last of an image
                     fields = json.loads(parts["json"])
                     yield Fields(int(fields["row"]), image, parts["txt"].decode(), str(fields["label"]))
                     count += 1
-    except (OSError, tarfile.TarError, KeyError, ValueError) as error:
+    except (OSError, OverflowError, RecursionError, tarfile.TarError, KeyError, TypeError, ValueError) as error:
         raise _damaged(file, str(error)) from None
     if count != shard.images:
         raise _damaged(file, f"it holds {count} images, not {shard.images}")
