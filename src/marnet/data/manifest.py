@@ -23,7 +23,7 @@ from marnet.data.labels import (
     number_classes,
     numbered_classes,
 )
-from marnet.data.options import ColumnNames, ReadOptions, column_names
+from marnet.data.options import GROUP, ColumnNames, ReadOptions, column_names
 from marnet.data.splits import SPLITS, normalise_split, split_by_classes
 from marnet.data.tables import Table, read_table, write_table
 from marnet.errors import DataError, suggest
@@ -46,6 +46,7 @@ class Record(NamedTuple):
     text: str  # "" for none
     label: str  # a class, or classes as "basil, tomato" ("" for none), as `Manifest.label_form` says
     split: str  # "train", "val" or "test"
+    group: str = ""  # rows of one group belong together and stay in one split; "" for none
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Manifest:
         source: where the rows come from, for messages.
         notes: how the source was read, one sentence each.
         label_form: "single" where a label is one class, "multi" where it is a comma list of classes.
+        made_splits: True where the source names no splits, so that they were made here; the last note says so.
 
     Example:
         >>> import marnet
@@ -74,6 +76,7 @@ class Manifest:
     source: str
     notes: tuple[str, ...] = ()
     label_form: LabelForm = "single"
+    made_splits: bool = False
 
     def names(self, record: Record) -> tuple[str, ...]:
         """Return the classes of a row: one, or any number where `label_form` is "multi"."""
@@ -111,9 +114,10 @@ def read_manifest(
 
     Args:
         path: the file, UTF-8.
-        columns: names of the columns of images, texts, labels and splits, such as `{"label": "dish"}`. Images are
-            paths, absolute or relative to the file. Texts may be blank. The columns "text" and "split" may be absent;
-            without splits, a seeded stratified split is made.
+        columns: names of the columns of images, texts, labels, splits and groups, such as `{"label": "dish"}`. Images
+            are paths, absolute or relative to the file. Texts may be blank. The columns "text" and "split" may be
+            absent; without splits, a seeded stratified split is made. It keeps rows of one group together; there are
+            groups if their column is named (or called "marnet_group").
         label_form: "single" for one class per image; "multi" reads a label as a comma list of classes, possibly empty.
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
@@ -175,18 +179,22 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
         notes += more
     notes += comma_notes(source, cells, form)
     images = [image_path(folder, name) for name in _filled(table, columns.image)]
-    if any(table.columns.get(columns.split, ())):
+    groups = table.columns.get(columns.group) or [""] * len(images)
+    named = any(table.columns.get(columns.split, ()))
+    if named:
         splits = _read_splits(table, columns.split)
         notes += _shared_images(source, images, splits)
     else:
         names = [label_names(cell, form) for cell in cells]
         seed = options.split_seed
-        splits = split_by_classes(images, names, val_share=options.val_share, test_share=options.test_share, seed=seed)
+        splits = split_by_classes(
+            images, names, groups=groups, val_share=options.val_share, test_share=options.test_share, seed=seed
+        )
         notes.append(f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}.")
     texts = table.columns.get(columns.text) or [""] * len(images)
     labels = [canonical_label(cell, form) for cell in cells]
-    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, strict=True))
-    return Manifest(records, _read_classes(table, cells, form), source, tuple(notes), form)
+    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, groups, strict=True))
+    return Manifest(records, _read_classes(table, cells, form), source, tuple(notes), form, made_splits=not named)
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
@@ -208,6 +216,8 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         "label": [record.label for record in manifest.records],
         "split": [record.split for record in manifest.records],
     }
+    if any(record.group for record in manifest.records):
+        columns[GROUP] = [record.group for record in manifest.records]
     if manifest.classes != list_classes(columns["label"], manifest.label_form):
         # So that a run keeps its numbering: a number for each name.
         named = [number_classes(manifest.names(record), manifest.classes).tolist() for record in manifest.records]
@@ -295,7 +305,7 @@ def _unknown_column(table: Table, role: str, name: str) -> DataError:
 def _reads_differently(columns: Mapping[str, Sequence[str]], form: LabelForm) -> bool:
     """Return True where the rules for users' tables would read other cells than those that are written."""
     reader = CellReader("")
-    if any(reader.changes(cell) for name in ("image", "text", "label") for cell in set(columns[name])):
+    if any(reader.changes(cell) for name in columns if name != "split" for cell in set(columns[name])):
         return True
     try:
         return read_label_cells("", columns["label"], form, place=str)[0] != list(columns["label"])

@@ -97,12 +97,13 @@ def read_index(path: Path | str) -> ShardIndex:
 
 
 class Fields(NamedTuple):
-    """One image of a shard, with its row, text and label."""
+    """One image of a shard, with its row, text, label and group."""
 
     row: int
     image: tarfile.TarInfo
     text: str
     label: str
+    group: str = ""
 
 
 def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
@@ -125,7 +126,13 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
                     parts[suffix] = content.read()
                 if suffix == "json" and image is not None:  # the last of an image
                     fields = json.loads(parts["json"])
-                    yield Fields(int(fields["row"]), image, parts["txt"].decode(), str(fields["label"]))
+                    yield Fields(
+                        int(fields["row"]),
+                        image,
+                        parts["txt"].decode(),
+                        str(fields["label"]),
+                        str(fields.get("group", "")),
+                    )
                     count += 1
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:
         raise _damaged(file, str(error)) from None
@@ -162,9 +169,9 @@ def _write_listing(index: ShardIndex, file: Path) -> None:
     with shard_progress("Reading headers", sum(shard.images for shard in index.shards)) as progress:
         for shard in index.shards:
             tar = index.folder / shard.name
-            for row, image, text, label in read_shard_fields(index, shard):
+            for row, image, text, label, group in read_shard_fields(index, shard):
                 piece = Piece(tar, image.offset_data, image.size, image.name)
-                rows[row] = Record(name_piece(piece), text, label, shard.split)
+                rows[row] = Record(name_piece(piece), text, label, shard.split, group)
                 progress.advance(progress.tasks[0].id)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

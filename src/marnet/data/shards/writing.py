@@ -98,7 +98,8 @@ def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
             raise DataError(
                 f"Image {record.image} cannot be read: {error.strerror or error}. Check the path."
             ) from None
-        key.update(json.dumps([*record, status.st_size, status.st_mtime_ns]).encode())
+        fields = record if record.group else record[:-1]  # as before there were groups
+        key.update(json.dumps([*fields, status.st_size, status.st_mtime_ns]).encode())
     return key.hexdigest()
 
 
@@ -157,6 +158,7 @@ def _write_shard(
                 record = records[row]
                 suffix, image = _image_bytes(record.image, limit)
                 fields = {"row": row, "label": record.label, "file": name_of(record.image)}
+                fields |= {"group": record.group} if record.group else {}
                 parts = {suffix: image, "txt": record.text.encode()}
                 if numbers is not None:
                     parts["cls"] = str(numbers[row]).encode()

@@ -29,15 +29,17 @@ class HFRow(NamedTuple):
     text: str
     label: str | None  # None for a row without label
     split: str  # "" where nothing names one
+    group: str  # "" for none
 
 
 class _Chosen(NamedTuple):
-    """The columns that are read; a dataset may have no texts and name no splits."""
+    """The columns that are read; a dataset may have no texts and name no splits or groups."""
 
     image: str
     label: str
     text: str | None
     split: str | None
+    group: str | None
 
 
 def list_parts(loaded: Any, source: str) -> tuple[dict[str, Any], list[str]]:
@@ -110,7 +112,8 @@ def read_rows(part: HFPart, options: ReadOptions, *, source: str) -> Iterator[HF
             raise DataError(f"{place}: unknown split {named!r}. Expected {', '.join(SPLITS)}.{suggest(named, SPLITS)}")
         text = _to_text(row[names.text]) if names.text else ""
         label = _to_label(row[names.label], part.classes, options.label_form, place)
-        yield HFRow(number, row[names.image], text, label, known)
+        group = "" if names.group is None or row[names.group] is None else str(row[names.group])
+        yield HFRow(number, row[names.image], text, label, known, group)
 
 
 def of_split(name: str) -> str:
@@ -152,7 +155,7 @@ def _choose(features: Any, columns: ColumnNames, kinds: dict[str, type], place: 
                 f"Name the column of the {role}s with `data.columns.{role}=NAME`."
             )
         chosen[role] = name
-    return _Chosen(str(chosen["image"]), str(chosen["label"]), chosen["text"], chosen["split"])
+    return _Chosen(str(chosen["image"]), str(chosen["label"]), chosen["text"], chosen["split"], chosen["group"])
 
 
 def _to_text(value: Any) -> str:

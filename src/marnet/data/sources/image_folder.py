@@ -150,7 +150,8 @@ def _metadata_rows(
         if not label and form == "single":
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
-        yield Record(image, text, label, known), place
+        group = table.columns[columns.group][row] if columns.group in table.columns else ""
+        yield Record(image, text, label, known, group), place
 
 
 def _folders_name_splits(root: Path, file: Path, table: Table, columns: ColumnNames) -> bool:
