@@ -69,6 +69,17 @@ class NonFiniteLossError(MarnetError):
     """A loss term that became NaN or infinite during training."""
 
 
+def list_some(names: Iterable[object], *, most: int = 5) -> str:
+    """Return the first names for a message, in quotes, and the number of the others.
+
+    >>> list_some("abcdefg")
+    "'a', 'b', 'c', 'd', 'e' and 2 more"
+    """
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(shorten(repr(name)) for name in every[:most]) + more
+
+
 def shorten(text: str, *, most: int = 200) -> str:
     """Return a text for a message, cut off where it is long.
 

@@ -26,10 +26,11 @@ from marnet.data.labels import (
 from marnet.data.options import GROUP, ColumnNames, ReadOptions, column_names
 from marnet.data.splits import SPLITS, normalise_split, split_by_classes
 from marnet.data.tables import Table, read_table, write_table
-from marnet.errors import DataError, suggest
+from marnet.errors import DataError, list_some, suggest
 
 _logger = logging.getLogger("marnet")
 _DEFAULTS = ReadOptions()
+_SPLIT_COLUMNS = ("subset", "partition", "fold", "set", "splits", "data_split", "dataset_split", "phase", "usage")
 
 
 class Record(NamedTuple):
@@ -190,7 +191,10 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
         splits = split_by_classes(
             images, names, groups=groups, val_share=options.val_share, test_share=options.test_share, seed=seed
         )
-        notes.append(f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}.")
+        notes.append(
+            f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}."
+            f"{_other_splits(table)}"
+        )
     texts = table.columns.get(columns.text) or [""] * len(images)
     labels = [canonical_label(cell, form) for cell in cells]
     records = tuple(Record(*row) for row in zip(images, texts, labels, splits, groups, strict=True))
@@ -280,7 +284,8 @@ def check_trainable(manifest: Manifest) -> None:
         )
     unlearned = [name for name in manifest.classes if name not in rows["train"]]
     if unlearned:
-        listed = ", ".join(f"{name!r} ({_count_label(rows, name)})" for name in unlearned)
+        listed = ", ".join(f"{name!r} ({_count_label(rows, name)})" for name in unlearned[:5])
+        listed += f" and {len(unlearned) - 5:,} more" if len(unlearned) > 5 else ""
         raise DataError(
             f"{manifest.source} has labels without a training image: {listed}. Move images of these classes to train, "
             f"or remove their rows."
@@ -290,14 +295,14 @@ def check_trainable(manifest: Manifest) -> None:
         _logger.warning(
             "%s has classes with a single training image, from which little can be learned: %s.",
             manifest.source,
-            ", ".join(repr(name) for name in single),
+            list_some(single),
         )
 
 
 def _unknown_column(table: Table, role: str, name: str) -> DataError:
     found = list(table.columns)
     return DataError(
-        f"{table.name} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)} "
+        f"{table.name} has no column {name!r}; found {list_some(found)}.{suggest(name, found)} "
         f"Name the column of the {role}s with `data.columns.{role}=NAME`."
     )
 
@@ -319,6 +324,11 @@ def _unread(table: Table, options: ReadOptions) -> str:
         return ""
     shown = ", ".join(map(repr, others[:5])) + (" ..." if len(others) > 5 else "")
     return f" Columns that are not read: {shown}; name the one of the texts with `data.columns.text=NAME`."
+
+
+def _other_splits(table: Table) -> str:
+    found = [name for name in table.columns if name.strip().casefold() in _SPLIT_COLUMNS]
+    return f" If {found[0]!r} names them, set `data.columns.split={found[0]}`." if found else ""
 
 
 def _filled(table: Table, name: str, *, may_list: bool = False) -> list[str]:

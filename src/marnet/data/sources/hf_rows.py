@@ -8,7 +8,7 @@ from marnet.choices import LabelForm
 from marnet.data.labels import canonical_label
 from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.splits import SPLITS, normalise_split
-from marnet.errors import DataError, suggest
+from marnet.errors import DataError, list_some, suggest
 
 
 class HFPart(NamedTuple):
@@ -58,9 +58,7 @@ def list_parts(loaded: Any, source: str) -> tuple[dict[str, Any], list[str]]:
     if len(loaded) == 1:  # `load_dataset` calls data without splits "train"
         return {"": next(iter(loaded.values()))}, []
     if not known:
-        raise DataError(
-            f"{source} has the splits {', '.join(map(repr, loaded))}, but it must have some of {', '.join(SPLITS)}."
-        )
+        raise DataError(f"{source} has the splits {list_some(loaded)}, but it must have some of {', '.join(SPLITS)}.")
     return known, [f"{source}: left out the split {key!r}." for key in loaded if key not in known]
 
 
@@ -85,7 +83,7 @@ def open_part(dataset: Any, name: str, columns: ColumnNames, *, source: str) -> 
         dataset = dataset.cast_column(chosen.image, ImageFeature(decode=False))
     notes = []
     if chosen.text is None:
-        found = ", ".join(map(repr, features))
+        found = list_some(features)
         notes.append(
             f"{source}: no column 'text'{of_split(name)}, found {found}: texts are blank. Name another column with "
             f"`data.columns.text=NAME`."
@@ -140,7 +138,7 @@ def _iterate(part: HFPart, source: str) -> Iterator[dict[str, Any]]:
 
 def _choose(features: Any, columns: ColumnNames, kinds: dict[str, type], place: str, of: str) -> _Chosen:
     """Choose the columns by the names given, their roles' names, or as the only one of the fitting type."""
-    found = ", ".join(map(repr, features))
+    found = list_some(features)
     chosen: dict[str, str | None] = {}
     for role, column in columns._asdict().items():
         kind = kinds.get(role)
