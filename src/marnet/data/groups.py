@@ -1,7 +1,7 @@
-"""Rows that belong together, such as several photos of one product: one unit for each split that marnet makes.
+"""Groups of rows, such as several photos of one product, and texts that stand in more than one split.
 
-Rows of one image belong together, and so do rows of one group (`Record.group`). Where a source brings its own splits,
-groups and equal texts that cross them are counted here, for warnings and for 'marnet data check'.
+Splits that marnet makes keep groups whole (`marnet.data.splits`). Where a source brings its own splits, those that
+cross them are counted here, for warnings and for 'marnet data check'.
 """
 
 from collections import defaultdict

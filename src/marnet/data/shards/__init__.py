@@ -67,7 +67,7 @@ def read_index(path: Path | str) -> ShardIndex:
         )
         raise DataError(f"shards: {file} does not exist. {todo}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
             raise DataError(
                 f"shards: {file} is not an index of {FORMAT}, version {VERSION}. Write the shards with "
@@ -125,11 +125,11 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
                 elif (content := tar.extractfile(info)) is not None:
                     parts[suffix] = content.read()
                 if suffix == "json" and image is not None:  # the last of an image
-                    fields = json.loads(parts["json"])
+                    fields = json.loads(parts["json"].decode("utf-8", "surrogatepass"))
                     yield Fields(
                         int(fields["row"]),
                         image,
-                        parts["txt"].decode(),
+                        parts["txt"].decode("utf-8", "surrogatepass"),
                         str(fields["label"]),
                         str(fields.get("group", "")),
                     )
@@ -155,7 +155,7 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
     file = cache / "shards" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
     if not file.is_file():
         _write_listing(index, file)
-    rows = json.loads(file.read_text(encoding="utf-8"))
+    rows = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
     return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.label_form)
 
 
@@ -176,7 +176,9 @@ def _write_listing(index: ShardIndex, file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # Under another name first: a second process may be doing the same.
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8") as part:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8", errors="surrogatepass"
+        ) as part:
             json.dump([rows[row] for row in sorted(rows)], part, ensure_ascii=False)
         Path(part.name).replace(file)
     except OSError as error:

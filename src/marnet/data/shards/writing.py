@@ -159,10 +159,10 @@ def _write_shard(
                 suffix, image = _image_bytes(record.image, limit)
                 fields = {"row": row, "label": record.label, "file": name_of(record.image)}
                 fields |= {"group": record.group} if record.group else {}
-                parts = {suffix: image, "txt": record.text.encode()}
+                parts = {suffix: image, "txt": record.text.encode("utf-8", "surrogatepass")}
                 if numbers is not None:
                     parts["cls"] = str(numbers[row]).encode()
-                parts["json"] = json.dumps(fields, ensure_ascii=False).encode()
+                parts["json"] = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 for name, content in parts.items():
                     info = tarfile.TarInfo(f"{member_key(row)}.{name}")
                     info.size = len(content)
@@ -215,6 +215,6 @@ def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
         "shards": [shard._asdict() for shard in index.shards],
     }
     part = index.folder / f"{INDEX}.part"
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
     part.replace(index.folder / INDEX)
     (index.folder / PLAN).unlink()
