@@ -314,7 +314,7 @@ def test_settings_win_over_arguments(table: pandas.DataFrame) -> None:
             pandas.DataFrame({"photo": ["a"], "words": ["b"]}),
             [0],
             None,
-            "columns photo, words, but none is named 'image'",
+            "columns 'photo', 'words', but none is named 'image'",
         ),
     ],
 )

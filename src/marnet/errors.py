@@ -73,6 +73,17 @@ class TrainingProcessError(MarnetError):
     """One of several training processes that was killed or failed."""
 
 
+def list_some(names: Iterable[object], *, most: int = 5) -> str:
+    """Return the first names for a message, in quotes, and the number of the others.
+
+    >>> list_some("abcdefg")
+    "'a', 'b', 'c', 'd', 'e' and 2 more"
+    """
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(shorten(repr(name)) for name in every[:most]) + more
+
+
 def shorten(text: str, *, most: int = 200) -> str:
     """Return a text for a message, cut off where it is long.
 

@@ -20,6 +20,7 @@ from marnet.data.sources.image_cells import ImageStore
 from marnet.data.splits import split_by_classes
 from marnet.encoders.text import has_text
 from marnet.encoders.visual import Backbone
+from marnet.errors import list_some
 from marnet.inference import load
 from marnet.training.fit import TrainedRun
 from marnet.training.train import train
@@ -240,7 +241,7 @@ def _read_rows(X: Any) -> tuple[list[Any], Sequence[Any] | None]:  # noqa: N803
         names = [str(name) for name in columns]
         if "image" not in names and len(names) != 1:
             raise ValueError(
-                f"X has the columns {', '.join(names)}, but none is named 'image'. Rename that of the images."
+                f"X has the columns {list_some(names)}, but none is named 'image'. Rename that of the images."
             )
         images = _column(X, "image" if "image" in names else names[0])
         texts = _column(X, "text") if "text" in names else None
@@ -292,7 +293,7 @@ def _class_names(classes: np.ndarray) -> list[str]:
     if len(names) < 2:
         raise ValueError(f"y holds one class only, {names[0]!r}. A classifier needs two or more.")
     if len({name.strip() for name in names} - {""}) != len(names):
-        raise ValueError(f"y holds classes that read alike or are blank: {', '.join(map(repr, names))}. Rename them.")
+        raise ValueError(f"y holds classes that read alike or are blank: {list_some(names)}. Rename them.")
     return names
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from marnet.encoders.text import has_text
+from marnet.errors import list_some
 from marnet.losses import Objective
 from marnet.modules.calibration import Calibration
 from marnet.modules.semantics import SemanticSpace
@@ -198,8 +199,8 @@ class MARNet(nn.Module):
             unknown = sorted({str(label) for label in found.tolist()} - set(positions))
             if unknown:
                 raise ValueError(
-                    f"The labels {', '.join(map(repr, unknown[:5]))} are not known. Known classes: "
-                    f"{', '.join(map(repr, self.classes or ('none',)))}."
+                    f"The labels {list_some(unknown)} are not known. Known classes: "
+                    f"{list_some(self.classes or ('none',))}."
                 )
             found = np.array([positions[str(label)] for label in found.tolist()], np.int64)
         tensor = torch.as_tensor(found)

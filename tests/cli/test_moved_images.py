@@ -1,5 +1,6 @@
 """A run whose images were moved: each command says `--data`, and takes it."""
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -99,3 +100,22 @@ def test_a_report_that_cannot_be_written_says_so(trained_run: Path, tmp_path: Pa
         assert "--out" in err
     code, _, err = call("report", trained_run, "--out", tmp_path / "r.html", "--plots", tmp_path / "file")
     assert (code, err.startswith(f"Error: The plots cannot be written to {tmp_path / 'file'}: ")) == (1, True)
+
+
+def test_data_without_splits_is_scored_whole_unless_it_holds_the_rows_of_the_run(
+    trained_run: Path, manifest_file: Path, tmp_path: Path, call: Call
+) -> None:
+    rows = [(each.image, each.text, each.label) for each in read_manifest(manifest_file).records]
+    own, other = tmp_path / "own.csv", tmp_path / "other.csv"
+    for file, shown in ((own, rows), (other, rows[:20])):
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([("image", "text", "label"), *shown])
+    recorded = json.loads(call("evaluate", trained_run, "--json")[1])
+    code, out, err = call("evaluate", trained_run, "--data", own, "--json")
+    assert (code, json.loads(out)) == (0, recorded)
+    assert "names no splits and holds the rows of the run, which keep the splits they have there." in err
+    for split in ("val", "test"):
+        code, out, err = call("evaluate", trained_run, "--data", other, "--split", split, "--json")
+        assert (code, json.loads(out)["n"]) == (0, 20)
+        assert "names no splits: all its 20 rows are scored." in err
+        assert "stratified" not in err

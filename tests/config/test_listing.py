@@ -71,7 +71,7 @@ def test_descriptions_come_from_the_schema() -> None:
 
 def test_a_pattern_or_a_part_of_a_name_chooses() -> None:
     assert [each.name for each in matching_settings("data.columns.*")] == [
-        f"data.columns.{role}" for role in ("image", "text", "label", "split")
+        f"data.columns.{role}" for role in ("image", "text", "label", "split", "group")
     ]
     assert [each.name for each in matching_settings("probe")] == ["training.probe_epochs"]
     assert matching_settings("nonsense") == []

@@ -144,7 +144,7 @@ def test_a_misspelt_key_is_refused_by_name() -> None:
     assert "`trainin`: unknown key. Did you mean 'training'" in sentence
     sentence = refusal({"data": {"columns": {"lable": "x"}}})
     assert (
-        "`data.columns.lable`: unknown key. Did you mean 'label'? Known keys here: image, text, label, split."
+        "`data.columns.lable`: unknown key. Did you mean 'label'? Known keys here: image, text, label, split, group."
         in sentence
     )
 

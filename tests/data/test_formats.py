@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from marnet.data.decoding import decode
 from marnet.data.image_bytes import read_bytes
-from marnet.data.image_paths import image_path
+from marnet.data.image_paths import image_path, missing_reason
 from marnet.data.images import read_image, to_rgb
 from marnet.data.sources.image_cells import ImageStore
 from marnet.errors import DataError, ImageError
@@ -163,3 +163,20 @@ def test_in_proc_a_file_may_say_that_it_is_empty(tmp_path: Path) -> None:
     assert read_bytes("/proc/self/status")
     with pytest.raises(ImageError, match="no known format begins with"):
         read_image("/proc/self/status")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("file:///a/red%20mug.jpg", "is an address. Write the path alone: /a/red mug.jpg"),
+        ("red%20mug.jpg", "There is a file 'red mug.jpg': write names as they are, not as in addresses."),
+        ("RED MUG.JPG", "There is a file 'red mug.jpg': small and capital letters differ here."),
+        ("red mug", "There is a file with '.jpg' at the end"),
+        ("s3://bucket/a.jpg", "is an address, but images are read from files."),
+        ("blue.jpg", "does not exist. Check the path."),
+    ],
+)
+def test_a_missing_file_names_the_one_that_is_meant(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / "red mug.jpg").write_bytes(b"")
+    image = name if "://" in name else str(tmp_path / name)
+    assert sentence in missing_reason(image)

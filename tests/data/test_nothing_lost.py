@@ -122,7 +122,7 @@ class TestTables:
         (tmp_path / "b.csv").write_text(text, encoding="utf-16")
         write(tmp_path / "c.csv", "sep=;\r\n" + text.replace("\t", ";").replace("\n", "\r\n"))
         for name in ("a.tsv", "b.csv", "c.csv"):
-            assert load_source(str(tmp_path / name)).records[0][1:] == ("red, round", "crème", "train")
+            assert load_source(str(tmp_path / name)).records[0][1:4] == ("red, round", "crème", "train")
         write(tmp_path / "c.csv", "sep=;\nimage;label\na;b;c\n")
         with pytest.raises(DataError, match="line 3, has 3 cells"):
             read_manifest(tmp_path / "c.csv")
@@ -130,7 +130,7 @@ class TestTables:
     def test_spaces_before_quotes_are_no_part_of_a_cell(self, tmp_path: Path) -> None:
         file = write(tmp_path / "a.csv", 'image, text, label, split\na, "red, round", "apple", train\n')
         found = read_manifest(file)
-        assert found.records[0][1:] == ("red, round", "apple", "train")
+        assert found.records[0][1:4] == ("red, round", "apple", "train")
         assert found.notes == (f"Manifest {file} has spaces before quotes; they were taken for no part of the cells.",)
         inside = write(tmp_path / "b.csv", 'image,text,label,split\na,"he said, ""red""",apple,train\n')
         assert read_manifest(inside).records[0].text == 'he said, "red"'
@@ -156,6 +156,17 @@ class TestTables:
             read_table(tmp_path / "a.parquet", ["image", "text"])
         assert read_table(tmp_path / "a.parquet", ["image"]).columns["image"] == ["a"]
 
+    def test_a_column_that_may_name_splits_is_named(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "a.csv", "image,text,label,Subset\na,,x,train\nb,,x,test\n")
+        assert read_manifest(file).notes[-1].endswith("If 'Subset' names them, set `data.columns.split=Subset`.")
+
+    def test_images_in_a_parquet_file_name_the_source_that_reads_them(self, tmp_path: Path) -> None:
+        parquet.write_table(
+            pyarrow.table({"image": [{"bytes": b"x", "path": "a"}], "label": ["x"]}), tmp_path / "a.parquet"
+        )
+        with pytest.raises(DataError, match=r"a folder of Parquet files that hold images is read as hf-dataset:FOLDER"):
+            read_manifest(tmp_path / "a.parquet")
+
 
 class TestLabels:
     def test_lists_in_brackets_are_taken_apart(self, tmp_path: Path) -> None:
@@ -178,6 +189,37 @@ class TestLabels:
         file = write(tmp_path / "a.csv", "image,label,split\na,{'name': 'x'},train\n")
         with pytest.raises(DataError, match=r"line 2: the label .* is a dictionary, as all others are"):
             read_manifest(file)
+
+    def test_one_dictionary_among_names_is_refused(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "a.csv", "image,label,split\na,{'name': 'x'},train\nb,x,train\n")
+        with pytest.raises(DataError, match=r"line 2: the label .* is a dictionary, as 1 of 2 labels are"):
+            read_manifest(file)
+
+    def test_tuples_and_sets_are_taken_apart(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "a.csv", "image;label;split\na;('basil', 'tomato');train\nb;{'basil'};val\nc;(b);val\n")
+        found = read_manifest(file, label_form="multi")
+        assert [row.label for row in found.records] == ["basil, tomato", "basil", "(b)"]
+
+    def test_lists_of_one_name_and_other_marks_are_noted(self, tmp_path: Path) -> None:
+        single = write(tmp_path / "a.csv", "image,text,label,split\na,,['x'],train\nb,,['y'],val\n")
+        (note,) = read_manifest(single).notes
+        assert "2 labels are lists of one name, such as \"['x']\", and each counts as the name of a class" in note
+        multi = write(tmp_path / "b.csv", "image,text,label,split\na,,x|y,train\nb,,y,val\n")
+        (note,) = read_manifest(multi, label_form="multi").notes
+        assert note.endswith(
+            "1 labels hold '|', such as 'x|y', and each counts as one class. If they list several classes, separate "
+            "them by commas."
+        )
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [("1", "01"), ("1", "1.0"), ("a x", "a  x"), ("a x", "a\u00a0x"), ("ax", "a\u200bx")]
+    )
+    def test_names_that_look_alike_are_noted(self, tmp_path: Path, one: str, other: str) -> None:
+        file = write(tmp_path / "a.csv", f"image,text,label,split\na,,{one},train\nb,,{other},val\nc,,2,val\n")
+        found = read_manifest(file)
+        assert len(found.classes) == 3
+        assert "names of 1 classes differ in white space, invisible characters, or how a number" in found.notes[0]
+        assert repr(other) in found.notes[0]
 
     @pytest.mark.parametrize("form", ["single", "multi"])
     def test_two_unicode_forms_of_a_name_are_one_class(self, tmp_path: Path, form: str) -> None:
@@ -225,6 +267,13 @@ class TestFolders:
         assert any(
             "left out 1 files whose suffix is that of no image that is read: .heic 1." in note for note in found.notes
         )
+
+    def test_folders_of_systems_are_no_classes_and_empty_ones_are_named(self, tmp_path: Path) -> None:
+        for name in ("__MACOSX/x/a.png", "plum/a.png", "plum/@eaDir/b.png", "lime/c.png", "none/d.txt"):
+            put(tmp_path / name)
+        found = load_source(str(tmp_path))
+        assert (len(found.records), found.classes) == (2, ("lime", "plum"))
+        assert any(note.endswith("folders without an image, left out: 1, 'none'.") for note in found.notes)
 
     def test_links_to_folders_are_followed_without_loops(self, tmp_path: Path) -> None:
         for name in ("t/apple/a.png", "t/apple/deep/b.png", "t/lime/c.png", "else/d.png", "else/more/e.png"):

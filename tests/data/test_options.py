@@ -22,10 +22,12 @@ def test_every_setting_arrives() -> None:
 
 def test_columns_from_a_mapping() -> None:
     names = column_names({"label": "dish"})
-    assert names == ("image", "text", "dish", "split")
-    assert [names.is_usual(role) for role in names._fields] == [True, True, False, True]
+    assert names == ("image", "text", "dish", "split", "marnet_group")
+    assert [names.is_usual(role) for role in names._fields] == [True, True, False, True, True]
     assert column_names(names) is names
-    sentence = "`columns` names the role 'lable'; the known ones are image, text, label, split. Did you mean 'label'?"
+    sentence = (
+        "`columns` names the role 'lable'; the known ones are image, text, label, split, group. Did you mean 'label'?"
+    )
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         column_names({"lable": "dish"})
 

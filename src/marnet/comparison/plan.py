@@ -199,7 +199,13 @@ def fingerprint(manifest: Manifest) -> str:
     root = os.path.commonpath([Path(record.image).parent for record in manifest.records])
     digest = hashlib.sha256(json.dumps(manifest.classes).encode())
     for record in manifest.records:
-        row = [Path(record.image).relative_to(root).as_posix(), _size(record.image), *record[1:]]
+        row = [
+            Path(record.image).relative_to(root).as_posix(),
+            _size(record.image),
+            record.text,
+            record.label,
+            record.split,
+        ]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()[:16]
 

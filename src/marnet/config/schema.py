@@ -54,6 +54,10 @@ class ColumnNames(Section):
     text: str = Field("text", description="column of texts; cells may be blank, and the column may be missing")
     label: str = Field("label", description="column of class names")
     split: str = Field("split", description="column of splits; a stratified split is made if it is missing")
+    group: str = Field(
+        "marnet_group",
+        description="column of groups, such as the product in a photo: no split made here tears one apart",
+    )
 
 
 class DataConfig(Section):

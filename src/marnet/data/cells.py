@@ -63,9 +63,11 @@ class CellReader:
         """
         for number, value in zip(numbers, values, strict=True):
             if value is not None and not isinstance(value, _READABLE):
+                pictures = isinstance(value, bytes) or (isinstance(value, dict) and "bytes" in value)
+                hint = "; a folder of Parquet files that hold images is read as hf-dataset:FOLDER" if pictures else ""
                 raise DataError(
                     f"{self.table}, {unit} {number}: column {column!r} holds a {type(value).__name__}. Expected a "
-                    f"text, a number or a list of texts. Images of a file are named by their path."
+                    f"text, a number or a list of texts. Images of a file are named by their path{hint}."
                 )
             torn = [entry for entry in value if "," in str(entry)] if apart and isinstance(value, list) else []
             if torn:

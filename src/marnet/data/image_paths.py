@@ -4,6 +4,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # tried for a name without one
@@ -42,6 +43,8 @@ def image_path(folder: Path, name: str) -> str:
 
 def missing_reason(image: str) -> str:
     """Return why there is no file at a path, worded to follow it, with what may be meant."""
+    if image.startswith("file://"):
+        return f"is an address. Write the path alone: {unquote(image.removeprefix('file://'))}"
     if is_url(image):
         return "is an address, but images are read from files. Download it, and name the file."
     hint = ""
@@ -49,10 +52,28 @@ def missing_reason(image: str) -> str:
         hint = " It holds backslashes; on this system folders are separated by '/'."
     elif "/~" in image or image.startswith("~"):
         hint = " '~' is not replaced by your home folder; write the path in full."
+    elif "%" in image and os.path.isfile(unquote(image)):  # noqa: PTH113 (speed)
+        hint = f" There is a file {os.path.basename(unquote(image))!r}: write names as they are, not as in addresses."  # noqa: PTH119
+    elif (other := _in_other_case(image)) is not None:
+        hint = f" There is a file {other!r}: small and capital letters differ here."
     elif not os.path.splitext(image)[1]:  # noqa: PTH122 (speed)
         found = next((suffix for suffix in _SUFFIXES if os.path.isfile(image + suffix)), None)  # noqa: PTH113 (speed)
         hint = f" There is a file with {found!r} at the end: give the names with their suffix." if found else ""
     return f"does not exist. Check the path.{hint}"
+
+
+def _in_other_case(image: str) -> str | None:
+    """Return the name of a file in the same folder that differs from the image's in case alone."""
+    folder, name = os.path.split(image)
+    return _names_in(folder).get(name.casefold())
+
+
+@lru_cache(maxsize=16)
+def _names_in(folder: str) -> dict[str, str]:
+    try:
+        return {name.casefold(): name for name in os.listdir(folder)}  # noqa: PTH208 (speed)
+    except OSError:
+        return {}
 
 
 @lru_cache(maxsize=4096)

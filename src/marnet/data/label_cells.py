@@ -3,16 +3,21 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from marnet.choices import LabelForm
 from marnet.data.labels import label_names
 from marnet.errors import DataError
 
 _ENTRY = r"""\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*"""
-_LIST = re.compile(rf"\[(?:{_ENTRY}(?:,{_ENTRY})*,?)?\s*\]", re.DOTALL)
+_ENTRIES = rf"(?:{_ENTRY}(?:,{_ENTRY})*,?)?\s*"
+_LIST = re.compile(rf"\[{_ENTRIES}\]", re.DOTALL)
+_TUPLE_OR_SET = re.compile(rf"\((?=.){_ENTRIES}\)|\{{{_ENTRIES}\}}", re.DOTALL)
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _EXAMPLES = 5
+_OTHER_MARKS = (";", "|")  # that some tables put between classes
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_NUMBER = re.compile(r"0*(\d+)(?:\.0+)?")
 
 
 def read_label_cells(
@@ -20,8 +25,8 @@ def read_label_cells(
 ) -> tuple[list[str], list[str]]:
     """Return the labels of some cells, and notes on how they were read.
 
-    Of form "multi" a cell may be a list as Python or JSON writes it, `['basil', 'tomato']`. Names that are equal but
-    for the Unicode form (one character, or a letter and its accent) become one.
+    Of form "multi" a cell may be a list, tuple or set as Python or JSON writes it, `['basil', 'tomato']`. Names that
+    are equal but for the Unicode form (one character, or a letter and its accent) become one.
 
     Args:
         source: the name of the source, for notes.
@@ -35,7 +40,11 @@ def read_label_cells(
     notes = []
     labels = list(cells)
     if form == "multi":
-        listed = [row for row, cell in enumerate(cells) if cell.startswith("[") and cell.endswith("]")]
+        listed = [
+            row
+            for row, cell in enumerate(cells)
+            if (cell.startswith("[") and cell.endswith("]")) or _TUPLE_OR_SET.fullmatch(cell)
+        ]
         for row in listed:
             labels[row] = _join(cells[row], place(row))
         if listed:
@@ -43,6 +52,9 @@ def read_label_cells(
                 f"{source}: {len(listed)} labels are lists in brackets, such as {cells[listed[0]]!r}; each of their "
                 f"entries is a class."
             )
+        notes += _mark_notes(source, labels)
+    else:
+        notes += _one_name_notes(source, labels)
     _refuse_dictionaries(labels, place)
     counts = Counter(name for label in labels for name in label_names(label, form))
     changed = _one_form(counts)
@@ -54,11 +66,11 @@ def read_label_cells(
             f"{source}: names of {len(set(changed.values()))} classes stand in two Unicode forms, {shown}; they were "
             f"made equal in {rows} rows."
         )
-    return labels, [*notes, *_case_notes(source, counts)]
+    return labels, [*notes, *_alike_notes(source, counts)]
 
 
 def _join(cell: str, place: str) -> str:
-    if _LIST.fullmatch(cell) is None:
+    if _LIST.fullmatch(cell) is None and _TUPLE_OR_SET.fullmatch(cell) is None:
         raise DataError(
             f"{place}: the label {cell[:80]!r} begins like a list, but its entries are not quoted names with commas "
             f"between them. Write the classes as basil, tomato or as ['basil', 'tomato']."
@@ -75,11 +87,36 @@ def _join(cell: str, place: str) -> str:
 
 def _refuse_dictionaries(labels: Sequence[str], place: Callable[[int], str]) -> None:
     rows = [row for row, label in enumerate(labels) if re.match(r"\{\s*['\"]", label) and label.endswith("}")]
-    if rows and len(rows) == sum(map(bool, labels)):
+    if rows:
+        named = sum(map(bool, labels))
+        others = "as all others are" if len(rows) == named else f"as {len(rows)} of {named} labels are"
         raise DataError(
-            f"{place(rows[0])}: the label {labels[rows[0]][:80]!r} is a dictionary, as all others are. Write the name "
-            f"of the class alone into the column."
+            f"{place(rows[0])}: the label {labels[rows[0]][:80]!r} is a dictionary, {others}. Write the name of the "
+            f"class alone into the column."
         )
+
+
+def _one_name_notes(source: str, labels: Sequence[str]) -> list[str]:
+    """Return a note where labels, taken for one class each, are lists of one name."""
+    lists = [label for label in labels if _LIST.fullmatch(label) and len(_QUOTED.findall(label)) == 1]
+    if not lists:
+        return []
+    return [
+        f"{source}: {len(lists)} labels are lists of one name, such as {lists[0]!r}, and each counts as the name of a "
+        f"class as it stands. If labels list classes, set `data.labels=multi`; else write the names alone."
+    ]
+
+
+def _mark_notes(source: str, labels: Sequence[str]) -> list[str]:
+    """Return a note where no label has a comma, but labels have another mark that may separate classes."""
+    if any("," in label for label in labels):
+        return []
+    return [
+        f"{source}: {len(marked)} labels hold {mark!r}, such as {marked[0][:80]!r}, and each counts as one class. If "
+        f"they list several classes, separate them by commas."
+        for mark in _OTHER_MARKS
+        if (marked := [label for label in labels if mark in label])
+    ]
 
 
 def _one_form(counts: Counter[str]) -> dict[str, str]:
@@ -96,16 +133,36 @@ def _replace(label: str, changed: dict[str, str], form: LabelForm) -> str:
     return ", ".join(changed.get(name, name) for name in label_names(label, form))
 
 
-def _case_notes(source: str, counts: Counter[str]) -> list[str]:
-    """Return a note where names differ in nothing but case: they are classes of their own, which may be a slip."""
-    alike: dict[str, set[str]] = defaultdict(set)
-    for name in counts:
-        alike[unicodedata.normalize("NFC", name).casefold()].add(unicodedata.normalize("NFC", name))
-    pairs = [sorted(names) for names in alike.values() if len(names) > 1]
-    if not pairs:
-        return []
-    shown = "; ".join(" and ".join(map(repr, names)) for names in sorted(pairs)[:_EXAMPLES])
+def _alike_notes(source: str, counts: Counter[str]) -> list[str]:
+    """Return notes where names look alike: they are classes of their own, which may be a slip."""
+    names = {unicodedata.normalize("NFC", name) for name in counts}
+    in_case = _alike(names, str.casefold)
+    known = {name for alike in in_case for name in alike}
+    reasons = {
+        "in case alone": in_case,
+        "in white space, invisible characters, or how a number is written": [
+            alike for alike in _alike(names, _as_it_looks) if not known.issuperset(alike)
+        ],
+    }
     return [
-        f"{source}: names of {len(pairs)} classes differ in case alone and count as classes of their own: {shown}"
-        f"{' ...' if len(pairs) > _EXAMPLES else '.'}"
+        f"{source}: names of {len(found)} classes differ {reason} and count as classes of their own: "
+        f"{'; '.join(' and '.join(map(repr, alike)) for alike in found[:_EXAMPLES])}"
+        f"{' ...' if len(found) > _EXAMPLES else '.'}"
+        for reason, found in reasons.items()
+        if found
     ]
+
+
+def _alike(names: Collection[str], look: Callable[[str], str]) -> list[list[str]]:
+    """Return the names that become equal under `look`, sorted."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        alike[look(name)].add(name)
+    return sorted(sorted(found) for found in alike.values() if len(found) > 1)
+
+
+def _as_it_looks(name: str) -> str:
+    """Return a name in lower case, without invisible characters and runs of white space; `01` and `1.0` are `1`."""
+    plain = " ".join(_INVISIBLE.sub("", name).casefold().split())
+    number = _NUMBER.fullmatch(plain)
+    return number[1] if number else plain

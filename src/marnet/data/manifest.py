@@ -23,13 +23,14 @@ from marnet.data.labels import (
     number_classes,
     numbered_classes,
 )
-from marnet.data.options import ColumnNames, ReadOptions, column_names
+from marnet.data.options import GROUP, ColumnNames, ReadOptions, column_names
 from marnet.data.splits import SPLITS, normalise_split, split_by_classes
 from marnet.data.tables import Table, read_table, write_table
-from marnet.errors import DataError, suggest
+from marnet.errors import DataError, list_some, suggest
 
 _logger = logging.getLogger("marnet")
 _DEFAULTS = ReadOptions()
+_SPLIT_COLUMNS = ("subset", "partition", "fold", "set", "splits", "data_split", "dataset_split", "phase", "usage")
 
 
 class Record(NamedTuple):
@@ -46,6 +47,7 @@ class Record(NamedTuple):
     text: str  # "" for none
     label: str  # a class, or classes as "basil, tomato" ("" for none), as `Manifest.label_form` says
     split: str  # "train", "val" or "test"
+    group: str = ""  # rows of one group belong together and stay in one split; "" for none
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Manifest:
         source: where the rows come from, for messages.
         notes: how the source was read, one sentence each.
         label_form: "single" where a label is one class, "multi" where it is a comma list of classes.
+        made_splits: True where the source names no splits, so that they were made here; the last note says so.
 
     Example:
         >>> import marnet
@@ -74,6 +77,7 @@ class Manifest:
     source: str
     notes: tuple[str, ...] = ()
     label_form: LabelForm = "single"
+    made_splits: bool = False
 
     def names(self, record: Record) -> tuple[str, ...]:
         """Return the classes of a row: one, or any number where `label_form` is "multi"."""
@@ -111,9 +115,10 @@ def read_manifest(
 
     Args:
         path: the file, UTF-8.
-        columns: names of the columns of images, texts, labels and splits, such as `{"label": "dish"}`. Images are
-            paths, absolute or relative to the file. Texts may be blank. The columns "text" and "split" may be absent;
-            without splits, a seeded stratified split is made.
+        columns: names of the columns of images, texts, labels, splits and groups, such as `{"label": "dish"}`. Images
+            are paths, absolute or relative to the file. Texts may be blank. The columns "text" and "split" may be
+            absent; without splits, a seeded stratified split is made. It keeps rows of one group together; there are
+            groups if their column is named (or called "marnet_group").
         label_form: "single" for one class per image; "multi" reads a label as a comma list of classes, possibly empty.
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
@@ -175,18 +180,25 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
         notes += more
     notes += comma_notes(source, cells, form)
     images = [image_path(folder, name) for name in _filled(table, columns.image)]
-    if any(table.columns.get(columns.split, ())):
+    groups = table.columns.get(columns.group) or [""] * len(images)
+    named = any(table.columns.get(columns.split, ()))
+    if named:
         splits = _read_splits(table, columns.split)
         notes += _shared_images(source, images, splits)
     else:
         names = [label_names(cell, form) for cell in cells]
         seed = options.split_seed
-        splits = split_by_classes(images, names, val_share=options.val_share, test_share=options.test_share, seed=seed)
-        notes.append(f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}.")
+        splits = split_by_classes(
+            images, names, groups=groups, val_share=options.val_share, test_share=options.test_share, seed=seed
+        )
+        notes.append(
+            f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}."
+            f"{_other_splits(table)}"
+        )
     texts = table.columns.get(columns.text) or [""] * len(images)
     labels = [canonical_label(cell, form) for cell in cells]
-    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, strict=True))
-    return Manifest(records, _read_classes(table, cells, form), source, tuple(notes), form)
+    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, groups, strict=True))
+    return Manifest(records, _read_classes(table, cells, form), source, tuple(notes), form, made_splits=not named)
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
@@ -208,6 +220,8 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         "label": [record.label for record in manifest.records],
         "split": [record.split for record in manifest.records],
     }
+    if any(record.group for record in manifest.records):
+        columns[GROUP] = [record.group for record in manifest.records]
     if manifest.classes != list_classes(columns["label"], manifest.label_form):
         # So that a run keeps its numbering: a number for each name.
         named = [number_classes(manifest.names(record), manifest.classes).tolist() for record in manifest.records]
@@ -270,7 +284,8 @@ def check_trainable(manifest: Manifest) -> None:
         )
     unlearned = [name for name in manifest.classes if name not in rows["train"]]
     if unlearned:
-        listed = ", ".join(f"{name!r} ({_count_label(rows, name)})" for name in unlearned)
+        listed = ", ".join(f"{name!r} ({_count_label(rows, name)})" for name in unlearned[:5])
+        listed += f" and {len(unlearned) - 5:,} more" if len(unlearned) > 5 else ""
         raise DataError(
             f"{manifest.source} has labels without a training image: {listed}. Move images of these classes to train, "
             f"or remove their rows."
@@ -280,14 +295,14 @@ def check_trainable(manifest: Manifest) -> None:
         _logger.warning(
             "%s has classes with a single training image, from which little can be learned: %s.",
             manifest.source,
-            ", ".join(repr(name) for name in single),
+            list_some(single),
         )
 
 
 def _unknown_column(table: Table, role: str, name: str) -> DataError:
     found = list(table.columns)
     return DataError(
-        f"{table.name} has no column {name!r}; found {', '.join(map(repr, found))}.{suggest(name, found)} "
+        f"{table.name} has no column {name!r}; found {list_some(found)}.{suggest(name, found)} "
         f"Name the column of the {role}s with `data.columns.{role}=NAME`."
     )
 
@@ -295,7 +310,7 @@ def _unknown_column(table: Table, role: str, name: str) -> DataError:
 def _reads_differently(columns: Mapping[str, Sequence[str]], form: LabelForm) -> bool:
     """Return True where the rules for users' tables would read other cells than those that are written."""
     reader = CellReader("")
-    if any(reader.changes(cell) for name in ("image", "text", "label") for cell in set(columns[name])):
+    if any(reader.changes(cell) for name in columns if name != "split" for cell in set(columns[name])):
         return True
     try:
         return read_label_cells("", columns["label"], form, place=str)[0] != list(columns["label"])
@@ -309,6 +324,11 @@ def _unread(table: Table, options: ReadOptions) -> str:
         return ""
     shown = ", ".join(map(repr, others[:5])) + (" ..." if len(others) > 5 else "")
     return f" Columns that are not read: {shown}; name the one of the texts with `data.columns.text=NAME`."
+
+
+def _other_splits(table: Table) -> str:
+    found = [name for name in table.columns if name.strip().casefold() in _SPLIT_COLUMNS]
+    return f" If {found[0]!r} names them, set `data.columns.split={found[0]}`." if found else ""
 
 
 def _filled(table: Table, name: str, *, may_list: bool = False) -> list[str]:

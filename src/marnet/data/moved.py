@@ -1,12 +1,14 @@
 """Images that a run knows by paths at which they no longer are."""
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from marnet.data.image_bytes import file_of, name_of
 from marnet.data.manifest import Manifest, Record
-from marnet.errors import DataError
+from marnet.data.splits import SPLITS
+from marnet.errors import DataError, MarnetError
 
 _EXAMPLES = 5
 
@@ -59,3 +61,33 @@ def moved_rows(recorded: Manifest, found: Manifest) -> Manifest:
 
 def _without_folder(record: Record) -> tuple[str, ...]:
     return (Path(name_of(record.image)).name, *record[1:])
+
+
+def rows_without_splits(found: Manifest, own_rows: Callable[[], Manifest], split: str) -> Manifest:
+    """Return rows that are to be scored and whose source names no splits: all of them as one split.
+
+    If they are the rows of the run, perhaps with images at a new place, they keep the splits of the run, so that rows
+    of training are not scored as unseen ones.
+
+    Args:
+        found: the rows, with splits made here.
+        own_rows: gives the rows of the run.
+        split: the split that is scored.
+    """
+    notes = found.notes[:-1]  # without the one on the splits made here
+    try:
+        own = own_rows().records
+    except MarnetError:  # a run whose rows are lost can still be scored on others
+        own = ()
+    if list(map(_content, own)) == list(map(_content, found.records)):
+        splits = [record.split for record in own]
+        note = f"{found.source} names no splits and holds the rows of the run, which keep the splits they have there."
+    else:
+        splits = [split if split in SPLITS else "val"] * len(found.records)
+        note = f"{found.source} names no splits: all its {len(found.records)} rows are scored."
+    records = tuple(row._replace(split=each) for row, each in zip(found.records, splits, strict=True))
+    return dataclasses.replace(found, records=records, notes=(*notes, note), made_splits=False)
+
+
+def _content(record: Record) -> tuple[str, str, str]:
+    return Path(name_of(record.image)).name, record.text, record.label

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # so that reading a table loads no pydantic
     from marnet.config import DataConfig
 
 
+GROUP = "marnet_group"  # the column of groups that 'marnet data convert' writes; a "group" may mean anything
+
+
 class ColumnNames(NamedTuple):
     """Names of the columns of a source.
 
@@ -23,6 +26,7 @@ class ColumnNames(NamedTuple):
     text: str = "text"
     label: str = "label"
     split: str = "split"
+    group: str = GROUP
 
     def is_usual(self, role: str) -> bool:
         """Return True where the column of a role ("image", "text", ...) has its default name."""
@@ -73,7 +77,7 @@ def column_names(names: ColumnNames | Mapping[str, str]) -> ColumnNames:
 
     Example:
         >>> column_names({"label": "dish"})
-        ColumnNames(image='image', text='text', label='dish', split='split')
+        ColumnNames(image='image', text='text', label='dish', split='split', group='marnet_group')
     """
     if isinstance(names, ColumnNames):
         return names
@@ -90,7 +94,7 @@ def read_options(config: "DataConfig") -> ReadOptions:
     """Return how the section `data` of a configuration says that sources are read."""
     columns = config.columns
     return ReadOptions(
-        columns=ColumnNames(columns.image, columns.text, columns.label, columns.split),
+        columns=ColumnNames(*(getattr(columns, role) for role in ColumnNames._fields)),
         label_form=config.labels,
         missing=config.missing,
         val_share=config.val_share,

@@ -7,9 +7,10 @@ r"""The rows of a run, of a folder of features and of an exported data set: `man
 ```
 
 Unlike the cells of a user's table, nothing here is interpreted: no text means "missing", and no white space is cut off.
-`below` is a path relative to the file, so that an image below its folder moves with it; `image` stands as it is. Texts
-and names may hold any code point, lone surrogates as well (a name that is not UTF-8 holds some): the file is UTF-8 with
-surrogates encoded like other code points.
+A row of a group has a fifth entry, `group`; the file has version 2 then, so that older versions of marnet refuse it in
+words. `below` is a path relative to the file, so that an image below its folder moves with it; `image` stands as it is.
+Texts and names may hold any code point, lone surrogates as well (a name that is not UTF-8 holds some): the file is
+UTF-8 with surrogates encoded like other code points.
 """
 
 import json
@@ -27,6 +28,7 @@ FILE = "manifest.jsonl"
 OLD_FILE = "manifest.csv"  # of runs and features of version 0.1, read as a user's table
 _LONGEST_LINE = 64 * 2**20  # bytes, of a row or of the classes
 _FORMAT, _VERSION = "marnet-rows", 1
+_VERSION_WITH_GROUPS = 2
 
 
 def write_recorded(manifest: Manifest, folder: Path) -> None:
@@ -38,7 +40,7 @@ def write_recorded(manifest: Manifest, folder: Path) -> None:
     place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps dots)
     header = {
         "format": _FORMAT,
-        "version": _VERSION,
+        "version": _VERSION_WITH_GROUPS if any(record.group for record in manifest.records) else _VERSION,
         "label_form": manifest.label_form,
         "classes": list(manifest.classes),
     }
@@ -90,17 +92,18 @@ def _read_lines(file: Path) -> Iterator[str]:
 def _row(record: Record, place: str) -> dict[str, str]:
     below = record.image.removeprefix(f"{place}{os.sep}")
     at = {"below": below} if os.path.join(place, below) == record.image != below else {"image": record.image}  # noqa: PTH118 (exact)
-    return at | {"text": record.text, "label": record.label, "split": record.split}
+    group = {"group": record.group} if record.group else {}
+    return at | {"text": record.text, "label": record.label, "split": record.split} | group
 
 
 def _read_header(file: Path, line: str) -> tuple[tuple[str, ...], LabelForm]:
     header = _parse(file, 1, line)
     if header.get("format") != _FORMAT:
         raise _damaged(file, 1, f"does not name the format {_FORMAT!r}")
-    if header.get("version") != _VERSION:
+    if header.get("version") not in (_VERSION, _VERSION_WITH_GROUPS):
         raise DataError(
-            f"{file} has version {header.get('version')!r} of its format, but this marnet reads version {_VERSION}. "
-            f"Update marnet."
+            f"{file} has version {header.get('version')!r} of its format, but this marnet reads version "
+            f"{_VERSION_WITH_GROUPS}. Update marnet."
         )
     classes, form = header.get("classes"), header.get("label_form")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -115,7 +118,7 @@ def _read_row(file: Path, number: int, line: str, place: str) -> Record:
     below = row.pop("below", None)
     if below is not None and "image" not in row and isinstance(below, str):
         row["image"] = os.path.join(place, below)  # noqa: PTH118 (exact)
-    if set(row) != set(Record._fields) or not all(isinstance(value, str) for value in row.values()):
+    if set(row) | {"group"} != set(Record._fields) or not all(isinstance(value, str) for value in row.values()):
         raise _damaged(file, number, "does not hold image, text, label and split as texts")
     return Record(**row)
 

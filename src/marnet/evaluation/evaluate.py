@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from marnet.choices import LabelForm
-from marnet.data.manifest import Manifest
-from marnet.data.sources import open_data
 from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
@@ -26,7 +24,7 @@ def evaluate(
     Args:
         run: the run directory, a `TrainedRun`, or a `Predictor`.
         data: rows instead of those that the run was trained with, in any form that `train` takes; their labels are
-            matched by name.
+            matched by name. Where they name no splits, all of them are scored (rows of the run keep their split).
         split: train, val or test.
         device: where to compute; "auto" takes a GPU if there is one. A `Predictor` has its own.
         allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
@@ -70,19 +68,8 @@ def evaluate_sets(
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
     least = predictor.least_probability(error)
-    outputs = predictor.outputs(predictor.rows(data), split)
+    outputs = predictor.outputs(predictor.rows(data, split), split)
     return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
-
-
-def rows_to_score(predictor: Predictor, source: str | None) -> Manifest:
-    """Return the rows of a source, or of the run itself if `source` is None.
-
-    Raises:
-        MarnetError: the run is damaged, or the source cannot be used.
-    """
-    if source is None:
-        return predictor.manifest()
-    return open_data(source, predictor.config.data)
 
 
 def require_one_class(labels: LabelForm, what: str, purpose: str) -> None:

@@ -14,7 +14,7 @@ from marnet.data.dataset import ImageTextDataset
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find_corruption
-from marnet.evaluation.evaluate import require_one_class, rows_to_score
+from marnet.evaluation.evaluate import require_one_class
 from marnet.inference import Predictor, load
 from marnet.inference.outputs import affordable_batch
 from marnet.metrics import Metrics, classification_metrics
@@ -57,7 +57,7 @@ def evaluate_robustness(
         find_corruption(name)  # a wrong name is refused before anything is loaded
     predictor = load(run, allow_code=allow_code)
     require_one_class(predictor.config.data.labels, f"The run {predictor.run}", "Accuracy under corruption")
-    manifest = rows_to_score(predictor, source)
+    manifest = predictor.rows(source, split)
     other = None if baseline is None else load(baseline, allow_code=allow_code)
     if other is not None and source is None:
         _check_same_rows(predictor, other, split)

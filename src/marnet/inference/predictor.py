@@ -16,9 +16,10 @@ from marnet.config import Config
 from marnet.data.dataset import OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
 from marnet.data.manifest import Manifest, Record
-from marnet.data.moved import refuse_missing_images
+from marnet.data.moved import refuse_missing_images, rows_without_splits
+from marnet.data.options import GROUP, read_options
 from marnet.data.recorded import read_recorded
-from marnet.data.sources import open_data
+from marnet.data.sources import log_notes, read_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
 from marnet.inference.calibration import cross_fit, uncalibrated_logits
@@ -243,16 +244,30 @@ class Predictor:
         Raises:
             DataError: the split is empty, or a label or an image of it cannot be used.
         """
-        outputs = self.outputs(self.rows(data), split)
+        outputs = self.outputs(self.rows(data, split), split)
         return self.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
 
-    def rows(self, data: Any = None) -> Manifest:
-        """Return the rows of some data, read with the options of the run; of None the run's own.
+    def rows(self, data: Any = None, split: str = "val") -> Manifest:
+        """Return the rows to score: those of some data, read with the options of the run, or of None the run's own.
+
+        Where the data names no splits, all its rows are of the split that is scored. If they are those of the run, at a
+        new place perhaps, they keep the splits that they have in the run.
+
+        Args:
+            data: None, a `Manifest`, or see `marnet.data.sources.open_data`.
+            split: the split that is scored.
 
         Raises:
             DataError: the data cannot be read.
         """
-        return self.manifest() if data is None else open_data(data, self.config.data)
+        if data is None or isinstance(data, Manifest):
+            return self.manifest() if data is None else data
+        options = read_options(self.config.data)  # groups are of no use here, and new data need not have any
+        manifest = read_data(data, dataclasses.replace(options, columns=options.columns._replace(group=GROUP)))
+        if manifest.made_splits:
+            manifest = rows_without_splits(manifest, self.manifest, split)
+        log_notes(manifest)
+        return manifest
 
     def manifest(self) -> Manifest:
         """Return the rows and the split that the run was trained and validated on."""

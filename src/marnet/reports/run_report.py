@@ -56,7 +56,7 @@ def write_run_report(
     scored = {}
     for name, folder in _name_runs(folders).items():
         predictor = load(folder, allow_code=allow_code)
-        run = score_run(predictor, predictor.rows(data), split, arm=name)
+        run = score_run(predictor, predictor.rows(data, split), split, arm=name)
         scored[name] = run if data is None else run._replace(record=run.record.model_copy(update={"source": data}))
     report = _make_report(scored, split)
     if plots is not None:

@@ -426,3 +426,12 @@ def test_shards_of_one_class_an_image_are_not_read_as_lists(manifest: Manifest, 
     write_shards(manifest, tmp_path / "shards")
     with pytest.raises(DataError, match=r"was written with one class per image, but `data.labels=multi` is set"):
         load_source(f"shards:{tmp_path / 'shards'}", ReadOptions(label_form="multi"), cache=tmp_path / "cache")
+
+
+def test_groups_and_halves_of_characters_are_read_back(manifest: Manifest, tmp_path: Path) -> None:
+    first, *others = manifest.records
+    rows = dataclasses.replace(manifest, records=(first._replace(group="mug \ud83d", text="\udce9"), *others))
+    write_shards(rows, tmp_path / "shards")
+    found = read_shards(tmp_path / "shards", tmp_path / "cache")
+    assert [record[1:] for record in found.records] == [record[1:] for record in rows.records]
+    assert read_shards(tmp_path / "shards", tmp_path / "cache").records == found.records

@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Path:
 def test_a_miniature(store: Path) -> None:
     manifest = load_source(f"grocery-store:{store}")
     root = store / "dataset"
-    assert [tuple(record) for record in manifest.records] == [
+    assert [tuple(record)[:4] for record in manifest.records] == [
         (f"{root}/train/a, b.jpg", "", "Apple", "train"),
         (f"{root}/train/l.jpg", "Sour and green.", "Lime", "train"),
         (f"{root}/val/l.jpg", "Sour and green.", "Lime", "val"),

@@ -56,7 +56,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_a_dataset_on_disk(saved: Path, tmp_path: Path) -> None:
     manifest = load_source(f"hf-dataset:{saved}", cache=tmp_path / "cache")
-    assert [tuple(record)[1:] for record in manifest.records] == [
+    assert [tuple(record)[1:4] for record in manifest.records] == [
         ("", "soup", "train"),
         ("text 1", "cake", "train"),
         ("text 2", "soup", "train"),
@@ -141,7 +141,7 @@ def test_columns_by_name_and_by_type(tmp_path: Path) -> None:
     rows.save_to_disk(tmp_path / "one")
     source = f"hf-dataset:{tmp_path}/one,text=caption,split=part"
     manifest = load_source(source, cache=tmp_path / "cache")
-    assert [tuple(record)[1:] for record in manifest.records] == [
+    assert [tuple(record)[1:4] for record in manifest.records] == [
         ("red, hot", "soup", "train"),
         ("", "cake", "train"),
         ("sweet", "soup", "val"),
@@ -188,7 +188,7 @@ def test_a_damaged_image_is_left_to_the_check(tmp_path: Path) -> None:
         (
             ",txt=text",
             "unknown key 'txt'. Did you mean 'text'? Keys follow the path; known keys: image, text, "
-            "label, split, "
+            "label, split, group, "
             "config.",
         ),
         (

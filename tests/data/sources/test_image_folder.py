@@ -20,7 +20,7 @@ def put(root: Path, *names: str, content: str = "") -> None:
 
 
 def rows(manifest: object, root: Path) -> list[tuple[str, str, str, str]]:
-    return [(str(Path(each.image).relative_to(root)), *each[1:]) for each in manifest.records]
+    return [(str(Path(each.image).relative_to(root)), *each[1:4]) for each in manifest.records]
 
 
 def tree(root: Path, *folders: str, images: int = 10) -> None:

@@ -34,7 +34,7 @@ def food(tmp_path: Path) -> Path:
 
 def test_a_miniature(food: Path) -> None:
     manifest = load_source(f"ingredient-101:{food}")
-    assert [tuple(record) for record in manifest.records] == [
+    assert [tuple(record)[:4] for record in manifest.records] == [
         (f"{food}/images/apple_pie/1.jpg", "apple, flour, butter", "apple_pie", "train"),
         (f"{food}/images/ramen/2.jpg", "noodle, egg", "ramen", "train"),
         (f"{food}/images/bibimbap/3.jpg", "rice", "bibimbap", "train"),

@@ -39,7 +39,7 @@ def vireo(tmp_path: Path) -> Path:
 def test_a_miniature(vireo: Path) -> None:
     manifest = load_source(f"vireo-food172:{vireo}")
     images = vireo / "ready_chinese_food"
-    assert [tuple(record) for record in manifest.records] == [
+    assert [tuple(record)[:4] for record in manifest.records] == [
         (f"{images}/1/1_1.jpg", "Minced green onion, Tofu", "Spicy tofu", "train"),
         (f"{images}/2/2_1.jpg", "", "Crème", "train"),
         (f"{images}/3/3_1.jpg", "Minced green onion, Pork sliced", "Braised pork", "train"),

@@ -71,7 +71,7 @@ def read_index(path: Path | str) -> ShardIndex:
     try:
         if file.stat().st_size > _LARGEST_INDEX:
             raise ValueError(f"it has {file.stat().st_size:,} bytes, but an index has at most {_LARGEST_INDEX:,}")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
             raise DataError(
                 f"shards: {file} is not an index of {FORMAT}, version {VERSION}. Write the shards with "
@@ -116,12 +116,13 @@ def _make_index(folder: Path, content: dict[str, Any]) -> ShardIndex:
 
 
 class Fields(NamedTuple):
-    """One image of a shard, with its row, text and label."""
+    """One image of a shard, with its row, text, label and group."""
 
     row: int
     image: tarfile.TarInfo
     text: str
     label: str
+    group: str = ""
 
 
 def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
@@ -145,8 +146,14 @@ def read_shard_fields(index: ShardIndex, shard: Shard) -> Iterator[Fields]:
                 elif (content := tar.extractfile(info)) is not None:
                     parts[suffix] = content.read()
                 if suffix == "json" and image is not None:  # the last of an image
-                    fields = json.loads(parts["json"])
-                    yield Fields(int(fields["row"]), image, parts["txt"].decode(), str(fields["label"]))
+                    fields = json.loads(parts["json"].decode("utf-8", "surrogatepass"))
+                    yield Fields(
+                        int(fields["row"]),
+                        image,
+                        parts["txt"].decode("utf-8", "surrogatepass"),
+                        str(fields["label"]),
+                        str(fields.get("group", "")),
+                    )
                     count += 1
     except (OSError, OverflowError, RecursionError, tarfile.TarError, KeyError, TypeError, ValueError) as error:
         raise _damaged(file, str(error)) from None
@@ -169,7 +176,7 @@ def read_shards(path: Path | str, cache: Path) -> Manifest:
     file = cache / "shards" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
     if not file.is_file():
         _write_listing(index, file)
-    rows = json.loads(file.read_text(encoding="utf-8"))
+    rows = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
     return Manifest(tuple(Record(*row) for row in rows), index.classes, f"shards:{path}", index.notes, index.label_form)
 
 
@@ -183,14 +190,16 @@ def _write_listing(index: ShardIndex, file: Path) -> None:
     with shard_progress("Reading headers", sum(shard.images for shard in index.shards)) as progress:
         for shard in index.shards:
             tar = index.folder / shard.name
-            for row, image, text, label in read_shard_fields(index, shard):
+            for row, image, text, label, group in read_shard_fields(index, shard):
                 piece = Piece(tar, image.offset_data, image.size, image.name)
-                rows[row] = Record(name_piece(piece), text, label, shard.split)
+                rows[row] = Record(name_piece(piece), text, label, shard.split, group)
                 progress.advance(progress.tasks[0].id)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # Under another name first: a second process may be doing the same.
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8") as part:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8", errors="surrogatepass"
+        ) as part:
             json.dump([rows[row] for row in sorted(rows)], part, ensure_ascii=False)
         Path(part.name).replace(file)
     except OSError as error:

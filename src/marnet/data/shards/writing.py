@@ -98,7 +98,8 @@ def _plan_hash(manifest: Manifest, plan: Mapping[str, Sequence[int]]) -> str:
             raise DataError(
                 f"Image {record.image} cannot be read: {error.strerror or error}. Check the path."
             ) from None
-        key.update(json.dumps([*record, status.st_size, status.st_mtime_ns]).encode())
+        fields = record if record.group else record[:-1]  # as before there were groups
+        key.update(json.dumps([*fields, status.st_size, status.st_mtime_ns]).encode())
     return key.hexdigest()
 
 
@@ -157,10 +158,11 @@ def _write_shard(
                 record = records[row]
                 suffix, image = _image_bytes(record.image, limit)
                 fields = {"row": row, "label": record.label, "file": name_of(record.image)}
-                parts = {suffix: image, "txt": record.text.encode()}
+                fields |= {"group": record.group} if record.group else {}
+                parts = {suffix: image, "txt": record.text.encode("utf-8", "surrogatepass")}
                 if numbers is not None:
                     parts["cls"] = str(numbers[row]).encode()
-                parts["json"] = json.dumps(fields, ensure_ascii=False).encode()
+                parts["json"] = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 for name, content in parts.items():
                     info = tarfile.TarInfo(f"{member_key(row)}.{name}")
                     info.size = len(content)
@@ -213,6 +215,6 @@ def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
         "shards": [shard._asdict() for shard in index.shards],
     }
     part = index.folder / f"{INDEX}.part"
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
     part.replace(index.folder / INDEX)
     (index.folder / PLAN).unlink()

@@ -9,8 +9,9 @@ from typing import Any
 
 from marnet.cache import cache_directory
 from marnet.config import DataConfig
+from marnet.data.groups import split_warnings
 from marnet.data.manifest import Manifest, read_manifest_file
-from marnet.data.options import ColumnNames, ReadOptions, read_options
+from marnet.data.options import GROUP, ColumnNames, ReadOptions, read_options
 from marnet.data.sources.grocery_store import read_grocery_store
 from marnet.data.sources.hf_dataset import read_hf_dataset
 from marnet.data.sources.hints import hint_at_path, home_of, refuse_address
@@ -25,7 +26,7 @@ _logger = logging.getLogger("marnet")
 
 
 def open_data(data: Any, config: DataConfig, *, cache: Path | None = None) -> Manifest:
-    """Return the rows of a data source, and log how it was read.
+    """Return the rows of a data source, and log how it was read and what makes its splits doubtful.
 
     Args:
         data: a path or a source such as "synthetic" (see `load_source`); a table of pandas, polars or pyarrow, or any
@@ -40,19 +41,40 @@ def open_data(data: Any, config: DataConfig, *, cache: Path | None = None) -> Ma
     """
     if isinstance(data, Manifest):
         return data
+    manifest = read_data(data, read_options(config), cache=cache)
+    log_notes(manifest)
+    if config.columns.group != GROUP and not any(record.group for record in manifest.records):
+        _logger.warning(
+            "%s has no groups, although `data.columns.group` is %r: each image stands alone.",
+            manifest.source,
+            config.columns.group,
+        )
+    for warning in split_warnings(manifest):
+        _logger.warning("%s", warning)
+    return manifest
+
+
+def log_notes(manifest: Manifest) -> None:
+    """Log how a source was read."""
+    for note in manifest.notes:
+        _logger.info("Note: %s", note)
+
+
+def read_data(data: Any, options: ReadOptions, *, cache: Path | None = None) -> Manifest:
+    """Return the rows of a data source as `open_data` does, without logging anything.
+
+    Raises:
+        ConfigError: no source was named.
+        DataError: the source is unknown, or a column, a row or an image of it cannot be used.
+    """
     if isinstance(data, str) and not data:
         raise ConfigError(
             "No data was named. Name a source with `data.source=SOURCE`: a manifest file with the columns image, text, "
             "label and split, a folder of images, grocery-store:PATH, synthetic, or another source of docs/data.md."
         )
-    options = read_options(config)
     if isinstance(data, str | os.PathLike):
-        manifest = load_source(os.fspath(data), options, cache=cache)
-    else:
-        manifest = read_in_memory(data, options, cache=cache or cache_directory())
-    for note in manifest.notes:
-        _logger.info("Note: %s", note)
-    return manifest
+        return load_source(os.fspath(data), options, cache=cache)
+    return read_in_memory(data, options, cache=cache or cache_directory())
 
 
 def load_source(source: str, options: ReadOptions | None = None, *, cache: Path | None = None) -> Manifest:

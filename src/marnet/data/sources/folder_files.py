@@ -7,10 +7,12 @@ from pathlib import Path
 
 from marnet.data.sources.listings import is_image
 
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")  # folders that archives and file servers add
+
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder, links to folders as well, without hidden ones."""
-    return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return sorted(each for each in folder.iterdir() if each.is_dir() and not _is_hidden(each.name))
 
 
 def images_below(folder: Path) -> list[str]:
@@ -47,7 +49,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
         kept = []
         for name in sorted(folders):
             path = os.path.join(parent, name)  # noqa: PTH118 (speed)
-            if name.startswith("."):
+            if _is_hidden(name):
                 continue
             if os.path.islink(path):  # noqa: PTH114 (speed)
                 target = os.path.realpath(path)
@@ -57,6 +59,10 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
             kept.append(name)
         folders[:] = kept
         yield parent, sorted(name for name in files if not name.startswith("."))
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder in _OF_SYSTEMS
 
 
 def _is_above(folder: str, other: str) -> bool:

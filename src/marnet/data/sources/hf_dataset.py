@@ -22,7 +22,7 @@ from marnet.data.sources.image_cells import image_suffix
 from marnet.errors import DataError
 
 _NAME = "hf-dataset"
-_VERSION = 2  # raise it when the same dataset gives other files
+_VERSION = 3  # raise it when the same dataset gives other files
 _logger = logging.getLogger("marnet")
 
 
@@ -143,7 +143,7 @@ def _write_images(folder: Path, parts: dict[str, Any], options: ReadOptions) -> 
                     unlabelled[name] += 1
                     continue
                 file = _write_image(row, part, folder / "images")
-                written.records.append(Record(str(file), row.text, row.label, row.split))
+                written.records.append(Record(str(file), row.text, row.label, row.split, row.group))
     written.notes.extend(
         f"{_NAME}: left out {count} rows without label{of_split(name)}." for name, count in unlabelled.items()
     )

@@ -8,7 +8,7 @@ from marnet.choices import LabelForm
 from marnet.data.labels import canonical_label
 from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.splits import SPLITS, normalise_split
-from marnet.errors import DataError, suggest
+from marnet.errors import DataError, list_some, suggest
 
 
 class HFPart(NamedTuple):
@@ -29,15 +29,17 @@ class HFRow(NamedTuple):
     text: str
     label: str | None  # None for a row without label
     split: str  # "" where nothing names one
+    group: str  # "" for none
 
 
 class _Chosen(NamedTuple):
-    """The columns that are read; a dataset may have no texts and name no splits."""
+    """The columns that are read; a dataset may have no texts and name no splits or groups."""
 
     image: str
     label: str
     text: str | None
     split: str | None
+    group: str | None
 
 
 def list_parts(loaded: Any, source: str) -> tuple[dict[str, Any], list[str]]:
@@ -56,9 +58,7 @@ def list_parts(loaded: Any, source: str) -> tuple[dict[str, Any], list[str]]:
     if len(loaded) == 1:  # `load_dataset` calls data without splits "train"
         return {"": next(iter(loaded.values()))}, []
     if not known:
-        raise DataError(
-            f"{source} has the splits {', '.join(map(repr, loaded))}, but it must have some of {', '.join(SPLITS)}."
-        )
+        raise DataError(f"{source} has the splits {list_some(loaded)}, but it must have some of {', '.join(SPLITS)}.")
     return known, [f"{source}: left out the split {key!r}." for key in loaded if key not in known]
 
 
@@ -83,7 +83,7 @@ def open_part(dataset: Any, name: str, columns: ColumnNames, *, source: str) -> 
         dataset = dataset.cast_column(chosen.image, ImageFeature(decode=False))
     notes = []
     if chosen.text is None:
-        found = ", ".join(map(repr, features))
+        found = list_some(features)
         notes.append(
             f"{source}: no column 'text'{of_split(name)}, found {found}: texts are blank. Name another column with "
             f"`data.columns.text=NAME`."
@@ -110,7 +110,8 @@ def read_rows(part: HFPart, options: ReadOptions, *, source: str) -> Iterator[HF
             raise DataError(f"{place}: unknown split {named!r}. Expected {', '.join(SPLITS)}.{suggest(named, SPLITS)}")
         text = _to_text(row[names.text]) if names.text else ""
         label = _to_label(row[names.label], part.classes, options.label_form, place)
-        yield HFRow(number, row[names.image], text, label, known)
+        group = "" if names.group is None or row[names.group] is None else str(row[names.group])
+        yield HFRow(number, row[names.image], text, label, known, group)
 
 
 def of_split(name: str) -> str:
@@ -137,7 +138,7 @@ def _iterate(part: HFPart, source: str) -> Iterator[dict[str, Any]]:
 
 def _choose(features: Any, columns: ColumnNames, kinds: dict[str, type], place: str, of: str) -> _Chosen:
     """Choose the columns by the names given, their roles' names, or as the only one of the fitting type."""
-    found = ", ".join(map(repr, features))
+    found = list_some(features)
     chosen: dict[str, str | None] = {}
     for role, column in columns._asdict().items():
         kind = kinds.get(role)
@@ -152,7 +153,7 @@ def _choose(features: Any, columns: ColumnNames, kinds: dict[str, type], place: 
                 f"Name the column of the {role}s with `data.columns.{role}=NAME`."
             )
         chosen[role] = name
-    return _Chosen(str(chosen["image"]), str(chosen["label"]), chosen["text"], chosen["split"])
+    return _Chosen(str(chosen["image"]), str(chosen["label"]), chosen["text"], chosen["split"], chosen["group"])
 
 
 def _to_text(value: Any) -> str:

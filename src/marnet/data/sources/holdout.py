@@ -18,7 +18,12 @@ def hold_out_val(manifest: Manifest, *, share: float, seed: int) -> Manifest:
     if not rows or "val" in manifest.splits():
         return manifest
     splits = split_by_classes(
-        [row.image for row in rows], [manifest.names(row) for row in rows], val_share=share, test_share=0, seed=seed
+        [row.image for row in rows],
+        [manifest.names(row) for row in rows],
+        groups=[row.group for row in rows],
+        val_share=share,
+        test_share=0,
+        seed=seed,
     )
     drawn = iter(splits)
     records = tuple(
@@ -40,12 +45,13 @@ def split_unsplit(manifest: Manifest, *, val_share: float, test_share: float, se
     splits = split_by_classes(
         [row.image for row in manifest.records],
         [manifest.names(row) for row in manifest.records],
+        groups=[row.group for row in manifest.records],
         val_share=val_share,
         test_share=test_share,
         seed=seed,
     )
     records = tuple(record._replace(split=split) for record, split in zip(manifest.records, splits, strict=True))
-    made = dataclasses.replace(manifest, records=records)
+    made = dataclasses.replace(manifest, records=records, made_splits=True)
     counts = ", ".join(f"{name} {count}" for name, count in made.splits().items())
     note = f"{manifest.source} names no splits: made a stratified one with seed {seed}, {counts}."
     return dataclasses.replace(made, notes=(*manifest.notes, note))

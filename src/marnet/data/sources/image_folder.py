@@ -19,7 +19,7 @@ from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.listings import IMAGE_SUFFIXES, is_image, shared_notes
 from marnet.data.splits import SPLITS, normalise_split
 from marnet.data.tables import Table, read_table
-from marnet.errors import DataError, suggest
+from marnet.errors import DataError, list_some, suggest
 
 _NAME = "imagefolder"
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -87,13 +87,13 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], options: ReadOpt
         if columns.label not in table.columns:
             if form == "multi":
                 raise DataError(
-                    f"{_NAME}: {file} has no column {columns.label!r}; found {', '.join(map(repr, table.columns))}. "
+                    f"{_NAME}: {file} has no column {columns.label!r}; found {list_some(table.columns)}. "
                     f"`data.labels=multi` needs the column that lists the classes: name it with "
                     f"`data.columns.label=NAME`."
                 )
             notes.append(f"{file} has no column {columns.label!r}: an image's folder is taken for its class.")
         if columns.text not in table.columns and not texts:
-            found = ", ".join(map(repr, table.columns))
+            found = list_some(table.columns)
             notes.append(f"{file} has no column {columns.text!r} (found {found}): all texts are blank.")
         if columns.label in table.columns and not table.exact:
             where = partial(_place, file, table)
@@ -150,7 +150,8 @@ def _metadata_rows(
         if not label and form == "single":
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
-        yield Record(image, text, label, known), place
+        group = table.columns[columns.group][row] if columns.group in table.columns else ""
+        yield Record(image, text, label, known, group), place
 
 
 def _folders_name_splits(root: Path, file: Path, table: Table, columns: ColumnNames) -> bool:
@@ -179,7 +180,7 @@ def _no_label(place: str, name: str, columns: ColumnNames, table: Table) -> Data
         )
     return DataError(
         f"{_NAME}: {place}: nothing names the class of {name!r}. Expected a column {columns.label!r}, found "
-        f"{', '.join(map(repr, table.columns))}; or an image in a folder with the name of its class. Name the column "
+        f"{list_some(table.columns)}; or an image in a folder with the name of its class. Name the column "
         f"of the labels with `data.columns.label=NAME`."
     )
 
@@ -188,7 +189,7 @@ def _require(file: Path, table: Table, columns: ColumnNames) -> None:
     for role, name in columns._asdict().items():
         if name not in table.columns and (role == "image" or not columns.is_usual(role)):
             raise DataError(
-                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}."
+                f"{_NAME}: {file} has no column {name!r}; found {list_some(table.columns)}."
                 f"{suggest(name, table.columns)} Name the column of the {role}s with `data.columns.{role}=NAME`."
             )
 
@@ -214,13 +215,17 @@ def _read_tree(source: str, root: Path, options: ReadOptions) -> Manifest:
     layout = "ROOT/<split>/<class>" if parts[0].split else "ROOT/<class>"
     notes = [f"{source}: read as a tree {layout}."]
     if others:
-        notes.append(f"{source}: left out {', '.join(map(repr, others))}, which name no split.")
+        notes.append(f"{source}: left out {list_some(others)}, which name no split.")
     loose = sum(is_image(file.name) for part in parts for file in part.path.iterdir() if file.is_file())
     if loose:
         notes.append(f"{source}: images beside the folders of the classes, left out: {loose}.")
     notes += other_files_notes(source, [folder for folder, _ in folders]) + label_notes
     classes = natural_order(record.label for record in records)
-    return Manifest(records, classes, source, (*notes, *_text_notes(source, root, texts, classes)))
+    empty = [str(folder.relative_to(root)) for folder, _ in folders if not images_below(folder)]
+    notes += _text_notes(source, root, texts, classes)
+    if empty:
+        notes.append(f"{source}: folders without an image, left out: {len(empty)}, {list_some(empty)}.")
+    return Manifest(records, classes, source, tuple(notes))
 
 
 def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[str, ...]) -> list[str]:
@@ -229,10 +234,10 @@ def _text_notes(source: str, root: Path, texts: dict[str, str], labels: tuple[st
     notes = []
     without = [label for label in labels if not texts.get(label)]
     if without:
-        notes.append(f"{source}: {_CLASSES} has no text of {', '.join(map(repr, without))}; theirs are blank.")
+        notes.append(f"{source}: {_CLASSES} has no text of {list_some(without)}; theirs are blank.")
     unused = [label for label in texts if label not in labels]
     if unused:
-        notes.append(f"{source}: {_CLASSES} describes classes that have no folder: {', '.join(map(repr, unused))}.")
+        notes.append(f"{source}: {_CLASSES} describes classes that have no folder: {list_some(unused)}.")
     return notes
 
 
@@ -243,7 +248,7 @@ def _class_texts(root: Path, options: ReadOptions) -> dict[str, str]:
     for name in (columns.label, columns.text):
         if name not in table.columns:
             raise DataError(
-                f"{_NAME}: {file} has no column {name!r}; found {', '.join(map(repr, table.columns))}. It must "
+                f"{_NAME}: {file} has no column {name!r}; found {list_some(table.columns)}. It must "
                 f"have the columns {columns.label!r} and {columns.text!r}, and one row per class."
             )
     labels = read_table(file, (columns.label,), missing=()).columns[columns.label]

@@ -101,13 +101,13 @@ def _columns_of_rows(rows: Sequence[Any], wanted: Sequence[str]) -> _Columns:
     for number, row in enumerate(rows, start=1):
         if isinstance(row, Mapping):
             read.append({str(name): value for name, value in row.items()})
-        elif isinstance(row, list | tuple) and len(row) in (3, 4):
+        elif isinstance(row, list | tuple) and 3 <= len(row) <= len(roles):
             read.append(dict(zip(roles, row, strict=False)))
         else:
             found = f"{len(row)} entries" if isinstance(row, list | tuple) else f"the type {_type_name(row)}"
             raise DataError(
                 f"{kind}, row {number}: found {found}. Expected a tuple (image, text, label) or (image, text, label, "
-                f"split), or a dictionary with the keys {', '.join(map(repr, roles))}."
+                f"split) or a Record, or a dictionary with the keys {', '.join(map(repr, roles))}."
             )
     names = list(dict.fromkeys(name for row in read for name in row))
     values = {name: [row.get(name) for row in read] for name in match_columns(kind, names, wanted)}
@@ -118,7 +118,7 @@ def _read_dataset(data: Any, options: ReadOptions, store: ImageStore) -> Manifes
     from marnet.data.sources.hf_rows import list_parts, of_split, open_part, read_rows
 
     parts, notes = list_parts(data, _HF_SOURCE)
-    columns: dict[str, list[Any]] = {role: [] for role in ColumnNames._fields}
+    columns: dict[str, list[Any]] = {name: [] for name in ColumnNames()}
     for name, dataset in parts.items():
         part = open_part(dataset, name, options.columns, source=_HF_SOURCE)
         if part is None:
@@ -130,7 +130,8 @@ def _read_dataset(data: Any, options: ReadOptions, store: ImageStore) -> Manifes
                 unlabelled += 1
                 continue
             image = store.path_of(row.image, f"{_HF_SOURCE}, row {row.number}{of_split(name)}")
-            for column, cell in zip(columns.values(), (image, row.text, row.label, row.split), strict=True):
+            cells = (image, row.text, row.label, row.split, row.group)
+            for column, cell in zip(columns.values(), cells, strict=True):
                 column.append(cell)
         if unlabelled:
             notes.append(f"{_HF_SOURCE}: left out {unlabelled} rows without label{of_split(name)}.")

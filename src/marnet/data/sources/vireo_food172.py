@@ -5,7 +5,7 @@ from pathlib import Path
 
 from marnet.data.manifest import Manifest, Record
 from marnet.data.sources.listings import class_and_file, disk_notes, read_lines, read_names, shared_notes
-from marnet.errors import DataError
+from marnet.errors import DataError, list_some
 
 _NAME = "vireo-food172"
 _IMAGES = "ready_chinese_food"
@@ -74,9 +74,7 @@ def _unique(foods: list[str], source: str) -> tuple[list[str], list[str]]:
     names = [f"{name} ({number})" if counts[name] > 1 else name for number, name in enumerate(foods, start=1)]
     if not shared:
         return names, []
-    return names, [
-        f"{source} has several classes with the name {', '.join(map(repr, shared))}; their number is added to it."
-    ]
+    return names, [f"{source} has several classes with the name {list_some(shared)}; their number is added to it."]
 
 
 def _read_ingredients(file: Path) -> list[str]:

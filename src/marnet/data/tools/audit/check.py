@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from marnet.data.groups import Crossing, groups_across_splits, groups_sentence, texts_across_splits, texts_sentence
 from marnet.data.images import MAX_PIXELS
 from marnet.data.manifest import Manifest, Record, count_classes
 from marnet.data.splits import SPLITS
@@ -50,7 +51,7 @@ def check_manifest(
         raise DataError(f"{manifest.source} has no rows. It must have one per image.")
     paths = list(dict.fromkeys(record.image for record in records))  # a file that several rows name is read once
     prints = fingerprint(paths, max_pixels=max_pixels)
-    findings = [*check_splits(manifest), *check_texts(manifest, batch_size=batch_size)]
+    findings = [*check_splits(manifest), *check_crossings(manifest), *check_texts(manifest, batch_size=batch_size)]
     findings += check_images(records, paths, prints, near_bits=near_bits)
     order: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
     return CheckResult(manifest.source, len(paths), tuple(sorted(findings, key=lambda each: order[each.severity])))
@@ -95,6 +96,18 @@ def check_splits(manifest: Manifest) -> Iterator[Finding]:
             severity: Severity = "warning" if name == "test" else "error"
             yield Finding(severity, "no-classes", f"No image of split {name!r} has a class: nothing to learn or score.")
     yield from _check_balance(counts["train"])
+
+
+def check_crossings(manifest: Manifest) -> Iterator[Finding]:
+    """Find groups, and texts that may be those of one product, in more than one split."""
+    groups = groups_across_splits(manifest)
+    if groups:
+        examples = tuple({"group": each.name, **_crossing_rows(each)} for each in groups)
+        yield Finding("warning", "groups-across-splits", groups_sentence(groups), examples)
+    texts = texts_across_splits(manifest)
+    if texts:
+        examples = tuple({"text": each.name, **_crossing_rows(each)} for each in texts)
+        yield Finding("warning", "texts-across-splits", texts_sentence(texts), examples)
 
 
 def check_texts(manifest: Manifest, *, batch_size: int) -> Iterator[Finding]:
@@ -190,6 +203,11 @@ def _check_leaks(manifest: Manifest, rows: Sequence[Record]) -> Iterator[Finding
         f"{len(leaking)} of {classes} classes: there it can teach the name instead of what is to be seen.",
         tuple({"label": name, "rows": len(found), "text": found[0].text} for name, found in sorted(leaking.items())),
     )
+
+
+def _crossing_rows(crossing: Crossing) -> dict[str, int]:
+    counts = Counter(record.split for record in crossing.records)
+    return {split: counts[split] for split in crossing.splits}
 
 
 def _label_examples(labels: Sequence[str], counts: Mapping[str, Counter[str]]) -> tuple[dict[str, Any], ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from marnet.choices import LabelForm
 from marnet.data.formats import open_picture
+from marnet.data.groups import split_warnings
 from marnet.data.image_bytes import open_bytes
 from marnet.data.images import without_pillow_limit
 from marnet.data.labels import label_names
@@ -67,6 +68,7 @@ class SourceStatistics(NamedTuple):
     total: SplitStatistics
     sizes: SizeStatistics | None  # None if no header can be read
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # groups and texts in more than one split
 
 
 class FalseNegatives(NamedTuple):
@@ -95,6 +97,7 @@ def describe(manifest: Manifest) -> SourceStatistics:
         describe_rows(manifest.records, manifest.label_form),
         image_sizes({record.image for record in manifest.records}),
         manifest.notes,
+        tuple(split_warnings(manifest)),
     )
 
 
