@@ -26,7 +26,7 @@ def test_a_folder_with_leftovers_alone_counts_as_empty(tmp_path: Path) -> None:
 
 
 def test_leftovers_beside_a_file_of_the_user_do_not_make_a_folder_empty(tmp_path: Path) -> None:
-    for name in ("notes.txt", ".marnet-run.partial.json"):
+    for name in ("notes.partial.json", ".marnet-run.partial.json"):
         (tmp_path / name).write_text("mine")
     with pytest.raises(RunDirectoryError, match="already holds other files"):
         check_run_directory(tmp_path)

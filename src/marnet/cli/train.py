@@ -1,5 +1,7 @@
 """`marnet train`."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +92,8 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
             "--balance": balance,
         },
     )
-    with telling_way_on(lambda: _way_on(out, resume=resume)):
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several training processes, one speaks
+    with telling_way_on(lambda: _way_on(out, resume=resume)) if first else nullcontext():
         from marnet.config import make_config
 
         moved = None

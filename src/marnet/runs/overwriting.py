@@ -113,16 +113,17 @@ def is_leftover(name: str) -> bool:
     >>> is_leftover("config.partial.yaml"), is_leftover("notes.partial.yaml"), is_leftover("config.yaml")
     (True, False, False)
     """
-    whole = name.removesuffix(".partial").replace(".partial.", ".")
-    return is_partial(name) and (whole in FILES or whole.endswith((".ckpt", ".json")))
+    return is_partial(name) and _whole_name(name) in FILES
 
 
 def clear_leftovers(run: Path) -> None:
     """Remove the files that a killed training left half written; the caller holds the lock of the run."""
-    for folder in (run, run / _CHECKPOINTS):
-        if folder.is_dir():
-            for entry in [each for each in folder.iterdir() if is_leftover(each.name) and not each.is_dir()]:
-                entry.unlink(missing_ok=True)
+    left = [path for path in run.iterdir() if is_leftover(path.name)]
+    if (run / _CHECKPOINTS).is_dir():
+        left += [path for path in (run / _CHECKPOINTS).iterdir() if _is_leftover_below(path.name)]
+    for path in left:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def _entries(folder: Path) -> list[str]:
@@ -136,7 +137,7 @@ def _foreign_below(folder: Path, recorded: frozenset[str] | None) -> list[str]:
         inside = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
-        if not is_leftover(path.name) and not _belongs(folder.name, inside, recorded):
+        if not _is_leftover_below(path.name) and not _belongs(folder.name, inside, recorded):
             found.append(inside)
     return found
 
@@ -163,6 +164,15 @@ def _recorded_files(run: Path) -> frozenset[str] | None:
         return None
     files = content.get("files") if isinstance(content, dict) else None
     return frozenset(map(str, files)) if isinstance(files, list) else None
+
+
+def _is_leftover_below(name: str) -> bool:
+    """Return whether a file in a folder of a run was left half written: a resume point, or a file of an encoder."""
+    return is_leftover(name) or (is_partial(name) and _whole_name(name).endswith((".ckpt", ".json")))
+
+
+def _whole_name(name: str) -> str:
+    return name.removesuffix(".partial").replace(".partial.", ".")
 
 
 def _ends_as_written(config: Path) -> bool:
