@@ -62,6 +62,22 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
         partial.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
 
 
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield `PATH.part` to write to; on leaving, that file takes the place of `path`. If the block fails, it goes.
+
+    For data that can be made again: errors stay as they are, and nothing is flushed to the disk. `marnet data cache`
+    finds what a killed process left.
+    """
+    part = path.with_name(f"{path.name}.part")
+    _remove(part)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        _remove(part)
+
+
 def is_partial(name: str) -> bool:
     """Return whether a file of this name was left by a writer that was killed.
 

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,6 +138,22 @@ def test_a_killed_run_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mo
             decode_images(paths, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache" / "images").iterdir()) == []
     assert len(decode_images(paths, size=16, cache=tmp_path / "cache").pixels) == 5
+
+
+def test_a_disk_that_fills_up_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = save_pictures(tmp_path)
+    write = Path.write_text
+
+    def on_a_full_disk(path: Path, *arguments: Any, **options: Any) -> int:
+        written = write(path, *arguments, **options)
+        if path.name.endswith(".json.part"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+    monkeypatch.setattr(Path, "write_text", on_a_full_disk)
+    with pytest.raises(DataError, match="they cannot be written there: No space left on device"):
+        decode_images(paths, size=16, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache" / "images").iterdir()) == []
 
 
 def test_too_little_space_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

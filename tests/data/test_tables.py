@@ -114,5 +114,15 @@ def test_unwritable_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a.txt cannot be written: its suffix must be one of .csv, .jsonl, .parquet."):
         write_table(tmp_path / "a.txt", {"image": []})
     (tmp_path / "a.csv").mkdir()
-    with pytest.raises(DataError, match=r"a.csv cannot be written: Is a directory."):
+    with pytest.raises(DataError, match=r"a.csv could not be written: Is a directory."):
         write_table(tmp_path / "a.csv", {"image": []})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_that_cannot_be_written_keeps_the_old_one(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a.{suffix}"
+    write_table(file, {"image": ["old.png"]})
+    old = file.read_bytes()
+    with pytest.raises(DataError, match="half of a character"):
+        write_table(file, {"image": ["new.png"] * 1000 + ["\ud800"]})
+    assert (file.read_bytes(), list(tmp_path.iterdir())) == (old, [file])

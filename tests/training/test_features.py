@@ -1,5 +1,7 @@
 """Features computed once: the same predictions as from the images, and nothing else in common with them."""
 
+import errno
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -102,3 +104,32 @@ def test_damage_is_named(features: Path, tmp_path: Path) -> None:
     (copy / "features.safetensors").write_bytes(b"cut short")
     with pytest.raises(RunDirectoryError, match=r"features.safetensors is damaged .* Embed the source again"):
         open_features(copy)
+
+
+def test_embed_goes_on_after_a_full_disk(
+    features: Path, manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(
+        {"data": {"source": str(manifest_file), "image_size": 32}, "backbone": {"name": "timm:test_resnet"}}
+    )
+
+    def on_a_full_disk(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("marnet.training.features.save_tensors", on_a_full_disk)
+        with pytest.raises(RunDirectoryError, match=r"features\.safetensors could not be written: No space left"):
+            embed(config, tmp_path / "F")
+    embed(config, tmp_path / "F")
+    assert (tmp_path / "F" / "features.safetensors").read_bytes() == (features / "features.safetensors").read_bytes()
+    with pytest.raises(RunDirectoryError, match="already holds something; nothing was changed"):
+        embed(config, tmp_path / "F")
+
+
+@pytest.mark.parametrize("name", ["encoder/history.csv", "encoder/checkpoints/last.ckpt", "notes.txt"])
+def test_embed_takes_no_other_folder_for_its_own(name: str, manifest_file: Path, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RunDirectoryError, match="already holds something; nothing was changed"):
+        embed(make_config({"data": {"source": str(manifest_file)}}), tmp_path)
+    assert (tmp_path / name).read_text() == "mine"

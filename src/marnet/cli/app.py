@@ -19,6 +19,7 @@ from marnet.cli.failures import describe_failure, wants_traceback
 from marnet.cli.messages import expand_home, find_command, translate
 from marnet.cli.output import print_any_character, printable, say
 from marnet.errors import MarnetError
+from marnet.stopping import Terminated, ending_on_sigterm
 
 STOPPED = 130  # the exit code of a shell for a program that Ctrl-C stopped
 
@@ -66,7 +67,11 @@ def main() -> None:
     print_any_character()
     _log_to_stderr(command)
     try:
-        app()
+        with ending_on_sigterm():
+            app()
+    except Terminated:
+        say("Stopped.", error=True)
+        raise
     except KeyboardInterrupt:  # outside of a command
         sys.exit(_stopped().exit_code)
     except Exception as error:

@@ -7,6 +7,7 @@ import typer
 
 from marnet.cli.flags import settings_from_flags
 from marnet.cli.output import say
+from marnet.stopping import telling_way_on
 
 if TYPE_CHECKING:
     from marnet.comparison.runner import ComparisonResult
@@ -46,10 +47,6 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     ] = None,
 ) -> None:
     """Train every arm with every seed and compare them. Stop at any time; run it again to go on."""
-    from marnet.comparison.plan import read_comparison_config, results_folder
-    from marnet.comparison.runner import run_comparison
-    from marnet.reports.comparison_report import write_comparison_report
-
     typed = {
         "--data": data,
         "--seeds": seeds,
@@ -57,11 +54,17 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
         "--label-budget": label_budget,
         "--text-budget": text_budget,
     }
-    comparison = read_comparison_config(config, values=settings_from_flags("compare", typed), sets=sets or [])
-    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
-    folder = results_folder(comparison, out=out, plan=config)
-    result = run_comparison(comparison, folder, methods=names)
-    _print_result(result, write_comparison_report(folder) if result.records else None)
+    with telling_way_on(lambda: "The comparison had not begun. Start it again."):
+        from marnet.comparison.plan import read_comparison_config, results_folder
+        from marnet.comparison.runner import run_comparison, way_on_of_comparison
+        from marnet.reports.comparison_report import write_comparison_report
+
+        comparison = read_comparison_config(config, values=settings_from_flags("compare", typed), sets=sets or [])
+        names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+        folder = results_folder(comparison, out=out, plan=config)
+    with telling_way_on(lambda: way_on_of_comparison(folder)):
+        result = run_comparison(comparison, folder, methods=names)
+        _print_result(result, write_comparison_report(folder) if result.records else None)
 
 
 def _count_runs(count: int) -> str:

@@ -1,5 +1,7 @@
 """`marnet train`."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import typer
 from marnet.cli.flags import settings_from_flags
 from marnet.cli.options import AllowCode, Backbone, ImageSize, Labels, Pretrained, Sets
 from marnet.cli.output import say
+from marnet.stopping import telling_way_on
 
 
 def train(  # noqa: PLR0917 - typer calls it by keyword
@@ -89,22 +92,31 @@ def train(  # noqa: PLR0917 - typer calls it by keyword
             "--balance": balance,
         },
     )
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several training processes, one speaks
+    with telling_way_on(lambda: _way_on(out, resume=resume)) if first else nullcontext():
+        from marnet.config import make_config
+
+        moved = None
+        if resume:
+            from marnet.training.resuming import open_moved, run_config
+
+            settings = run_config(out, values, preset=preset, file=config, sets=sets or [])
+            moved = open_moved(out, data, settings)
+        else:
+            settings = make_config(values, preset=preset, file=config, sets=sets or [])
+
+        from marnet.training import fit, is_first_process
+
+        result = fit(settings, out, manifest=moved, overwrite=overwrite, resume=resume, allow_code=allow_code)
     from marnet.cli.tables import print_metrics
-    from marnet.config import make_config
 
-    moved = None
-    if resume:
-        from marnet.training.resuming import open_moved, run_config
-
-        settings = run_config(out, values, preset=preset, file=config, sets=sets or [])
-        moved = open_moved(out, data, settings)
-    else:
-        settings = make_config(values, preset=preset, file=config, sets=sets or [])
-
-    from marnet.training import fit, is_first_process
-
-    result = fit(settings, out, manifest=moved, overwrite=overwrite, resume=resume, allow_code=allow_code)
     if not is_first_process():
         return
     print_metrics(result.metrics._asdict(), f"{settings.method} on val")
     say(f"Run directory: {result.path}")
+
+
+def _way_on(out: Path, *, resume: bool) -> str:
+    """Return how to go on if the run was not written to yet."""
+    begun = "The run had not been resumed" if resume else "Training had not begun"
+    return f"{begun}, and nothing was changed in {out}. Start again."

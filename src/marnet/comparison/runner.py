@@ -36,7 +36,7 @@ from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, suggest
 from marnet.evaluation.evaluate import require_one_class
 from marnet.runs.lock import locked
-from marnet.training.stopping import stoppable
+from marnet.stopping import stoppable
 
 
 class ComparisonResult(NamedTuple):
@@ -99,7 +99,7 @@ def run_comparison(
     records = read_own_records(comparison, out, data.fingerprint)
     runs = [run for run in plan_runs(comparison, data.fingerprint) if run.arm.name in wanted]
     _write_plan(comparison, out)
-    with stoppable(partial(_way_on, out)), ComparisonProgress(runs, records) as progress:
+    with stoppable(partial(way_on_of_comparison, out)), ComparisonProgress(runs, records) as progress:
         workshop = _Workshop(comparison, data, out, progress)
         for run in runs:
             if run.name in records:
@@ -150,7 +150,8 @@ def _train_if_free(run: PlannedRun, workshop: _Workshop, *, quiet: bool) -> bool
         return True
 
 
-def _way_on(out: Path) -> str:
+def way_on_of_comparison(out: Path) -> str:
+    """Return how to go on with a comparison that was stopped."""
     return (
         f"Start the comparison in {out} again to go on: recorded runs are kept, and the unfinished one resumes after "
         f"its last epoch."

@@ -219,6 +219,7 @@ def _write_cache(file: Path, paths: Sequence[str], target: Target) -> None:
     """Write under a temporary name and rename, so that a killed run leaves no half file under the final one."""
     needed = len(paths) * target.size**2 * 3
     temporary: str | None = None
+    listing: Path | None = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(file.parent).free < needed:
@@ -236,6 +237,8 @@ def _write_cache(file: Path, paths: Sequence[str], target: Target) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        if listing is not None:
+            listing.unlink(missing_ok=True)
     _logger.info("Decoded %d images into %s (%.1f MB).", len(paths), file, needed / 1e6)
 
 

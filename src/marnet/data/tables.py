@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from marnet.atomic import replacing
 from marnet.data.cells import EXACT, MISSING, CellReader
 from marnet.data.csv_text import read_csv, read_text
-from marnet.errors import DataError, suggest
+from marnet.errors import DataError, RunDirectoryError, suggest
 
 
 class Table(NamedTuple):
@@ -143,7 +144,10 @@ def write_table(path: Path, columns: dict[str, list[str]]) -> None:
         raise DataError(f"Manifest {path} cannot be written: its suffix must be one of {', '.join(_WRITERS)}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer(path, columns)
+        with replacing(path) as partial:
+            writer(partial, columns)
+    except RunDirectoryError as error:
+        raise DataError(f"Manifest {error}") from None
     except OSError as error:
         raise DataError(f"Manifest {path} cannot be written: {error.strerror or error}.") from None
     except UnicodeEncodeError as error:

@@ -10,7 +10,7 @@ from typing import IO
 from marnet.errors import RunDirectoryError
 from marnet.runs.layout import LOCK
 
-_held: set[IO[str]] = set()
+_held: set[IO[bytes]] = set()
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not through a link, which could make this truncate another file.
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    with os.fdopen(handle, "r+", encoding="utf-8") as file:
+    with os.fdopen(handle, "r+b", buffering=0) as file:  # unbuffered, so that closing it writes nothing
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -40,8 +40,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
             return
         with contextlib.suppress(OSError):  # a full disk; the name of the holder is only for messages
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
         _held.add(file)
         try:
             yield True

@@ -46,7 +46,7 @@ def foreign_entries(run: Path) -> list[str]:
         if entry.name in FOLDERS and entry.is_dir():
             if not entry.is_symlink():
                 found += [f"{entry.name}/{name}" for name in _foreign_below(entry, recorded)]
-        elif entry.is_dir() or not (entry.name in FILES or _is_leftover(entry.name)):
+        elif entry.is_dir() or not (entry.name in FILES or is_leftover(entry.name)):
             found.append(entry.name)
     return sorted(found)
 
@@ -107,6 +107,25 @@ def forget_replaced(run: Path) -> None:
         _remove(run / REPLACED)
 
 
+def is_leftover(name: str) -> bool:
+    """Return whether a file of this name was left half written by a training that was killed.
+
+    >>> is_leftover("config.partial.yaml"), is_leftover("notes.partial.yaml"), is_leftover("config.yaml")
+    (True, False, False)
+    """
+    return is_partial(name) and _whole_name(name) in FILES
+
+
+def clear_leftovers(run: Path) -> None:
+    """Remove the files that a killed training left half written; the caller holds the lock of the run."""
+    left = [path for path in run.iterdir() if is_leftover(path.name)]
+    if (run / _CHECKPOINTS).is_dir():
+        left += [path for path in (run / _CHECKPOINTS).iterdir() if _is_leftover_below(path.name)]
+    for path in left:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
 def _entries(folder: Path) -> list[str]:
     """Return the entries of a run but the marker, the lock and the run that was set aside."""
     return sorted(entry.name for entry in folder.iterdir() if entry.name not in (MARKER, LOCK, REPLACED))
@@ -118,7 +137,7 @@ def _foreign_below(folder: Path, recorded: frozenset[str] | None) -> list[str]:
         inside = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
-        if not _is_leftover(path.name) and not _belongs(folder.name, inside, recorded):
+        if not _is_leftover_below(path.name) and not _belongs(folder.name, inside, recorded):
             found.append(inside)
     return found
 
@@ -147,9 +166,13 @@ def _recorded_files(run: Path) -> frozenset[str] | None:
     return frozenset(map(str, files)) if isinstance(files, list) else None
 
 
-def _is_leftover(name: str) -> bool:
-    whole = name.removesuffix(".partial").replace(".partial.", ".")
-    return is_partial(name) and (whole in FILES or whole.endswith((".ckpt", ".json")))
+def _is_leftover_below(name: str) -> bool:
+    """Return whether a file in a folder of a run was left half written: a resume point, or a file of an encoder."""
+    return is_leftover(name) or (is_partial(name) and _whole_name(name).endswith((".ckpt", ".json")))
+
+
+def _whole_name(name: str) -> str:
+    return name.removesuffix(".partial").replace(".partial.", ".")
 
 
 def _ends_as_written(config: Path) -> bool:

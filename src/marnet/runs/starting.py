@@ -24,7 +24,7 @@ from marnet.runs.layout import (
     TEXT_FILES,
 )
 from marnet.runs.lock import check_unclaimed
-from marnet.runs.overwriting import foreign_entries, is_run, put_back, set_aside
+from marnet.runs.overwriting import clear_leftovers, foreign_entries, is_leftover, is_run, put_back, set_aside
 
 
 def check_run_directory(run: Path, *, overwrite: bool = False, resume: bool = False) -> None:
@@ -51,7 +51,7 @@ def check_run_directory(run: Path, *, overwrite: bool = False, resume: bool = Fa
                 f"there."
             )
         return
-    if not run.is_dir() or not any(entry.name != LOCK for entry in run.iterdir()):
+    if not run.is_dir() or not _holds_something(run):
         return
     _check_replaceable(run, overwrite=overwrite)
 
@@ -77,7 +77,8 @@ def start_run_directory(
         run.mkdir(parents=True, exist_ok=True)
         if not resume:
             put_back(run)
-        if not resume and any(entry.name != LOCK for entry in run.iterdir()):
+        clear_leftovers(run)
+        if not resume and _holds_something(run):
             _check_replaceable(run, overwrite=overwrite)
             set_aside(run)
     except OSError as error:
@@ -121,6 +122,11 @@ def _check_place(run: Path) -> None:
         raise RunDirectoryError(f"{run} cannot be created, because {there} is a file. Choose another `out`.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RunDirectoryError(f"{there} cannot be written to. Choose another `out`, or allow writing there.")
+
+
+def _holds_something(run: Path) -> bool:
+    """Return whether a folder holds more than a training leaves that was killed before it wrote its first file."""
+    return any(entry.name != LOCK and not is_leftover(entry.name) for entry in run.iterdir())
 
 
 def _kept_hint(run: Path) -> str:

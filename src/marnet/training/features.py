@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from marnet.atomic import replacing
+from marnet.atomic import is_partial, replacing
 from marnet.building import build_backbone, build_model
 from marnet.cache import cache_directory
 from marnet.config import Config
@@ -33,6 +33,7 @@ from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.outputs import VISUAL
 from marnet.runs.code import AllowCode
+from marnet.runs.layout import HISTORY, MANIFEST, METRICS, RESUME_POINT
 from marnet.runs.lock import claimed
 from marnet.runs.starting import start_run_directory
 from marnet.runs.tensor_files import load_tensors, read_header, save_tensors
@@ -73,7 +74,7 @@ def embed(config: Config, out: Path | str) -> Path:
         MarnetError: the data or the backbone cannot be used.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _may_hold_features(out):
         raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another `out`.")
     data = config.data
     manifest = open_data(data.source, data)
@@ -98,7 +99,7 @@ def embed(config: Config, out: Path | str) -> Path:
     )
     model = build_model(plain, num_classes=len(manifest.classes), backbone=backbone.module)
     with claimed(out / ENCODER):
-        start_run_directory(out / ENCODER, plain, manifest.classes, spec)
+        start_run_directory(out / ENCODER, plain, manifest.classes, spec, overwrite=True)  # of an unfinished call
         save_weights(out / ENCODER, model)
     write_recorded(dataclasses.replace(manifest, records=kept), out)
     with replacing(out / FEATURES) as partial:
@@ -106,6 +107,15 @@ def embed(config: Config, out: Path | str) -> Path:
     width = next(iter(features.values())).shape[1]
     _logger.info("Wrote %d features of width %d into %s.", len(kept), width, out)
     return out
+
+
+def _may_hold_features(out: Path) -> bool:
+    """Return whether a path is a folder that is empty, or that holds only parts of a call that was cut off."""
+    if not out.is_dir():
+        return False
+    names = {entry.name for entry in out.iterdir() if not is_partial(entry.name)}
+    trained = any((out / ENCODER / name).exists() for name in (HISTORY, METRICS, RESUME_POINT))
+    return names <= {ENCODER, MANIFEST} and not trained
 
 
 def open_features(folder: Path | str, *, allow_code: AllowCode = False) -> FeatureSet:

@@ -41,12 +41,13 @@ from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
 from marnet.runs.starting import check_run_directory, start_run_directory
 from marnet.runs.weights import load_run
+from marnet.stopping import stoppable
 from marnet.tasks import TASKS, Task, make_task
 from marnet.training.features import check_next_to_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.processes import follow_first
 from marnet.training.resuming import check_resumed_size, resumed_config
-from marnet.training.stopping import stoppable, way_on_of_run
+from marnet.training.stopping import way_on_of_run
 
 
 class TrainedRun(NamedTuple):
@@ -182,9 +183,9 @@ def fit(
         if is_first_process():
             stack.enter_context(claimed(run))
             stack.enter_context(keeping_replaced(run))
+            stack.enter_context(stoppable(partial(way_on_of_run, run)))  # it tells before the old run is put back
             start_run_directory(run, config, classes, data.spec, overwrite=overwrite, resume=resume)
             write_recorded(data.manifest, run)
-            stack.enter_context(stoppable(partial(way_on_of_run, run)))
         epochs = train_with_lightning(
             model,
             partial(_train_loader, config, data),

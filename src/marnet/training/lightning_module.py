@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -37,10 +37,12 @@ from marnet.losses import LossTerms
 from marnet.metrics import percent
 from marnet.model import MARNet
 from marnet.runs.directory import HISTORY, RESUME_POINT, read_history, write_history
+from marnet.runs.layout import TENSORBOARD
 from marnet.runs.legacy import upgrade_names
 from marnet.runs.weights import save_weights
 from marnet.tasks import Task
 from marnet.training.averaging import AveragedWeights
+from marnet.training.event_log import EventLog
 from marnet.training.parameter_groups import clipped_together, parameter_groups
 from marnet.training.processes import start_others, together
 from marnet.training.resume_points import choose_resume_point, write_resume_point
@@ -318,7 +320,7 @@ def _make_trainer(
             gradient_clip_val=settings.gradient_clip,
             callbacks=list(callbacks),
             plugins=[_ResumePointFiles()],
-            logger=TensorBoardLogger(run, name=None, version="tensorboard"),
+            logger=_EventLogger(run),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # our loaders share the rows out themselves
             log_every_n_steps=10,
@@ -430,6 +432,26 @@ class _ResumePointFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         write_resume_point(checkpoint, Path(path))
+
+
+class _EventLogger(Logger):
+    """The run's log for TensorBoard, in place of Lightning's."""
+
+    name = version = None
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.log = EventLog(run / TENSORBOARD)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.log.write(metrics, step)
+
+    def log_hyperparams(self, params: Any, *args: Any) -> None:
+        """Do nothing: the settings are in config.yaml."""
+
+    def finalize(self, status: str) -> None:
+        self.log.close()
 
 
 class _ProgressBar(RichProgressBar):

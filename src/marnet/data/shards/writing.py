@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from marnet.atomic import beside
 from marnet.data.image_bytes import UnreadableError, file_of, name_of, read_bytes
 from marnet.data.images import MAX_PIXELS, read_image
 from marnet.data.manifest import Manifest, Record, label_targets
@@ -108,7 +109,7 @@ def _prepare_folder(out: Path, identity: Mapping[str, Any], *, overwrite: bool) 
     out.mkdir(parents=True, exist_ok=True)
     begun = next((name for name in (INDEX, PLAN) if (out / name).is_file()), None)
     if begun is None:
-        foreign = sorted(path.name for path in out.iterdir())
+        foreign = sorted(path.name for path in out.iterdir() if path.name != f"{PLAN}.part")
         if foreign:
             raise DataError(
                 f"{out} is not empty: found {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}. Choose a new "
@@ -124,7 +125,8 @@ def _prepare_folder(out: Path, identity: Mapping[str, Any], *, overwrite: bool) 
                 )
             for path in (*out.glob("*.tar"), *out.glob("*.part")):
                 path.unlink()
-    (out / PLAN).write_text(json.dumps(identity), encoding="utf-8")
+    with beside(out / PLAN) as part:  # a plan that was cut short would be refused as that of other rows
+        part.write_text(json.dumps(identity), encoding="utf-8")
     (out / INDEX).unlink(missing_ok=True)
 
 
@@ -151,8 +153,7 @@ def _is_complete(file: Path, rows: Sequence[int]) -> bool:
 def _write_shard(
     file: Path, records: Sequence[Record], numbers: np.ndarray | None, rows: Sequence[int], limit: int
 ) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as stream:
+    with beside(file) as part, part.open("wb") as stream:
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for row in rows:
                 record = records[row]
@@ -169,7 +170,6 @@ def _write_shard(
                     tar.addfile(info, io.BytesIO(content))
         stream.flush()
         os.fsync(stream.fileno())
-    part.replace(file)
 
 
 def _image_bytes(image: str, max_pixels: int) -> tuple[str, bytes]:
@@ -214,7 +214,6 @@ def _write_index(index: ShardIndex, identity: Mapping[str, Any]) -> None:
         "splits": splits,
         "shards": [shard._asdict() for shard in index.shards],
     }
-    part = index.folder / f"{INDEX}.part"
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
-    part.replace(index.folder / INDEX)
+    with beside(index.folder / INDEX) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
     (index.folder / PLAN).unlink()

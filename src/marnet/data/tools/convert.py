@@ -9,6 +9,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
+from marnet.atomic import beside
 from marnet.data.image_bytes import UnreadableError, check_regular, name_of, parse_piece, read_bytes
 from marnet.data.manifest import Manifest, write_manifest
 from marnet.errors import DataError
@@ -99,21 +100,21 @@ def _copy(source: str, target: Path) -> None:
             if (found.st_size, int(found.st_mtime)) == (wanted.st_size, int(wanted.st_mtime)):
                 return
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        with beside(target) as part:
+            shutil.copy2(source, part)
     except (OSError, UnreadableError, shutil.SameFileError) as error:
         _refuse_copy(source, target, str(getattr(error, "strerror", None) or error))
 
 
 def _unpack(piece: str, target: Path) -> None:
-    """Write an image out of a tar file, under another name first, so that a half one is never taken for whole."""
+    """Write an image out of a tar file."""
     try:
         content = read_bytes(piece)
         if target.is_file() and target.read_bytes() == content:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        part.write_bytes(content)
-        part.replace(target)
+        with beside(target) as part:
+            part.write_bytes(content)
     except (OSError, UnreadableError) as error:
         _refuse_copy(piece, target, str(getattr(error, "strerror", None) or error))
 
