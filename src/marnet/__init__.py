@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from marnet.estimator import MARNetClassifier
     from marnet.evaluation.evaluate import evaluate
     from marnet.inference import Prediction, Predictor, load
+    from marnet.inference.calibration import calibrate
     from marnet.methods import list_methods
     from marnet.metrics import Metrics, MultiLabelMetrics
     from marnet.model import MARNet
@@ -41,6 +42,7 @@ _HOMES = {
     "marnet.estimator": ("MARNetClassifier",),
     "marnet.evaluation.evaluate": ("evaluate",),
     "marnet.inference": ("Prediction", "Predictor", "load"),
+    "marnet.inference.calibration": ("calibrate",),
     "marnet.methods": ("list_methods",),
     "marnet.metrics": ("Metrics", "MultiLabelMetrics"),
     "marnet.model": ("MARNet",),
@@ -66,6 +68,7 @@ __all__ = [
     "Record",
     "TrainedRun",
     "__version__",
+    "calibrate",
     "compare",
     "evaluate",
     "fit",

@@ -8,7 +8,7 @@ Metrics on the same rows stay honest by cross-fitting: each row is predicted wit
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from scipy.special import expit, log_softmax, softmax
 from torch import Tensor
 
 from marnet.model import MARNet
+from marnet.modules.calibration import FittedCalibration
 from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import VISUAL, PredictionOutput
-from marnet.runs.calibration import FittedCalibration
+from marnet.runs.calibration import apply_calibration
 
 FOLDS = 5
 _PRIOR = 1.0  # strength, in rows, with which the numbers are held where training left them
@@ -75,6 +76,49 @@ def fit_calibration(model: MARNet, outputs: PredictionOutput, labels: Tensor) ->
         thresholds=None if numbers.thresholds is None else numbers.thresholds.tolist(),
         scores=[round(score, 6) for score in scores],
     )
+
+
+def calibrate(model: MARNet, images: Tensor, labels: Any, *, batch_size: int = 64) -> MARNet:
+    """Fit the calibration of a model that you trained in a loop of your own, on images that it was not trained on.
+
+    With fusion.kind=weighted, the default, the head on x_v predicts alone before; the other branches join here.
+    `marnet.save` keeps the calibration.
+
+    Args:
+        model: the model; it is left in evaluation mode.
+        images: normalised images `(N, 3, H, W)` of held-out rows; some hundred are enough.
+        labels: their labels, as `MARNet.loss` takes them.
+        batch_size: images computed at a time.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: the number of labels is not N, or a label is not known.
+
+    Example:
+        >>> import marnet, torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = marnet.wrap(net, texts=["red", "green"], labels=["apple", "lime"], image_size=32)
+        >>> model = marnet.calibrate(model, torch.randn(20, 3, 32, 32), ["apple", "lime"] * 10)
+        >>> sorted(model.calibration.fitted.branch_weights)
+        ['alignment', 'reconstruction', 'visual']
+    """
+    targets = model.label_tensor(labels)
+    if len(targets) != len(images):
+        raise ValueError(f"{len(images)} images came with {len(targets)} labels. Give one label per image.")
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.inference_mode(), model.calibration.off():
+        found = [model.prediction_outputs(batch.to(device)) for batch in torch.split(images, batch_size)]
+    outputs = PredictionOutput(
+        torch.cat([each.logits for each in found]).cpu(),
+        {name: torch.cat([each.branch_logits[name] for each in found]).cpu() for name in found[0].branch_logits},
+        {},
+    )
+    apply_calibration(model, fit_calibration(model, outputs, targets.cpu()))
+    return model
 
 
 def cross_fit(model: MARNet, outputs: PredictionOutput, labels: Tensor) -> CrossFitted:

@@ -28,8 +28,8 @@ from marnet.inference.device import choose_device
 from marnet.inference.outputs import SplitOutputs, affordable_batch, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
+from marnet.modules.calibration import FittedCalibration
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
-from marnet.runs.calibration import FittedCalibration
 from marnet.runs.code import AllowCode
 from marnet.runs.directory import MANIFEST, WEIGHTS
 from marnet.runs.layout import CALIBRATION
@@ -115,7 +115,7 @@ class Predictor:
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
         self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
-        self.calibration: FittedCalibration | None = loaded.calibration
+        self.calibration: FittedCalibration | None = loaded.model.calibration.fitted
         self.task: Task = make_task(loaded.config, len(loaded.classes), thresholds=loaded.model.calibration.thresholds)
         self.model: MARNet = loaded.model.to(self.device)
         self._own_rows: Manifest | None = None

@@ -18,29 +18,19 @@ prediction sets.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.model import MARNet
+from marnet.modules.calibration import FittedCalibration
 from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import VISUAL
 from marnet.runs.layout import CALIBRATION
 
 _LARGEST = 1e6  # of a weight or an inverse temperature
-
-
-class FittedCalibration(NamedTuple):
-    """The numbers of a calibration."""
-
-    rows: int  # held-out rows that it was fitted on
-    branch_weights: dict[str, float] | None  # 0 or more, adding up to 1; None: the fusion has none
-    inverse_temperature: float | list[float]  # one per class where images have several classes
-    thresholds: list[float] | None  # probabilities, one per class; None for one class per image
-    scores: list[float]  # 1 - p(true class) in ascending order; [] where images have several classes
-    split: str = "val"
 
 
 def apply_calibration(model: MARNet, fitted: FittedCalibration | None) -> None:
@@ -55,7 +45,7 @@ def apply_calibration(model: MARNet, fitted: FittedCalibration | None) -> None:
         if calibration.thresholds is not None:
             thresholds: Any = 0.5 if fitted is None or fitted.thresholds is None else fitted.thresholds
             calibration.thresholds.copy_(torch.as_tensor(thresholds))
-    calibration.fitted = fitted is not None
+    calibration.fitted = fitted
 
 
 def write_calibration(run: Path, fitted: FittedCalibration) -> None:

@@ -10,6 +10,7 @@ from marnet.data.transforms import ImageSpec
 from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD
 from marnet.errors import ConfigError
 from marnet.model import MARNet
+from marnet.runs.calibration import write_calibration
 from marnet.runs.code import AllowCode
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
@@ -55,6 +56,8 @@ def save(model: MARNet, folder: Path | str, *, spec: ImageSpec | None = None, ov
     with claimed(folder), keeping_replaced(folder):
         start_run_directory(folder, config, classes, input_spec, overwrite=overwrite)
         save_weights(folder, model)
+        if model.calibration.fitted is not None:
+            write_calibration(folder, model.calibration.fitted)
     return folder
 
 

@@ -21,7 +21,7 @@ from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.methods import find_method
 from marnet.model import TRAINING_ONLY, MARNet
-from marnet.runs.calibration import FittedCalibration, apply_calibration, read_calibration
+from marnet.runs.calibration import apply_calibration, read_calibration
 from marnet.runs.code import AllowCode, allows_downloads, named_code, refuse_code, refuse_download
 from marnet.runs.directory import (
     BACKBONE,
@@ -52,7 +52,6 @@ class LoadedRun(NamedTuple):
     config: Config
     classes: tuple[str, ...]
     spec: ImageSpec
-    calibration: FittedCalibration | None
 
 
 def save_weights(run: Path, model: MARNet, *, state: Mapping[str, Tensor] | None = None) -> None:
@@ -136,9 +135,8 @@ def load_run(
         model.training_only.text = _restore_text_encoder(run, training_state, allow_code=allow_code)
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
-    calibration = read_calibration(run, model)
-    apply_calibration(model, calibration)
-    return LoadedRun(model.eval(), config, classes, spec, calibration)
+    apply_calibration(model, read_calibration(run, model))
+    return LoadedRun(model.eval(), config, classes, spec)
 
 
 def _save_folder(folder: Path, write: Callable[[Path], None]) -> None:
