@@ -16,7 +16,7 @@ from marnet.errors import ConfigError
 
 
 class Comparison(NamedTuple):
-    """What a comparison found; printed, it is the verdict and the top-1 of every arm.
+    """What a comparison found; printed, it is the verdict and the top-1 or mAP of every arm.
 
     Example:
         >>> import marnet
@@ -42,8 +42,9 @@ class Comparison(NamedTuple):
         if self.summary is None:
             return f"Comparison in {self.path}: no run is finished."
         width = max(len(arm.arm) for arm in self.summary.arms)
-        shown = metric_format("top1")
-        rows = [(arm.arm, arm.metrics["top1"], len(arm.seeds)) for arm in self.summary.arms if "top1" in arm.metrics]
+        score = self.summary.task.score
+        shown = metric_format(score)
+        rows = [(arm.arm, arm.metrics[score], len(arm.seeds)) for arm in self.summary.arms if score in arm.metrics]
         lines = [self.summary.verdict, "", f"{'arm':{width}}  {shown.title:>12}  runs"]
         for name, found, runs in rows:
             mean = shown.show(found.mean)

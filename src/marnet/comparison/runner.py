@@ -34,7 +34,6 @@ from marnet.comparison.single_run import clear_work, perform
 from marnet.data.manifest import Manifest
 from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, suggest
-from marnet.evaluation.evaluate import require_one_class
 from marnet.runs.lock import locked
 from marnet.training.stopping import stoppable
 
@@ -93,7 +92,6 @@ def run_comparison(
     wanted = _choose_arms(comparison, methods)
     section = base_config(comparison).data
     manifest = manifest or open_data(section.source, section)
-    require_one_class(manifest.label_form, manifest.source, "A comparison")
     manifest.split(comparison.split)  # refuses a split without rows before any training
     data = ComparisonData(manifest, fingerprint(manifest))
     records = read_own_records(comparison, out, data.fingerprint)

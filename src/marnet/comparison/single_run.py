@@ -13,7 +13,7 @@ from marnet.comparison.training_rows import keep_labels, keep_texts, shuffle_tex
 from marnet.config import Config
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError, MarnetError
-from marnet.evaluation.robustness import corruption_accuracy
+from marnet.evaluation.robustness import corruption_scores
 from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
 from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
@@ -58,7 +58,7 @@ def perform(
     device = "cpu" if run.config.training.devices.startswith("cpu") else "auto"
     predictor = Predictor(work, device=device)
     record = score_run(predictor, data.manifest, comparison.split, arm=run.arm.name).record
-    robustness = corruption_accuracy(predictor, data.manifest, comparison.split) if comparison.corruptions else None
+    robustness = corruption_scores(predictor, data.manifest, comparison.split) if comparison.corruptions else None
     known = {
         "key": run.key,
         "source": data.manifest.source,

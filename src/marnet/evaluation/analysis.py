@@ -74,12 +74,14 @@ def embed_2d(features: Tensor, *, seed: int) -> np.ndarray:
 def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
     """Return the mean share of an image's `k` nearest neighbours that have its label, between 0 and 1 (ours).
 
+    Where images have several classes, a neighbour counts if the two have a class in common.
+
     Neighbours are the other images with the largest cosine similarity; of equal ones, the first. If N <= k, all other
     images count.
 
     Args:
         features: `(N, D)`, as the model gives them, not the plane of `embed_2d`.
-        labels: `(N,)` int64.
+        labels: `(N,)` int64, or `(N, C)` of 0 and 1.
         k: neighbours per image, 1 or more.
 
     Raises:
@@ -88,10 +90,10 @@ def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
     if k < 1:
         raise ValueError(f"k is {k}. Expected 1 or more neighbours.")
     unit = _unit_rows(features)
-    if len(unit) < 2 or tuple(labels.shape) != (len(unit),):
+    if len(unit) < 2 or labels.ndim not in (1, 2) or len(labels) != len(unit):
         raise ValueError(
             f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not match. "
-            f"Expected (N, D) and (N,) with N >= 2."
+            f"Expected (N, D) and (N,) or (N, C), with N >= 2."
         )
     labels = labels.cpu()
     shares = []
@@ -101,7 +103,9 @@ def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
         own = torch.arange(len(block))
         similarities[own, own + first] = -torch.inf
         nearest = similarities.argsort(dim=1, descending=True, stable=True)[:, : min(k, len(unit) - 1)]  # (b, k)
-        shares.append((labels[nearest] == labels[first : first + 1024, None]).double().mean(1))
+        theirs, its = labels[nearest], labels[first : first + 1024, None]  # (b, k) and (b, 1), or each x C
+        same = theirs == its if labels.ndim == 1 else ((theirs > 0) & (its > 0)).any(-1)
+        shares.append(same.double().mean(1))
     return float(torch.cat(shares).mean())
 
 

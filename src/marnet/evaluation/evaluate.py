@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from marnet.choices import LabelForm
 from marnet.data.manifest import Manifest
 from marnet.data.sources import open_data
-from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
@@ -53,21 +51,3 @@ def rows_to_score(predictor: Predictor, source: str | None) -> Manifest:
     if source is None:
         return predictor.manifest()
     return open_data(source, predictor.config.data)
-
-
-def require_one_class(labels: LabelForm, what: str, purpose: str) -> None:
-    """Refuse images with several classes, for purposes that need one class per image.
-
-    Args:
-        labels: the form of the labels.
-        what: the subject of the error, such as "The run RUN".
-        purpose: the purpose that needs one class per image, such as "A report".
-
-    Raises:
-        ConfigError: images have several classes.
-    """
-    if labels != "single":
-        raise ConfigError(
-            f"{what} has images with several classes. {purpose} needs one class per "
-            f"image (`data.labels=single`). For runs with several classes, use 'marnet evaluate' without corruptions."
-        )

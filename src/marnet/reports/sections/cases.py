@@ -18,8 +18,14 @@ def build(context: ReportContext) -> Section:
     """Build the section from the outputs of the arms that are shown in detail.
 
     Raises:
-        Unavailable: there are no weights, no arm has CDR, or an image can no longer be read.
+        Unavailable: there are no weights, no arm has CDR, images have several classes, or an image can no longer be
+            read.
     """
+    if context.several_classes:
+        raise Unavailable(
+            "Case studies show images whose most probable class CDR repaired or broke. Here images have several "
+            "classes or none, so the most probable one is no answer by itself."
+        )
     outputs = {name: found for name, found in context.outputs.items() if name in context.detailed}
     try:
         return case_section(outputs, context.classes)
