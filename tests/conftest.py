@@ -37,6 +37,7 @@ NOT_FAST = (
     "cli/test_output.py::test_no_command_prints_control_characters",
     "cli/test_tables.py",
     "comparison/test_committed.py",
+    "comparison/test_on_features.py",
     "comparison/test_results.py",
     "comparison/test_runner.py",
     "comparison/test_several_classes.py",

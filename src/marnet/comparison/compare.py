@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marnet.comparison.plan import base_config, make_comparison_config
+from marnet.comparison.plan import base_config, make_comparison_config, without_rows
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import metric_format
 from marnet.comparison.runner import run_comparison
@@ -61,6 +61,7 @@ def compare(
     methods: Sequence[str] | None = None,
     seeds: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    features: Path | str | None = None,
 ) -> Comparison:
     """Train every arm of a plan with every seed, score the runs, and write the results.
 
@@ -74,6 +75,8 @@ def compare(
         methods: the arms to run this time; those of the plan by default. Where the plan has none, these are its arms.
         seeds: the number of seeds, in place of the plan's.
         settings: settings of every run over those of the plan, dotted or nested.
+        features: a folder that `embed` wrote, in place of the plan's rows: every arm trains on these features of a
+            frozen backbone.
 
     Raises:
         MarnetError: the plan, the data or an arm cannot be used, or `out` holds a run with other settings.
@@ -88,7 +91,9 @@ def compare(
     base = unflatten(settings or {})
     if isinstance(data, str | os.PathLike):
         base = merge_settings(base, {"data": {"source": os.fspath(data)}})
-    values = merge_settings({"base": {}}, merge_settings(values, {"base": base}))
+    if features is not None:
+        base = merge_settings(base, {"data": {"features": os.fspath(features)}})
+    values = merge_settings({"base": {}}, merge_settings(without_rows(values, {"base": base}), {"base": base}))
     if seeds is not None:
         values["seeds"] = seeds
     if "arms" not in values and methods:

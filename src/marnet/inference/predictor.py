@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from marnet.cache import cache_directory
 from marnet.config import Config
-from marnet.data.dataset import OpenedSplit, open_splits
+from marnet.data.dataset import ImageTextDataset, OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
-from marnet.data.manifest import Manifest
+from marnet.data.features import FeatureDataset
+from marnet.data.manifest import Manifest, Record
 from marnet.data.moved import refuse_missing_images
 from marnet.data.recorded import read_recorded
 from marnet.data.sources import open_data
@@ -247,15 +248,33 @@ class Predictor:
                 broken.
         """
         opened = self.open_split(manifest, split)
-        collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=batch_size, device=self.device)
+        return self.outputs_of(opened.dataset, opened.records, skipped=len(opened.skipped), batch_size=batch_size)
+
+    def outputs_of(
+        self,
+        dataset: ImageTextDataset | FeatureDataset,
+        records: Sequence[Record],
+        *,
+        skipped: int = 0,
+        batch_size: int = _BATCH,
+    ) -> SplitOutputs:
+        """Return all outputs of the model for a dataset of images, or of features of the run's backbone.
+
+        Args:
+            dataset: N rows, whose labels are numbered as in the run.
+            records: the same N rows.
+            skipped: images that could not be read and are left out.
+            batch_size: rows computed at a time.
+        """
+        collected = collect_outputs(self.model, dataset, self.spec, batch_size=batch_size, device=self.device)
         return SplitOutputs(
             logits=self._finite(collected.logits),
-            labels=torch.as_tensor(opened.dataset.labels),
+            labels=torch.as_tensor(dataset.labels),
             branch_logits=collected.branch_logits,
             x_v=collected.x_v,
             x_cdr=collected.x_cdr,
-            records=tuple(opened.records),
-            skipped=len(opened.skipped),
+            records=tuple(records),
+            skipped=skipped,
         )
 
     def _finite(self, logits: Tensor) -> Tensor:
