@@ -154,9 +154,9 @@ def test_the_report_of_runs(found: marnet.Comparison, tmp_path: Path, look: Call
     ]
     page = write_run_report(runs, tmp_path / "page.html", plots=tmp_path / "plots")
     text = page.read_text(encoding="utf-8")
-    for title in ("Metrics", "Classes", "Confidence", "Features", "Training"):
+    for title in ("Metrics", "Classes", "Confidence", "Features", "Case studies", "Training"):
         assert f">{title}</h2>" in text, title
-    assert "Case studies show images whose most probable class" in text
+    assert "images of whose classes CDR decides more correctly" in text
     assert "Precision against recall" in text
     assert "Validation mAP" in text
     assert "top-1" not in text
