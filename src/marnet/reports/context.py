@@ -74,7 +74,7 @@ class ReportContext:
 
     @property
     def several_classes(self) -> bool:
-        """Whether images have several classes or none, so that some sections take another form."""
+        """True if images have several classes or none, for which some sections have another form."""
         return self.first_records[self.arm].label_form == "multi"
 
     @property

@@ -33,7 +33,7 @@ def confidence_section(
         marks: the arms to show, with colour and dashes.
         reliability_of: the arms in the reliability diagram, where many lines would be illegible.
     """
-    bins = {name: _pooled_reliability(runs[name].values(), _scores) for name in reliability_of}
+    bins = {name: _pooled_reliability(runs[name].values()) for name in reliability_of}
     curves = {name: _mean_coverage(runs[name].values()) for name in marks}
     plots = Plots(
         panels=[
@@ -102,7 +102,7 @@ def _decisions(record: RunRecord) -> tuple[Tensor, Tensor]:
 
 
 def _pooled_reliability(
-    records: Iterable[RunRecord], scores: Callable[[RunRecord], tuple[Tensor, Tensor]]
+    records: Iterable[RunRecord], scores: Callable[[RunRecord], tuple[Tensor, Tensor]] = _scores
 ) -> Reliability:
     confidences, correct = zip(*map(scores, records), strict=True)
     return reliability(torch.cat(confidences), torch.cat(correct))

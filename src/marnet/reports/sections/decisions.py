@@ -91,7 +91,8 @@ def _table(found: ClassDecisions, classes: Sequence[str], shown: np.ndarray, arm
         f1 = 0.0 if np.isnan(precision) or precision + recall == 0 else 2 * precision * recall / (precision + recall)
         values = [float(found.average_precision[number]), precision, recall, f1]
         rows.append([classes[number], int(found.images[number]), *values])
-    left_out = f" The {len(shown)} of {len(classes)} classes with the most images." if len(shown) < len(classes) else ""
+    together = f"{seeds} seeds together. " if seeds > 1 else ""
+    left_out = f"The {len(shown)} of {len(classes)} classes with the most images. " if len(shown) < len(classes) else ""
     return Table(
         title=f"Decisions of {arm} by class",
         columns=[
@@ -100,8 +101,8 @@ def _table(found: ClassDecisions, classes: Sequence[str], shown: np.ndarray, arm
             *(Column(title, percent) for title in ("average precision", "precision", "recall", "F1")),
         ],
         rows=rows,
-        note=f"{seeds} seed{'s' if seeds > 1 else ''} together.{left_out} The average precision ranks images by the "
-        f"probability of the class, whatever the threshold; the other columns count the decisions.",
+        note=f"{together}{left_out}The average precision ranks images by the probability of the class, whatever the "
+        f"threshold; the other columns count the decisions.",
     )
 
 
