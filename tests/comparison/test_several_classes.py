@@ -264,4 +264,4 @@ def test_movie_posters_are_compared(shared_data: Path, tmp_path: Path) -> None:
         marnet.load(tmp_path / "posters" / "work" / "marnet" / "seed-0"),
         read_manifest(source, label_form="multi"), "val", arm="marnet",
     ).record.metrics == pytest.approx(next(each.metrics for each in found.records if each.arm == "marnet"))  # fmt: skip
-    assert found.records[0].metrics["map"] == pytest.approx(average_precision_score(truth, scores), abs=1e-6)
+    assert found.records[0].metrics["map"] == pytest.approx(average_precision_score(truth, scores), abs=1e-3)

@@ -9,7 +9,7 @@ from marnet.metrics import mean_average_precision
 
 Labels = list[int] | list[list[int]]  # one class per image, or a list of them
 Confidences = list[float] | list[list[float]]
-_DIGITS = 6  # of a probability in a record
+_DIGITS = 8  # of a probability in a record, about as many as a float32 has
 
 
 class Answers(NamedTuple):
@@ -74,7 +74,7 @@ def one_class(probabilities: Tensor, targets: Tensor) -> Answers:
 def several_classes(probabilities: Tensor, targets: Tensor, chosen: Tensor) -> Answers:
     """Return the answers of probabilities `(N, C)` for targets `(N, C)`, where `chosen` `(N, C)` are the predictions.
 
-    Probabilities have six significant digits.
+    Probabilities have eight significant digits.
     """
     rounded = [[float(f"{value:.{_DIGITS}g}") for value in row] for row in probabilities.tolist()]
     return Answers(_columns(targets > 0.5), _columns(chosen), rounded)
