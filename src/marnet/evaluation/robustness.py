@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
+from marnet.choices import LabelForm
 from marnet.data.dataset import ImageTextDataset
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
@@ -18,7 +19,7 @@ from marnet.evaluation.evaluate import rows_to_score
 from marnet.inference import Predictor, load
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
-from marnet.tasks import Task
+from marnet.tasks import Task, task_of
 from marnet.tasks.answers import Tally
 
 
@@ -26,9 +27,14 @@ class Robustness(NamedTuple):
     """Results of a run on one split, uncorrupted and corrupted."""
 
     metrics: Metrics | MultiLabelMetrics  # of the uncorrupted split
-    corruptions: dict[str, list[float]]  # the score of `task` by corruption, one per severity from 1 to 5
+    corruptions: dict[str, list[float]]  # the score, top-1 or mAP, by corruption, one per severity from 1 to 5
     baseline: dict[str, list[float]] | None  # the same for the baseline run
-    task: Task
+    label_form: LabelForm = "single"
+
+    @property
+    def task(self) -> Task:
+        """The task of the run, which names the score."""
+        return task_of(self.label_form)
 
 
 def evaluate_robustness(
@@ -67,7 +73,7 @@ def evaluate_robustness(
         predictor.task.metrics(outputs.logits, outputs.labels),
         corruption_scores(predictor, manifest, split, corruptions=names),
         None if other is None else corruption_scores(other, manifest, split, corruptions=names),
-        predictor.task,
+        predictor.config.data.labels,
     )
 
 

@@ -94,8 +94,11 @@ TASKS: Mapping[LabelForm, Callable[[int, float], Task]] = {
 }
 
 
-def task_of(form: LabelForm, num_classes: int) -> Task:
-    """Return the task of a form of labels, where nothing depends on the threshold of predictions."""
+def task_of(form: LabelForm, num_classes: int = 2) -> Task:
+    """Return the task of a form of labels, for all that does not depend on the threshold of predictions.
+
+    The number of classes makes no difference to the names of scores and to probabilities.
+    """
     return TASKS[form](num_classes, 0.5)
 
 

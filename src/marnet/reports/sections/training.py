@@ -44,7 +44,7 @@ def training_section(
     present = {name: rows for name, rows in histories.items() if rows}
     if not present:
         raise Unavailable("No run has a history of its epochs, which training writes as history.csv.")
-    task = task or task_of("single", 2)
+    task = task or task_of("single")
     curves = training_curves(present, marks=marks, accuracy=f"val/{task.score}")
     blocks: list[Block] = [
         Plots(
