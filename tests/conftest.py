@@ -37,8 +37,10 @@ NOT_FAST = (
     "cli/test_output.py::test_no_command_prints_control_characters",
     "cli/test_tables.py",
     "comparison/test_committed.py",
+    "comparison/test_on_features.py",
     "comparison/test_results.py",
     "comparison/test_runner.py",
+    "comparison/test_several_classes.py",
     "comparison/test_statistics.py",
     "comparison/test_summary.py",
     "config/test_yaml_text.py",
@@ -153,6 +155,30 @@ def manifest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 split = "train" if number < 14 else "val"
                 rows.writerow([f"{label}-{number}.png", text if number % 4 else "", label, split])
     return folder / "manifest.csv"
+
+
+COLOURS = {"basil": (40, 160, 60), "blueberry": (50, 60, 200), "tomato": (200, 40, 40)}
+
+
+@pytest.fixture(scope="session")
+def salads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that hold a patch of the colour of each of their classes; a fifth or so hold none."""
+    folder = tmp_path_factory.mktemp("salads")
+    generator = np.random.default_rng(0)
+    with (folder / "salads.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "text", "label", "split"])
+        for number in range(100):
+            names = [name for name in COLOURS if generator.random() < 0.4]
+            pixels = np.full((36, 36, 3), 230.0)
+            for name in names:
+                y, x = generator.integers(0, 20, 2)
+                pixels[y : y + 16, x : x + 16] = COLOURS[name]
+            noisy = (pixels + generator.normal(0, 15, pixels.shape)).clip(0, 255)
+            Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{number}.png")
+            text = f"salad of {' and '.join(names)}" if number % 3 else ""
+            rows.writerow([f"{number}.png", text, ",".join(reversed(names)), "train" if number < 70 else "val"])
+    return folder / "salads.csv"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Several classes an image, from the manifest to the prediction, as typed on the command line."""
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 import marnet
 from marnet.cli.app import main
@@ -18,29 +16,7 @@ from marnet.data.manifest import Manifest, read_manifest, write_manifest
 from marnet.errors import DataError
 from marnet.runs.directory import read_history
 
-COLOURS = {"basil": (40, 160, 60), "blueberry": (50, 60, 200), "tomato": (200, 40, 40)}
 FLAGS = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "16", "--devices", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def salads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that hold a patch of the colour of each of their classes; a fifth or so hold none."""
-    folder = tmp_path_factory.mktemp("salads")
-    generator = np.random.default_rng(0)
-    with (folder / "salads.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["image", "text", "label", "split"])
-        for number in range(100):
-            names = [name for name in COLOURS if generator.random() < 0.4]
-            pixels = np.full((36, 36, 3), 230.0)
-            for name in names:
-                y, x = generator.integers(0, 20, 2)
-                pixels[y : y + 16, x : x + 16] = COLOURS[name]
-            noisy = (pixels + generator.normal(0, 15, pixels.shape)).clip(0, 255)
-            Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{number}.png")
-            text = f"salad of {' and '.join(names)}" if number % 3 else ""
-            rows.writerow([f"{number}.png", text, ",".join(reversed(names)), "train" if number < 70 else "val"])
-    return folder / "salads.csv"
 
 
 def call(
@@ -205,31 +181,3 @@ def test_info_counts_classes_of_an_image(
     blank = sum(not row.label for row in read_manifest(salads, label_form="multi").records)
     assert found["total"]["without_class"] == blank > 0
     assert (found["total"]["classes_per_image"]["min"], found["total"]["classes_per_image"]["max"]) == (0, 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "purpose"),
-    [(["report"], "A report or a comparison"), (["evaluate", "--corruptions"], "Accuracy under corruption")],
-)
-def test_what_needs_one_class_an_image_says_so(
-    run: Path, arguments: list[str], purpose: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, printed = call(*arguments, run, monkeypatch=monkeypatch, capsys=capsys)
-    assert code == 1
-    assert printed == (
-        f"Error: The run {run} has images with several classes. {purpose} needs one class "
-        f"per image ('data.labels=single'). For runs with several classes, use 'marnet evaluate' without corruptions.\n"
-    )
-    assert not (run / "report.html").exists()
-
-
-def test_a_comparison_is_refused_before_any_training(
-    salads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = {"data": {"source": str(salads), "labels": "multi"}}
-    (tmp_path / "file.yaml").write_text(yaml.safe_dump({"base": base, "arms": ["marnet"]}))
-    arguments = ["compare", tmp_path / "file.yaml", "--out", tmp_path / "out"]
-    code, printed = call(*arguments, monkeypatch=monkeypatch, capsys=capsys)
-    assert code == 1
-    assert f"{salads} has images with several classes. A comparison needs one class" in printed
-    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Metrics of a set of predictions: accuracy, macro F1, likelihood and calibration."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -121,13 +122,20 @@ def multi_label_metrics(logits: Tensor, targets: Tensor, *, threshold: float | T
 
 def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
     """Return the mean average precision of scores and 0 or 1 `(N, C)`, over the classes with a positive."""
+    found = [value for value in average_precisions(scores, targets) if not math.isnan(value)]
+    return sum(found) / len(found)
+
+
+def average_precisions(scores: Tensor, targets: Tensor) -> list[float]:
+    """Return the average precision of each of C classes for scores and 0 or 1 `(N, C)`, NaN without a positive."""
     true = (targets > 0.5).long()
     # torchmetrics takes a sigmoid of scores beyond 0 and 1, which ties the large ones: hand it their ranks between.
     values, ranks = torch.unique(scores, return_inverse=True)  # ranks (N, C)
     order = ranks.double() / len(values)
-    # Its own mean counts classes without a positive as 0.
-    present = torch.nonzero(true.any(0)).flatten().tolist()
-    return sum(float(binary_average_precision(order[:, number], true[:, number])) for number in present) / len(present)
+    return [
+        float(binary_average_precision(order[:, number], true[:, number])) if present else math.nan
+        for number, present in enumerate(true.any(0).tolist())  # without a positive torchmetrics says 0
+    ]
 
 
 class CoverageCurve(NamedTuple):
@@ -200,3 +208,13 @@ def _check_scores(confidence: Tensor, correct: Tensor) -> None:
 def percent(fraction: float) -> str:
     """Return a fraction as text, such as "63.4 %"."""
     return f"{100 * fraction:.1f} %"
+
+
+def capitalised(title: str) -> str:
+    """Return the title of a metric as the first word of a sentence.
+
+    Example:
+        >>> capitalised("top-1"), capitalised("mAP")
+        ('Top-1', 'mAP')
+    """
+    return title.capitalize() if title.islower() else title

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from marnet.comparison.arms import KNOWN_ARMS
+from marnet.comparison.data import fingerprint
 from marnet.comparison.plan import (
     Arm,
     ComparisonConfig,
     base_config,
     configure,
-    fingerprint,
     plan_run,
     plan_runs,
     read_comparison_config,
@@ -189,7 +189,8 @@ def test_the_arm_image_only_is_not_changed_by_settings_of_other_methods() -> Non
          "In arm 'x' of the comparison: method 'image-only' learns from no text"),
         ({"base": {"method": "match", "training": {"seed": 3}}},
          "base of the comparison sets method, training.seed, which each arm and seed decide"),
-        ({"base": {"data": {"features": "folder"}}}, "base.data.features cannot be compared on"),
+        ({"arms": [{"name": "x", "method": "match", "settings": {"data": {"features": "folder"}}}]},
+         "In arm 'x' of the comparison: the arm sets `data.features`, but all arms train on the same rows"),
         ({"base": {"text": {"name": "bwo"}}, "arms": ["match"]}, "Text encoder 'bwo' is not known"),
         ({"label_budget": 0}, "`label_budget`: found 0; input should be greater than 0"),
         ({"text_budget": 1.5}, "`text_budget`: found 1.5; input should be less than or equal to 1"),

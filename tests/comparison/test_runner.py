@@ -21,7 +21,8 @@ from torch import Tensor
 import marnet
 from marnet.building import build_model
 from marnet.comparison import single_run
-from marnet.comparison.plan import ComparisonConfig, ComparisonData, configure, plan_run, read_comparison_config
+from marnet.comparison.data import ComparisonData
+from marnet.comparison.plan import ComparisonConfig, configure, plan_run, read_comparison_config
 from marnet.comparison.records import RunRecord, read_record
 from marnet.comparison.runner import run_comparison
 from marnet.comparison.single_run import training_rows

@@ -131,7 +131,7 @@ def test_cases_are_the_largest_repairs_and_the_largest_breaks():
 
 def test_a_case_says_what_both_predict():
     case = choose_cases(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([[0.1, 0.3, 0.6]]), torch.tensor([2]), n=1)[0]
-    assert (case.row, case.kind, case.basic_label, case.cdr_label, case.true_label) == (0, "repaired", 1, 2, 2)
+    assert (case.row, case.kind, case.basic_label, case.cdr_label, case.true_labels) == (0, "repaired", 1, 2, (2,))
     assert (case.basic_confidence, case.cdr_confidence) == (pytest.approx(0.7), pytest.approx(0.6))
 
 
@@ -160,3 +160,24 @@ def test_top_guesses_add_the_true_class_with_its_rank():
         (4, 5),
     ]
     assert ranked_predictions(probabilities, 4, k=2)[-1].confidence == pytest.approx(0.05)
+
+
+def test_cases_of_images_with_several_classes() -> None:
+    """The first image gains a correct decision, the second loses one, the third only changes its confidence."""
+    truth = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    basic = torch.tensor([[0.9, 0.6, 0.8], [0.2, 0.7, 0.4], [0.1, 0.1, 0.4]])
+    final = torch.tensor([[0.9, 0.3, 0.7], [0.2, 0.4, 0.4], [0.1, 0.1, 0.2]])
+    cases = choose_cases(basic, final, truth, n=3)
+    assert [(case.row, case.kind, case.true_labels) for case in cases] == [
+        (0, "repaired", (0, 2)),
+        (1, "broken", (1,)),
+        (2, "changed", ()),
+    ]
+    ranked = ranked_predictions(final[0], cases[0].true_labels, k=1)
+    assert [(each.label, each.rank) for each in ranked] == [(0, 1), (2, 2)]
+
+
+def test_neighbours_of_images_with_several_classes_share_one() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [0.1, 0.99]])
+    truth = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    assert neighbourhood_score(features, truth, k=1) == 0.5  # the first two share a class, the last two do not

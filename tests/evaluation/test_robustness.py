@@ -14,7 +14,7 @@ from marnet.data.recorded import write_recorded
 from marnet.data.transforms import cache_size, eval_transform
 from marnet.errors import ConfigError, DataError
 from marnet.evaluation.corruptions import CORRUPTIONS, corrupt
-from marnet.evaluation.robustness import corruption_accuracy, evaluate_robustness
+from marnet.evaluation.robustness import corruption_scores, evaluate_robustness
 
 SOME = ("gaussian_noise", "contrast", "viewpoint")
 
@@ -27,7 +27,7 @@ def predictor(trained_run: Path) -> marnet.Predictor:
 def test_the_model_sees_the_corrupted_square(predictor: marnet.Predictor) -> None:
     """Image by image, from the files, with the row of the split as the seed."""
     manifest = predictor.manifest()
-    found = corruption_accuracy(predictor, manifest, "val", corruptions=SOME)
+    found = corruption_scores(predictor, manifest, "val", corruptions=SOME)
     assert list(found) == list(SOME)
     crop, interpolation = eval_transform(predictor.spec), predictor.spec.interpolation
     for name in SOME:
@@ -45,8 +45,8 @@ def test_the_model_sees_the_corrupted_square(predictor: marnet.Predictor) -> Non
 def test_neither_the_batch_nor_other_corruptions_matter(predictor: marnet.Predictor) -> None:
     manifest = predictor.manifest()
     torch.randn(3)
-    some = corruption_accuracy(predictor, manifest, "val", corruptions=SOME, batch_size=5)
-    assert corruption_accuracy(predictor, manifest, "val", corruptions=SOME[::-1]) == some
+    some = corruption_scores(predictor, manifest, "val", corruptions=SOME, batch_size=5)
+    assert corruption_scores(predictor, manifest, "val", corruptions=SOME[::-1]) == some
 
 
 def test_a_broken_image_does_not_shift_the_seeds(trained_run: Path, tmp_path: Path) -> None:
@@ -61,17 +61,17 @@ def test_a_broken_image_does_not_shift_the_seeds(trained_run: Path, tmp_path: Pa
     broken.write_bytes(b"nothing")
     damaged = Manifest((rows[0]._replace(image=str(broken)), *rows[1:]), predictor.classes, "damaged")
     whole = Manifest(rows, predictor.classes, "whole")
-    without = corruption_accuracy(predictor, damaged, "val", corruptions=("gaussian_noise",))["gaussian_noise"]
-    everything = corruption_accuracy(predictor, whole, "val", corruptions=("gaussian_noise",))["gaussian_noise"]
+    without = corruption_scores(predictor, damaged, "val", corruptions=("gaussian_noise",))["gaussian_noise"]
+    everything = corruption_scores(predictor, whole, "val", corruptions=("gaussian_noise",))["gaussian_noise"]
     for less, more in zip(without, everything, strict=True):
         assert round(more * len(rows)) - round(less * (len(rows) - 1)) in (0, 1)  # the first row, right or wrong
 
 
 def test_unknown_corruptions_and_empty_splits(predictor: marnet.Predictor) -> None:
     with pytest.raises(ConfigError, match="Unknown corruption 'fogg'"):
-        corruption_accuracy(predictor, predictor.manifest(), "val", corruptions=("fog", "fogg"))
+        corruption_scores(predictor, predictor.manifest(), "val", corruptions=("fog", "fogg"))
     with pytest.raises(DataError, match="has no rows in split 'test'"):
-        corruption_accuracy(predictor, predictor.manifest(), "test")
+        corruption_scores(predictor, predictor.manifest(), "test")
 
 
 def test_only_the_corruptions_asked_for_and_one_from_outside(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import marnet
 from marnet import fit, make_config
 from marnet.cli.app import main
-from marnet.errors import ConfigError, RunDirectoryError
+from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.training import embed
 from marnet.training.features import open_features
 
@@ -85,10 +85,13 @@ def test_the_command_line(
     assert "F already holds something; nothing was changed" in capsys.readouterr().err
 
 
-def test_features_take_neither_rows_nor_a_backbone_beside_them(features: Path, tmp_path: Path) -> None:
+def test_features_take_neither_a_backbone_nor_other_rows_beside_them(features: Path, tmp_path: Path) -> None:
     config = make_config({"data": {"features": str(features)}})
-    with pytest.raises(ConfigError, match=r"`data.features` brings its own rows and backbone, but `manifest` or"):
-        fit(config, tmp_path / "run", manifest=open_features(features).manifest)
+    with pytest.raises(ConfigError, match=r"`data.features` brings its own backbone, but `backbone` was given as well"):
+        fit(config, tmp_path / "run", backbone=marnet.Backbone(torch.nn.Identity()))
+    rows = [("a.png", "red", "apple"), ("b.png", "green", "lime")] * 10
+    with pytest.raises(DataError, match=r"has the image .*a.png in split 'train', of which there is no feature"):
+        marnet.train(rows, out=tmp_path / "run", settings={"data.features": str(features)})
 
 
 def test_damage_is_named(features: Path, tmp_path: Path) -> None:

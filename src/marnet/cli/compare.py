@@ -25,6 +25,13 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     data: Annotated[
         str | None, typer.Option(help="A data source instead of the one in the file; see docs/data.md.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train every arm on features that 'marnet embed' wrote, instead of the rows in the file.",
+            show_default="the file's",
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="How many seeds to train with, counted from 0", show_default="the file's")
     ] = None,
@@ -49,6 +56,7 @@ def compare(  # noqa: PLR0917 - typer calls it by keyword
     """Train every arm with every seed and compare them. Stop at any time; run it again to go on."""
     typed = {
         "--data": data,
+        "--features": None if features is None else str(features),
         "--seeds": seeds,
         "--split": split,
         "--label-budget": label_budget,

@@ -57,4 +57,8 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
 
     print_metrics(metrics, f"{run} on {split}")
     if corruptions:
-        print_robustness(found, f"Top-1 (%) of {run} on {split}, corrupted at severity 1 to 5")
+        from marnet.metrics import capitalised
+
+        print_robustness(
+            found, f"{capitalised(found.task.score_title)} (%) of {run} on {split}, corrupted at severity 1 to 5"
+        )

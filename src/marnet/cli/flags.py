@@ -89,6 +89,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
     "compare": CommandFlags(
         settings={
             "base.data.source": "--data",
+            "base.data.features": "--features",
             "seeds": "--seeds",
             "split": "--split",
             "label_budget": "--label-budget",

@@ -14,19 +14,19 @@ def robustness_json(found: "Robustness") -> dict[str, Any]:
     if found.baseline is not None:
         content["baseline_corruptions"] = found.baseline
         content["relative_errors"] = relative_errors(found.corruptions, found.baseline)
-    return content | corruption_metrics(found.corruptions, found.baseline)
+    return content | corruption_metrics(found.corruptions, found.baseline, mean=found.task.corrupted_score)
 
 
 def print_robustness(found: "Robustness", title: str) -> None:
-    """Print top-1 by corruption and severity, with the means of each group, in percent."""
+    """Print the score, top-1 or mAP, by corruption and severity, with the means of each group, in percent."""
     from marnet.cli.tables import new_table, show
-    from marnet.evaluation.corruption_metrics import MEAN_ACCURACY, RELATIVE_ERROR, groups_of
+    from marnet.evaluation.corruption_metrics import RELATIVE_ERROR, groups_of
 
     content = robustness_json(found)
     headings = ["corruption", "1", "2", "3", "4", "5", "mean"]
     table = new_table(title, [*headings, "relative error"] if found.baseline is not None else headings)
     table.columns[0].no_wrap = True  # the heading "relative error" gives way
-    table.add_row("none", *[""] * 5, _number(100 * found.metrics.top1, 1), end_section=True)
+    table.add_row("none", *[""] * 5, _number(100 * content[found.task.score], 1), end_section=True)
     for group in groups_of(found.corruptions):
         for name in (name for name in group.names if name in found.corruptions):
             values = found.corruptions[name]
@@ -34,11 +34,11 @@ def print_robustness(found: "Robustness", title: str) -> None:
             if found.baseline is not None:
                 cells.append(_number(content["relative_errors"][name], 3))
             table.add_row(name, *cells)
-        mean_accuracy = content[f"{MEAN_ACCURACY}{group.ending}"]
-        if mean_accuracy is None:  # not all of the group was measured
+        mean_score = content[f"{found.task.corrupted_score}{group.ending}"]
+        if mean_score is None:  # not all of the group was measured
             table.add_section()
             continue
-        mean = [_number(100 * mean_accuracy, 1)]
+        mean = [_number(100 * mean_score, 1)]
         if found.baseline is not None:
             mean.append(_number(content[f"{RELATIVE_ERROR}{group.ending}"], 3))
         table.add_row(f"mean of {group.title}", *[""] * 5, *mean, style="bold", end_section=True)

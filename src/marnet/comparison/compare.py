@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marnet.comparison.plan import base_config, make_comparison_config, results_folder
+from marnet.comparison.plan import base_config, make_comparison_config, results_folder, without_rows
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import metric_format
 from marnet.comparison.runner import run_comparison
@@ -15,7 +15,7 @@ from marnet.data.sources import open_data
 
 
 class Comparison(NamedTuple):
-    """What a comparison found; printed, it is the verdict and the top-1 of every arm.
+    """What a comparison found; printed, it is the verdict and the top-1 or mAP of every arm.
 
     Example:
         >>> import marnet
@@ -41,8 +41,9 @@ class Comparison(NamedTuple):
         if self.summary is None:
             return f"Comparison in {self.path}: no run is finished."
         width = max(len(arm.arm) for arm in self.summary.arms)
-        shown = metric_format("top1")
-        rows = [(arm.arm, arm.metrics["top1"], len(arm.seeds)) for arm in self.summary.arms if "top1" in arm.metrics]
+        score = self.summary.task.score
+        shown = metric_format(score)
+        rows = [(arm.arm, arm.metrics[score], len(arm.seeds)) for arm in self.summary.arms if score in arm.metrics]
         lines = [self.summary.verdict, "", f"{'arm':{width}}  {shown.title:>12}  runs"]
         for name, found, runs in rows:
             mean = shown.show(found.mean)
@@ -59,6 +60,7 @@ def compare(
     methods: Sequence[str] | None = None,
     seeds: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    features: Path | str | None = None,
 ) -> Comparison:
     """Train every arm of a plan with every seed, score the runs, and write the results.
 
@@ -72,6 +74,8 @@ def compare(
         methods: the arms to run this time; those of the plan by default. Where the plan has none, these are its arms.
         seeds: the number of seeds, in place of the plan's.
         settings: settings of every run over those of the plan, dotted or nested.
+        features: a folder that `embed` wrote, in place of the plan's rows: every arm trains on these features of a
+            frozen backbone.
 
     Raises:
         MarnetError: the plan, the data or an arm cannot be used, or `out` holds a run with other settings.
@@ -86,7 +90,9 @@ def compare(
     base = unflatten(settings or {})
     if isinstance(data, str | os.PathLike):
         base = merge_settings(base, {"data": {"source": os.fspath(data)}})
-    values = merge_settings({"base": {}}, merge_settings(values, {"base": base}))
+    if features is not None:
+        base = merge_settings(base, {"data": {"features": os.fspath(features)}})
+    values = merge_settings({"base": {}}, merge_settings(without_rows(values, {"base": base}), {"base": base}))
     if seeds is not None:
         values["seeds"] = seeds
     if "arms" not in values and methods:

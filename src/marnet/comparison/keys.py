@@ -28,6 +28,8 @@ def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     upgraded = upgrade_settings(settings)
     flat = {name: value for name, value in flatten(upgraded).items() if name not in _WITHOUT_EFFECT}
+    if "data.features" in flat:
+        flat["data.features"] = None  # their folder; the digest of the features stands for them
     name = str(upgraded.get("method", FULL))
     if not is_trusted(name):
         return flat
@@ -49,8 +51,9 @@ def run_key(
     label_budget: float,
     text_budget: float,
     rows: str,
+    features: str = "",
 ) -> str:
-    """Return the key of a run with these nested settings on the rows with this digest."""
+    """Return the key of a run with these nested settings on the rows, and the features if any, with these digests."""
     content = {
         "config": learned_settings(settings),
         "placebo": placebo,
@@ -58,6 +61,7 @@ def run_key(
         "label_budget": label_budget,
         "text_budget": text_budget,
         "rows": rows,
+        **({"features": features} if features else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -71,4 +75,5 @@ def record_key(record: RunRecord) -> str:
         label_budget=record.label_budget,
         text_budget=record.text_budget,
         rows=record.rows_digest,
+        features=record.features_digest,
     )

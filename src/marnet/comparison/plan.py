@@ -1,8 +1,5 @@
 """The plan of a comparison: its configuration file, and from it the runs, each with its own configuration and key."""
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,16 +7,17 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from marnet.comparison.arms import KNOWN_ARMS, RANDOM_TEXT
+from marnet.comparison.data import SharedFeatures
 from marnet.comparison.keys import run_key
 from marnet.comparison.records import Placebo
 from marnet.config import Config, Section, make_config
 from marnet.config.errors import explain
 from marnet.config.nested import expand_preset, merge_settings, parse_assignment, read_yaml
-from marnet.data.manifest import Manifest
 from marnet.encoders.text import check_text_encoder_name
 from marnet.errors import ConfigError, suggest
 from marnet.methods import find_method, resolve
 from marnet.runs.code import trust_code
+from marnet.training.features import config_on_features
 
 
 class Arm(Section):
@@ -73,13 +71,6 @@ class ComparisonConfig(Section):
         return self
 
 
-class ComparisonData(NamedTuple):
-    """The rows that all runs share."""
-
-    manifest: Manifest
-    fingerprint: str
-
-
 class PlannedRun(NamedTuple):
     """One training that a comparison needs."""
 
@@ -101,16 +92,34 @@ def read_comparison_config(
 
     Args:
         file: YAML with the keys of `ComparisonConfig`.
-        values: settings over those of the file.
+        values: settings over those of the file; a source of rows or features among them replaces that of the file.
         sets: settings of `base`, as "a.b=c".
 
     Raises:
         ConfigError: a key is unknown or a value does not fit; both for the comparison and for the runs of each arm.
     """
-    merged = merge_settings(read_yaml(file), values or {})
+    over = dict(values or {})
     for assignment in sets:
-        merged = merge_settings(merged, {"base": parse_assignment(assignment)})
-    return make_comparison_config(merged)
+        over = merge_settings(over, {"base": parse_assignment(assignment)})
+    return make_comparison_config(merge_settings(without_rows(read_yaml(file), over), over))
+
+
+def without_rows(plan: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan without its source of rows if `over` names features, and without its features if it names a source.
+
+    Both say which rows to train on, so that one replaces the other.
+    """
+    given = _data_section(over)
+    replaced = {"features": "source", "source": "features"}
+    gone = {other for name, other in replaced.items() if given.get(name) is not None and other not in given}
+    kept = {name: value for name, value in _data_section(plan).items() if name not in gone}
+    return {**plan, "base": {**plan["base"], "data": kept}} if _data_section(plan) else dict(plan)
+
+
+def _data_section(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    base = plan.get("base")
+    data = base.get("data") if isinstance(base, Mapping) else None
+    return data if isinstance(data, Mapping) else {}
 
 
 def results_folder(
@@ -135,8 +144,13 @@ def make_comparison_config(values: Mapping[str, Any]) -> ComparisonConfig:
     except ValidationError as error:
         raise ConfigError(explain(error, ComparisonConfig)) from None
     _check_base(comparison.base)
+    shared = base_config(comparison).data.features
     for arm in comparison.arms:
-        configure(comparison, arm, seed=0)
+        if configure(comparison, arm, seed=0).data.features != shared:
+            raise ConfigError(
+                f"In arm {arm.name!r} of the comparison: the arm sets `data.features`, but all arms train on the same "
+                f"rows. Set it in base."
+            )
     return comparison
 
 
@@ -148,11 +162,11 @@ def base_config(comparison: ComparisonConfig) -> Config:
         raise ConfigError(f"In 'base' of the comparison: {error}") from None
 
 
-def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
-    """Return the configuration of one run.
+def configure(comparison: ComparisonConfig, arm: Arm, seed: int, features: SharedFeatures | None = None) -> Config:
+    """Return the configuration of one run; with features, with their backbone and data.
 
     Raises:
-        ConfigError: the arm's settings do not fit, or its placebo has no text to act on.
+        ConfigError: the arm's settings do not fit or contradict the features, or its placebo has no text to act on.
     """
     try:
         values = merge_settings(expand_preset(comparison.base), expand_preset(arm.settings))
@@ -168,6 +182,8 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
                 make_config(merge_settings(values, {"text": {"name": f"{RANDOM_TEXT}{config.text.name}"}}))
             )
             trust_code(config)
+        if features is not None:
+            config = config_on_features(config, features.encoder)
     except ConfigError as error:
         raise ConfigError(f"In arm {arm.name!r} of the comparison: {error}") from None
     if method.needs_text:
@@ -175,9 +191,11 @@ def configure(comparison: ComparisonConfig, arm: Arm, seed: int) -> Config:
     return config
 
 
-def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> PlannedRun:
+def plan_run(
+    comparison: ComparisonConfig, arm: Arm, seed: int, rows: str, features: SharedFeatures | None = None
+) -> PlannedRun:
     """Plan one run with its key, a hash of everything that determines it; `rows` is the digest of the data's rows."""
-    config = configure(comparison, arm, seed)
+    config = configure(comparison, arm, seed, features)
     key = run_key(
         config.model_dump(mode="json"),
         placebo=arm.placebo,
@@ -185,44 +203,20 @@ def plan_run(comparison: ComparisonConfig, arm: Arm, seed: int, rows: str) -> Pl
         label_budget=comparison.label_budget,
         text_budget=comparison.text_budget,
         rows=rows,
+        features="" if features is None else features.digest,
     )
     return PlannedRun(arm, seed, config, key)
 
 
-def plan_runs(comparison: ComparisonConfig, rows: str) -> list[PlannedRun]:
+def plan_runs(comparison: ComparisonConfig, rows: str, features: SharedFeatures | None = None) -> list[PlannedRun]:
     """Plan every run, seed by seed, so that a comparison that is stopped has about as many seeds of each arm."""
-    return [plan_run(comparison, arm, seed, rows) for seed in range(comparison.seeds) for arm in comparison.arms]
-
-
-def fingerprint(manifest: Manifest) -> str:
-    """Return a hash of the rows and the sizes of their image files; the place of the data makes no difference."""
-    root = os.path.commonpath([Path(record.image).parent for record in manifest.records])
-    digest = hashlib.sha256(json.dumps(manifest.classes).encode())
-    for record in manifest.records:
-        row = [
-            Path(record.image).relative_to(root).as_posix(),
-            _size(record.image),
-            record.text,
-            record.label,
-            record.split,
-        ]
-        digest.update(json.dumps(row).encode())
-    return digest.hexdigest()[:16]
-
-
-def _size(image: str) -> int:
-    try:
-        return Path(image).stat().st_size
-    except OSError:
-        return -1  # training names the fault
+    return [
+        plan_run(comparison, arm, seed, rows, features) for seed in range(comparison.seeds) for arm in comparison.arms
+    ]
 
 
 def _check_base(base: Mapping[str, Any]) -> None:
     """Refuse settings in `base` that each run gets from its arm and seed."""
-    if isinstance(base.get("data"), Mapping) and base["data"].get("features") is not None:
-        raise ConfigError(
-            "base.data.features cannot be compared on: placebos and budgets change the rows. Needed base.data.source."
-        )
     named = [name for name in ("method", "training.seed") if _has(base, name)]
     if named:
         raise ConfigError(

@@ -74,9 +74,10 @@ class ComparisonProgress:
         self.seconds[run.name] = (run.arm.name, max(taken, record.seconds))
         self.bars.update(self.overall, completed=len(self.seconds), note=self._note())
         note = self._note()
+        score = f"{record.task.score_title} {percent(record.metrics[record.task.score])}"
         self._say(
-            f"{len(self.seconds)} of {len(self.runs)}: {run.arm.name}, seed {run.seed}: top-1 "
-            f"{percent(record.metrics['top1'])} on {record.split}, {duration(taken)}{note and '; '}{note}"
+            f"{len(self.seconds)} of {len(self.runs)}: {run.arm.name}, seed {run.seed}: {score} on {record.split}, "
+            f"{duration(taken)}{note and '; '}{note}"
         )
 
     def recorded(self, run: PlannedRun, record: RunRecord) -> None:

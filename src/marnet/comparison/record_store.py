@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from marnet.comparison.data import ComparisonData
 from marnet.comparison.keys import learned_settings, record_key
 from marnet.comparison.plan import ComparisonConfig, PlannedRun, plan_run
 from marnet.comparison.records import RunRecord, read_record, read_records
@@ -47,13 +48,13 @@ def record_path(out: Path, run: PlannedRun) -> Path:
     return out / "runs" / f"{run.name}.json"
 
 
-def read_own_records(comparison: ComparisonConfig, out: Path, rows_digest: str) -> dict[str, RunRecord]:
+def read_own_records(comparison: ComparisonConfig, out: Path, data: ComparisonData) -> dict[str, RunRecord]:
     """Read the records of a comparison's arms, by name of the run.
 
     Args:
         comparison: the settings that all of them must have been made with.
         out: the folder of the comparison.
-        rows_digest: of the data.
+        data: the rows and features of all runs.
 
     Raises:
         RunDirectoryError: a record is damaged, or was made with other settings.
@@ -63,9 +64,9 @@ def read_own_records(comparison: ComparisonConfig, out: Path, rows_digest: str) 
     for arm in comparison.arms:
         for path in sorted((out / "runs" / arm.name).glob("seed-*.json")):
             record = read_record(path)
-            run = plan_run(comparison, arm, record.seed, rows_digest)
+            run = plan_run(comparison, arm, record.seed, data.fingerprint, data.features)
             if record_key(record) != run.key:
-                foreign.append((path, _describe_differences(record, run, comparison, rows_digest)))
+                foreign.append((path, _describe_differences(record, run, comparison, data)))
             elif comparison.corruptions and record.robustness is None:
                 foreign.append((path, "it was not measured under corruptions, but the comparison now asks for that"))
             records[run.name] = record
@@ -79,14 +80,17 @@ def read_own_records(comparison: ComparisonConfig, out: Path, rows_digest: str) 
     return records
 
 
-def _describe_differences(record: RunRecord, run: PlannedRun, comparison: ComparisonConfig, rows_digest: str) -> str:
+def _describe_differences(
+    record: RunRecord, run: PlannedRun, comparison: ComparisonConfig, data: ComparisonData
+) -> str:
     before, now = learned_settings(record.config), learned_settings(run.config.model_dump(mode="json"))
     for name, old, new in (
         ("placebo", record.placebo, run.arm.placebo),
         ("split", record.split, comparison.split),
         ("label_budget", record.label_budget, comparison.label_budget),
         ("text_budget", record.text_budget, comparison.text_budget),
-        ("the digest of the data's rows", record.rows_digest, rows_digest),
+        ("the digest of the data's rows", record.rows_digest, data.fingerprint),
+        ("the digest of the features", record.features_digest, data.features.digest if data.features else ""),
     ):
         before[name], now[name] = old, new
     shown = [

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from marnet.choices import LabelForm
 from marnet.config.nested import merge_settings, older_settings
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
+from marnet.tasks import Task, task_of
+from marnet.tasks.answers import Confidences, Labels
 
 FORMAT = 2  # 1 called rows_digest "rows"
+_ADDED = ("features_digest", "label_form")  # since then: absent in a file where nothing sets them
 
 Placebo = Literal["shuffled", "random"]
 
@@ -37,13 +42,17 @@ class RunRecord(BaseModel):
     rows_digest: str = Field(
         "", description="hash of the data source's rows", validation_alias=AliasChoices("rows_digest", "rows")
     )
+    features_digest: str = Field("", description="hash of the features that it was trained on; '' for images")
+    label_form: LabelForm = Field("single", description="multi where images have several classes or none")
     classes: list[str]
     metrics: dict[str, float] = Field(description="of `marnet.metrics`: top1, macro_f1, nll, ece, ...")
-    labels: list[int] = Field(description="(N,) true classes")
-    predictions: list[int] = Field(description="(N,) predicted classes")
-    confidences: list[float] = Field(description="(N,) probability of the predicted class")
+    labels: Labels = Field(description="(N,) true classes; of form multi a list of them per image")
+    predictions: Labels = Field(description="(N,) predicted classes; of form multi a list of them per image")
+    confidences: Confidences = Field(
+        description="(N,) probability of the predicted class; of form multi (N, C), of every class"
+    )
     robustness: dict[str, list[float]] | None = Field(
-        None, description="top-1 by corruption, one value per severity from 1 to 5; null if it was not measured"
+        None, description="top-1 or mAP by corruption, one value per severity from 1 to 5; null if it was not measured"
     )
     history: list[dict[str, float]] = Field(default_factory=list, description="one row per epoch, as in history.csv")
     config: dict[str, Any] = Field(default_factory=dict)
@@ -63,13 +72,34 @@ class RunRecord(BaseModel):
             raise ValueError(
                 f"labels, predictions and confidences have {sorted(lengths)} entries, but must all have as many"
             )
+        several = self.label_form == "multi"
+        if any(isinstance(entry, list) != several for each in self._by_image for entry in each):
+            raise ValueError(f"labels, predictions and confidences do not have the form {self.label_form!r}")
         return self
+
+    @property
+    def task(self) -> Task:
+        """The task of its form of labels, which names the score."""
+        return task_of(self.label_form, len(self.classes))
+
+    @property
+    def _by_image(self) -> tuple[Labels, Labels, Confidences]:
+        return self.labels, self.predictions, self.confidences
+
+
+def indicators(values: Labels, classes: int) -> np.ndarray:
+    """Return `(N, C)` bool: which of C classes each image has, from the labels or predictions of a record."""
+    found = np.zeros((len(values), classes), dtype=bool)
+    for row, value in enumerate(values):
+        found[row, np.asarray(value, dtype=np.int64)] = True
+    return found
 
 
 def write_record(record: RunRecord, path: Path) -> None:
     """Write a record in one step, so that no partial file is left; create missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record.model_dump(mode="json"))
+    unset = {name for name in _ADDED if getattr(record, name) == RunRecord.model_fields[name].default}
+    write_json(path, record.model_dump(mode="json", exclude=unset))
 
 
 def read_record(path: Path) -> RunRecord:

@@ -5,11 +5,14 @@ from typing import Literal, NamedTuple
 
 from marnet.comparison.arms import ABLATIONS
 from marnet.comparison.statistics import McNemar, MeanSD, PairedDifference
-from marnet.comparison.summary import END_TOP1, ArmResult, Contrast, Results
+from marnet.comparison.summary import END, ArmResult, Contrast, Results
 from marnet.comparison.tables import CellValue, Column, Shown, Table
 from marnet.comparison.verdict import format_p, points
-from marnet.evaluation.corruption_metrics import GROUPS, MEAN_ACCURACY, OTHER_ENDING, RELATIVE_ERROR
+from marnet.evaluation.corruption_metrics import GROUPS, OTHER_ENDING, RELATIVE_ERROR
 from marnet.methods import FULL
+from marnet.metrics import capitalised
+from marnet.tasks.multi import MultiLabel
+from marnet.tasks.single import SingleLabel
 
 
 class MetricFormat(NamedTuple):
@@ -29,16 +32,32 @@ _UNDER_CORRUPTION = {
     f"{metric}{ending}": shown._replace(title=f"{shown.title} ({title})")
     for ending, title in (*((group.ending, group.title) for group in GROUPS), (OTHER_ENDING, "other"))
     for metric, shown in (
-        (MEAN_ACCURACY, MetricFormat("corrupted top-1, %", 100, 1, "max")),
+        *(
+            (task.corrupted_score, MetricFormat(f"corrupted {task.score_title}, %", 100, 1, "max"))
+            for task in (SingleLabel, MultiLabel)
+        ),
         (RELATIVE_ERROR, MetricFormat("relative error", 1, 2, "min")),
     )
 }
+_SCORES = {
+    name: shown
+    for task in (SingleLabel, MultiLabel)
+    for name, shown in (
+        (task.score, MetricFormat(f"{task.score_title}, %", 100, 1, "max")),
+        (
+            f"{task.score}{END}",
+            MetricFormat(f"{task.score_title} over the last quarter of epochs, %", 100, 1, "max"),
+        ),
+    )
+}
 METRICS = {
-    "top1": MetricFormat("top-1, %", 100, 1, "max"),
-    END_TOP1: MetricFormat("top-1 over the last quarter of epochs, %", 100, 1, "max"),
+    **_SCORES,
     "top5": MetricFormat("top-5, %", 100, 1, "max"),
+    "micro_f1": MetricFormat("micro F1, %", 100, 1, "max"),
     "macro_f1": MetricFormat("macro F1, %", 100, 1, "max"),
     "macro_recall": MetricFormat("macro recall, %", 100, 1, "max"),
+    "exact_match": MetricFormat("exact match, %", 100, 1, "max"),
+    "hamming_loss": MetricFormat("Hamming loss, %", 100, 1, "min"),
     "nll": MetricFormat("NLL, nats", 1, 3, "min"),
     "ece": MetricFormat("ECE, %", 100, 1, "min"),
     "brier": MetricFormat("Brier", 1, 3, "min"),
@@ -114,10 +133,16 @@ def _robustness_table(results: Results) -> Table:
         measured,
         [name for name in _UNDER_CORRUPTION if any(name in arm.metrics for arm in measured)],
         title=f"Under corruption on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
-        note=f"For each group of corruptions that was measured completely: top-1, the mean over its corruptions and "
-        f"severities; and the relative error, errors divided by those of {results.baseline}, mean over corruptions. A "
-        f"relative error below 1 is better than {results.baseline}.",
+        note=f"For each group of corruptions that was measured completely: {results.task.score_title}, the mean over "
+        f"its corruptions and severities; and the relative error, {_error_of(results)} {results.baseline}, mean over "
+        f"corruptions. A relative error below 1 is better than {results.baseline}.",
     )
+
+
+def _error_of(results: Results) -> str:
+    if results.label_form == "single":
+        return "errors divided by those of"
+    return f"1 minus {results.task.score_title}, divided by that of"
 
 
 def _metric_table(results: Results, arms: Sequence[ArmResult], names: Sequence[str], *, title: str, note: str) -> Table:
@@ -141,6 +166,7 @@ def _metric_cell(arm: ArmResult, name: str) -> CellValue:
 def _text_table(results: Results) -> Table:
     found = [contrast for contrast in results.contrasts if contrast.kind == "placebo"]
     return _contrast_table(
+        results,
         found,
         title="Contribution of the text: each method minus its placebo",
         names=[f"{each.arm} minus {results.roles[each.against].text}" for each in found],
@@ -152,6 +178,7 @@ def _text_table(results: Results) -> Table:
 def _text_baseline_table(results: Results) -> Table:
     found = [contrast for contrast in results.contrasts if contrast.kind == "text-baseline"]
     return _contrast_table(
+        results,
         found,
         title=f"{FULL} minus each baseline that learns from the same text",
         names=[f"{each.arm} minus {each.against}" for each in found],
@@ -159,14 +186,17 @@ def _text_baseline_table(results: Results) -> Table:
     )
 
 
-def _contrast_table(contrasts: Sequence[Contrast], *, title: str, names: Sequence[str], note: str) -> Table:
-    corrupted = any(MEAN_ACCURACY in each.metrics for each in contrasts)
-    columns = [Column("difference"), Column("pairs", "{:.0f}".format), *_difference_columns("top-1")]
-    columns += _difference_columns("corrupted top-1") if corrupted else []
+def _contrast_table(
+    results: Results, contrasts: Sequence[Contrast], *, title: str, names: Sequence[str], note: str
+) -> Table:
+    task = results.task
+    corrupted = any(task.corrupted_score in each.metrics for each in contrasts)
+    columns = [Column("difference"), Column("pairs", "{:.0f}".format), *_difference_columns(task.score_title)]
+    columns += _difference_columns(f"corrupted {task.score_title}") if corrupted else []
     rows: list[list[CellValue]] = []
     for name, contrast in zip(names, contrasts, strict=True):
-        top1, under = contrast.metrics.get("top1"), contrast.metrics.get(MEAN_ACCURACY)
-        row: list[CellValue] = [name, len(contrast.seeds), show_difference(top1), _show_p(top1)]
+        clean, under = contrast.metrics.get(task.score), contrast.metrics.get(task.corrupted_score)
+        row: list[CellValue] = [name, len(contrast.seeds), show_difference(clean), _show_p(clean)]
         rows.append([*row, show_difference(under), _show_p(under)] if corrupted else row)
     return Table(title=title, columns=columns, rows=rows, note=note)
 
@@ -174,18 +204,18 @@ def _contrast_table(contrasts: Sequence[Contrast], *, title: str, names: Sequenc
 def _ablation_table(results: Results) -> Table:
     """Table 2 of the paper; empty where no ablation beside the full method and the baseline was run."""
     present = [arm for name in ABLATIONS if (arm := results.arm(name)) is not None]
-    top1 = METRICS["top1"]
+    score, shown = results.task.score, METRICS[results.task.score]
     rows: list[list[CellValue]] = []
     for arm in present if len(present) > 2 and results.arm(FULL) is not None else ():
         contrast = results.contrast(arm.arm, FULL)
-        difference = contrast.metrics.get("top1") if contrast is not None else None
-        row: list[CellValue] = [ABLATIONS[arm.arm], arm.arm, len(arm.seeds), _metric_cell(arm, "top1")]
+        difference = contrast.metrics.get(score) if contrast is not None else None
+        row: list[CellValue] = [ABLATIONS[arm.arm], arm.arm, len(arm.seeds), _metric_cell(arm, score)]
         rows.append([*row, show_difference(difference), _show_p(difference)])
     columns = [
         Column("left out"),
         Column("arm"),
         Column("seeds", "{:.0f}".format),
-        Column(top1.title, top1.show, "max"),
+        Column(shown.title, shown.show, "max"),
     ]
     return Table(
         title="Contribution of each part (Table 2 of the paper)",
@@ -198,7 +228,7 @@ def _ablation_table(results: Results) -> Table:
 def _corruption_table(results: Results) -> Table:
     measured = [arm for arm in results.arms if arm.corruptions]
     names = dict.fromkeys(name for arm in measured for name in arm.corruptions)
-    top1 = METRICS["top1"]
+    shown = METRICS[results.task.score]
     rows: list[list[CellValue]] = []
     for name in names:
         means: list[CellValue] = []
@@ -207,8 +237,8 @@ def _corruption_table(results: Results) -> Table:
             means.append(sum(each.mean for each in severities) / len(severities) if severities else None)
         rows.append([name, *means])
     return Table(
-        title="Top-1 by corruption, %, mean over severities and seeds",
-        columns=[Column("corruption"), *(Column(arm.arm, top1.show) for arm in measured)],
+        title=f"{capitalised(results.task.score_title)} by corruption, %, mean over severities and seeds",
+        columns=[Column("corruption"), *(Column(arm.arm, shown.show) for arm in measured)],
         rows=rows,
     )
 

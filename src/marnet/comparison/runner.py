@@ -18,12 +18,11 @@ from typing import NamedTuple
 import yaml
 
 from marnet.atomic import write_text
+from marnet.comparison.data import ComparisonData, check_images, open_comparison_data
 from marnet.comparison.plan import (
     ComparisonConfig,
-    ComparisonData,
     PlannedRun,
     base_config,
-    fingerprint,
     plan_runs,
 )
 from marnet.comparison.progress import ComparisonProgress, quiet_log
@@ -32,9 +31,7 @@ from marnet.comparison.records import RunRecord, read_record, write_record
 from marnet.comparison.results import write_results
 from marnet.comparison.single_run import clear_work, perform
 from marnet.data.manifest import Manifest
-from marnet.data.sources import open_data
 from marnet.errors import ConfigError, NonFiniteLossError, suggest
-from marnet.evaluation.evaluate import require_one_class
 from marnet.runs.lock import locked
 from marnet.stopping import stoppable
 
@@ -63,7 +60,7 @@ class _Workshop(NamedTuple):
 
     def write_results(self) -> Path | None:
         """Write the results of all records that there are; return None before there is one."""
-        records = read_own_records(self.comparison, self.out, self.data.fingerprint)
+        records = read_own_records(self.comparison, self.out, self.data)
         if not records:
             return None
         with locked(self.out / "work" / "results.lock", wait=True):
@@ -83,7 +80,7 @@ def run_comparison(
         comparison: the arms, seeds and settings to compare.
         out: the folder of the comparison.
         methods: names of the arms to train in this call; all of them if empty.
-        manifest: rows instead of those of `base.data.source`.
+        manifest: rows instead of those of `base.data.source`; not next to `base.data.features`, which has its own.
 
     Raises:
         RunDirectoryError: `out` holds a record that was made with other settings.
@@ -91,13 +88,13 @@ def run_comparison(
         MarnetError: the data, an arm or a configuration cannot be used.
     """
     wanted = _choose_arms(comparison, methods)
-    section = base_config(comparison).data
-    manifest = manifest or open_data(section.source, section)
-    require_one_class(manifest.label_form, manifest.source, "A comparison")
-    manifest.split(comparison.split)  # refuses a split without rows before any training
-    data = ComparisonData(manifest, fingerprint(manifest))
-    records = read_own_records(comparison, out, data.fingerprint)
-    runs = [run for run in plan_runs(comparison, data.fingerprint) if run.arm.name in wanted]
+    data = open_comparison_data(base_config(comparison), manifest)
+    data.manifest.split(comparison.split)  # refuses a split without rows before any training
+    if comparison.corruptions:
+        check_images(data, comparison.split)
+    records = read_own_records(comparison, out, data)
+    planned = plan_runs(comparison, data.fingerprint, data.features)
+    runs = [run for run in planned if run.arm.name in wanted]
     _write_plan(comparison, out)
     with stoppable(partial(way_on_of_comparison, out)), ComparisonProgress(runs, records) as progress:
         workshop = _Workshop(comparison, data, out, progress)
@@ -111,7 +108,7 @@ def run_comparison(
             f"{len(failures)} of {len(runs)} runs failed. All others are recorded in {out / 'runs'}:\n  "
             + "\n  ".join(failures)
         )
-    records = read_own_records(comparison, out, data.fingerprint)
+    records = read_own_records(comparison, out, data)
     elsewhere = sum(run.name not in records for run in runs)
     return ComparisonResult(out, tuple(records.values()), trained, elsewhere, results)
 

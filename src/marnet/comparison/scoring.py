@@ -4,10 +4,8 @@ from typing import NamedTuple
 
 from marnet.comparison.records import RunRecord
 from marnet.data.manifest import Manifest
-from marnet.evaluation.evaluate import require_one_class
 from marnet.inference import Predictor, SplitOutputs
 from marnet.jsonfile import read_json
-from marnet.metrics import classification_metrics
 from marnet.runs.directory import ENVIRONMENT, HISTORY, read_history
 
 
@@ -30,26 +28,29 @@ def score_run(predictor: Predictor, manifest: Manifest, split: str, *, arm: str)
         arm: the name of the run in tables and plots.
 
     Raises:
-        ConfigError: the run has images with several classes.
         MarnetError: the run is damaged, the split is empty, or an image cannot be read.
     """
-    require_one_class(predictor.config.data.labels, f"The run {predictor.run}", "A report or a comparison")
     outputs = predictor.outputs(manifest, split)
-    confidences, predictions = outputs.logits.double().softmax(-1).max(-1)
-    metrics = classification_metrics(outputs.logits, outputs.labels)._asdict()
-    record = RunRecord(
+    return ScoredRun(record_outputs(predictor, outputs, split, arm=arm, source=manifest.source), outputs)
+
+
+def record_outputs(predictor: Predictor, outputs: SplitOutputs, split: str, *, arm: str, source: str) -> RunRecord:
+    """Return the record of a run with these outputs on a split; `source` names the data of a run that names none."""
+    answers = predictor.task.answers(outputs.logits, outputs.labels)
+    metrics = predictor.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)._asdict()
+    return RunRecord(
         arm=arm,
         seed=predictor.config.training.seed,
         key="",
-        source=predictor.config.data.source or manifest.source,
+        source=predictor.config.data.source or source,
         split=split,
+        label_form=predictor.config.data.labels,
         classes=list(predictor.classes),
         metrics={name: float(value) for name, value in metrics.items()},
-        labels=outputs.labels.tolist(),
-        predictions=predictions.tolist(),
-        confidences=confidences.tolist(),
+        labels=answers.labels,
+        predictions=answers.predictions,
+        confidences=answers.confidences,
         history=read_history(predictor.run / HISTORY),
         config=predictor.config.model_dump(mode="json"),
         environment=read_json(predictor.run / ENVIRONMENT),
     )
-    return ScoredRun(record, outputs)

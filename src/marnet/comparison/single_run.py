@@ -5,15 +5,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from marnet.comparison.plan import ComparisonConfig, ComparisonData, PlannedRun
+from marnet.comparison.data import ComparisonData
+from marnet.comparison.plan import ComparisonConfig, PlannedRun
 from marnet.comparison.progress import ComparisonProgress
 from marnet.comparison.records import RunRecord
-from marnet.comparison.scoring import score_run
+from marnet.comparison.scoring import record_outputs, score_run
 from marnet.comparison.training_rows import keep_labels, keep_texts, shuffle_texts
 from marnet.config import Config
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError, MarnetError
-from marnet.evaluation.robustness import corruption_accuracy
+from marnet.evaluation.robustness import corruption_scores
 from marnet.inference import Predictor
 from marnet.jsonfile import read_json, write_json
 from marnet.runs.directory import CONFIG, RESUME_POINT, read_run_config
@@ -30,7 +31,7 @@ def perform(
     Args:
         run: the run to train.
         comparison: the comparison that it belongs to.
-        data: all rows; the run is scored on a split of them, unchanged.
+        data: all rows; the run is scored on a split of them, unchanged, and on their features if it trains on features.
         out: the folder of the comparison.
         progress: informed of every epoch.
     """
@@ -57,8 +58,8 @@ def perform(
     progress.trained()
     device = "cpu" if run.config.training.devices.startswith("cpu") else "auto"
     predictor = Predictor(work, device=device)
-    record = score_run(predictor, data.manifest, comparison.split, arm=run.arm.name).record
-    robustness = corruption_accuracy(predictor, data.manifest, comparison.split) if comparison.corruptions else None
+    record = _score(predictor, data, comparison.split, arm=run.arm.name)
+    robustness = corruption_scores(predictor, data.manifest, comparison.split) if comparison.corruptions else None
     known = {
         "key": run.key,
         "source": data.manifest.source,
@@ -66,11 +67,21 @@ def perform(
         "label_budget": comparison.label_budget,
         "text_budget": comparison.text_budget,
         "rows_digest": data.fingerprint,
+        "features_digest": "" if data.features is None else data.features.digest,
         "robustness": robustness,
         "config": run.config.model_dump(mode="json"),  # with the devices that the user asked for
         "seconds": seconds,
     }
     return record.model_copy(update=known)
+
+
+def _score(predictor: Predictor, data: ComparisonData, split: str, *, arm: str) -> RunRecord:
+    """Return the record of a run: from the images, or from their features where it trained on features."""
+    if data.features is None:
+        return score_run(predictor, data.manifest, split, arm=arm).record
+    found = data.features.found
+    outputs = predictor.outputs_of(found.dataset(split), found.manifest.split(split))
+    return record_outputs(predictor, outputs, split, arm=arm, source=data.manifest.source)
 
 
 def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manifest) -> Manifest:
@@ -110,7 +121,9 @@ def _resumable(work: Path, key: str) -> tuple[bool, float]:
 
 def _without_effect(config: Config) -> dict[str, Any]:
     """Return the settings that change nothing about what a run learns."""
-    data = {"workers": config.data.workers, "cache": config.data.cache}
+    data: dict[str, Any] = {"workers": config.data.workers, "cache": config.data.cache}
+    if config.data.features is not None:  # which may be at another place by now
+        data["features"] = config.data.features
     return {"data": data, "training": {"devices": config.training.devices}}
 
 

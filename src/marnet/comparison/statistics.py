@@ -153,7 +153,9 @@ def smallest_p_value(n: int) -> float:
     return min(1.0, 2 / 2**n) if n <= EXACT_UP_TO else 1 / (DRAWS + 1)
 
 
-def mcnemar(labels: Sequence[int], first: Sequence[int], second: Sequence[int]) -> McNemar:
+def mcnemar(
+    labels: Sequence[int] | np.ndarray, first: Sequence[int] | np.ndarray, second: Sequence[int] | np.ndarray
+) -> McNemar:
     """Run McNemar's exact test: do two classifiers differ by more than the choice of the images explains?
 
     The test says nothing about other seeds. If the two are correct on the same images, p is 1.

@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
+from marnet.choices import LabelForm
 from marnet.comparison.arms import ABLATIONS, BASELINES, Role, find_roles, in_order
 from marnet.comparison.records import RunRecord
 from marnet.comparison.statistics import (
@@ -22,9 +25,10 @@ from marnet.comparison.verdict import describe_outcome
 from marnet.errors import RunDirectoryError
 from marnet.evaluation.corruption_metrics import corruption_metrics
 from marnet.methods import FULL
+from marnet.tasks import Task, task_of
 
 BASELINE = "image-only"
-END_TOP1 = "top1_end"  # mean top-1 over the last quarter of the epochs
+END = "_end"  # ends the name of the mean score over the last quarter of the epochs: top1_end, map_end
 
 ContrastKind = Literal["baseline", "placebo", "text-baseline", "ablation"]
 RunsOfArm = Mapping[int, RunRecord]  # by seed
@@ -37,7 +41,7 @@ class ArmResult(NamedTuple):
     role: Role
     seeds: tuple[int, ...]
     metrics: dict[str, MeanSD]  # of the records, and those of robustness that were measured
-    corruptions: dict[str, tuple[MeanSD, ...]]  # top-1 by corruption, one entry per severity
+    corruptions: dict[str, tuple[MeanSD, ...]]  # the score by corruption, one entry per severity
     seconds: MeanSD  # of training
 
 
@@ -53,7 +57,7 @@ class Contrast(NamedTuple):
     kind: ContrastKind
     seeds: tuple[int, ...]  # the pairs; () if the two have no seed in common
     metrics: dict[str, PairedDifference]
-    mcnemar: McNemar | None  # on the first of the seeds
+    mcnemar: McNemar | None  # on the first of the seeds; None where images have several classes
     all_seeds: bool  # whether every run of both is in a pair
 
 
@@ -69,6 +73,12 @@ class Results(NamedTuple):
     contrasts: tuple[Contrast, ...]
     verdict: str
     notes: tuple[str, ...]
+    label_form: LabelForm = "single"
+
+    @property
+    def task(self) -> Task:
+        """The task of all runs, which names their score."""
+        return task_of(self.label_form, self.classes)
 
     @property
     def roles(self) -> dict[str, Role]:
@@ -92,8 +102,8 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
         baseline: the arm that the others are compared with; if it has no run, there are no differences to it.
 
     Raises:
-        RunDirectoryError: there is no record, an arm has two of one seed, or the records differ in classes, split or
-            images.
+        RunDirectoryError: there is no record, an arm has two of one seed, or the records differ in classes, split,
+            images or the form of their labels.
     """
     runs = group_records(records)
     first_records = {arm: next(iter(found.values())) for arm, found in runs.items()}
@@ -114,8 +124,9 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
         ),
         *(_contrast(name, FULL, "ablation", runs) for name in ABLATIONS if name != FULL and {name, FULL} <= set(runs)),
     ]
-    top1 = {(each.arm, each.against): (each.metrics.get("top1"), each.seeds) for each in contrasts}
     first = first_records[names[0]]
+    score = first.task.score
+    differences = {(each.arm, each.against): (each.metrics.get(score), each.seeds) for each in contrasts}
     return Results(
         baseline=baseline,
         source=first.source,
@@ -124,8 +135,9 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
         classes=len(first.classes),
         arms=tuple(_arm_result(name, roles[name], runs[name], runs.get(baseline, {})) for name in names),
         contrasts=tuple(contrasts),
-        verdict=describe_outcome(roles, top1, baseline),
+        verdict=describe_outcome(roles, differences, baseline, unit=_unit(first)),
         notes=_notes(runs, names),
+        label_form=first.label_form,
     )
 
 
@@ -151,6 +163,7 @@ def _check_same_images(records: Sequence[RunRecord]) -> None:
     for record in records:
         for what, found, needed in (
             ("split", record.split, first.split),
+            ("form of labels", record.label_form, first.label_form),
             ("number of classes", len(record.classes), len(first.classes)),
             ("classes", record.classes, first.classes),
         ):
@@ -172,13 +185,16 @@ def _check_same_images(records: Sequence[RunRecord]) -> None:
 def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
     """Return the record's metrics, that of the end of training and those under corruption, without NaN."""
     found = {name: value for name, value in record.metrics.items() if name != "n"}
-    epochs = [row["val/top1"] for row in record.history if "val/top1" in row]
-    if record.split == "val" and epochs:  # the best epoch was chosen on these images, which raises its top-1
+    task = record.task
+    column = f"val/{task.score}"
+    epochs = [row[column] for row in record.history if column in row]
+    if record.split == "val" and epochs:  # the best epoch was chosen on these images, which raises its score
         end = epochs[-max(1, len(epochs) // 4) :]
-        found[END_TOP1] = sum(end) / len(end)
+        found[f"{task.score}{END}"] = sum(end) / len(end)
     if record.robustness:
-        figures = corruption_metrics(record.robustness, baseline.robustness if baseline is not None else None)
-        found |= {name: value for name, value in figures.items() if value is not None}
+        other = baseline.robustness if baseline is not None else None
+        under = corruption_metrics(record.robustness, other, mean=task.corrupted_score)
+        found |= {name: value for name, value in under.items() if value is not None}
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
@@ -213,8 +229,20 @@ def _contrast(arm: str, against: str, kind: ContrastKind, runs: Mapping[str, Run
         if both:
             metrics[name] = paired_difference([first for first, _ in both], [second for _, second in both])
     first, second = runs[arm][seeds[0]], runs[against][seeds[0]]
-    test = mcnemar(first.labels, first.predictions, second.predictions)
+    test = compare_images(first, second)
     return Contrast(arm, against, kind, seeds, metrics, test, all_seeds)
+
+
+def compare_images(first: RunRecord, second: RunRecord) -> McNemar | None:
+    """Return McNemar's test of two runs on the same images, None where an answer is not simply correct or wrong."""
+    if first.label_form != "single":
+        return None
+    return mcnemar(*map(np.asarray, (first.labels, first.predictions, second.predictions)))
+
+
+def _unit(record: RunRecord) -> str:
+    """Return the unit of differences in words: points, of which score where it is not accuracy."""
+    return "points" if record.label_form == "single" else f"points of {record.task.score_title}"
 
 
 def _notes(runs: Mapping[str, RunsOfArm], names: Sequence[str]) -> tuple[str, ...]:
@@ -228,6 +256,11 @@ def _notes(runs: Mapping[str, RunsOfArm], names: Sequence[str]) -> tuple[str, ..
                 f"{name} has no run of seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}; it is "
                 f"compared on the seeds that it shares with the other arm."
             )
+    if next(iter(runs[names[0]].values())).label_form != "single":
+        notes.append(
+            "Images have several classes or none, so the main score is mAP, the mean over classes of the average "
+            "precision. McNemar's test is left out: it needs one answer per image that is correct or wrong."
+        )
     return (
         *notes,
         "Differences are paired by seed. Intervals are 95 % percentile bootstrap intervals of the mean over seeds, "

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from marnet.data.manifest import Manifest, Record
+from marnet.data.manifest import Manifest, Record, count_classes
 from marnet.encoders.unique_texts import has_text
 from marnet.errors import DataError
 
@@ -18,18 +18,28 @@ from marnet.errors import DataError
 def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
     """Keep a share of the training rows, class by class and at least one of each; drop the others.
 
-    With the same seed, a smaller share keeps a subset of a larger one.
+    A row of several classes counts as one of its rarest class, as in a generated split. With the same seed, a smaller
+    share keeps a subset of a larger one.
     """
-    positions: dict[str, list[int]] = defaultdict(list)
-    for position, record in _training_rows(manifest):
-        positions[record.label].append(position)
-    dropped: set[int] = set()
-    for label, members in positions.items():
+    rows = _training_rows(manifest)
+    counts = count_classes(manifest, "train")
+    having: dict[str, list[int]] = defaultdict(list)  # positions of the rows with a class, "" for rows without any
+    rarest: dict[int, str] = {}
+    for position, record in rows:
+        names = manifest.names(record)
+        rarest[position] = min(names, key=lambda name: (counts[name], name), default="")
+        for name in names or ("",):
+            having[name].append(position)
+    kept: set[int] = set()
+    for name, members in having.items():
         shuffled = list(members)
-        Random(f"labels {seed} {label}").shuffle(shuffled)
-        dropped.update(shuffled[max(1, _round(share * len(members))) :])
-    kept = tuple(record for position, record in enumerate(manifest.records) if position not in dropped)
-    return replace(manifest, records=kept)
+        Random(f"labels {seed} {name}").shuffle(shuffled)
+        own = [position for position in shuffled if rarest[position] == name]
+        kept.update(own[: _round(share * len(own))])
+        kept.update(shuffled[:1])  # so that every class can be learned
+    dropped = {position for position, _ in rows} - kept
+    left = tuple(record for position, record in enumerate(manifest.records) if position not in dropped)
+    return replace(manifest, records=left)
 
 
 def keep_texts(manifest: Manifest, share: float, seed: int) -> Manifest:
@@ -46,8 +56,8 @@ def keep_texts(manifest: Manifest, share: float, seed: int) -> Manifest:
 def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
     """Replace every training text with that of a random training row of another class, always the same other class.
 
-    A derangement of the classes decides whose texts a class gets, so that no class keeps its own. Blank texts stay
-    blank.
+    A derangement of the classes decides whose texts a class gets, so that no class keeps its own. Where rows have
+    several classes, each set of classes that occurs is treated as a class. Blank texts stay blank.
 
     Raises:
         DataError: fewer than two classes have texts.

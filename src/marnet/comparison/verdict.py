@@ -10,13 +10,14 @@ SIGNIFICANT = 0.05
 Differences = Mapping[tuple[str, str], tuple[PairedDifference | None, tuple[int, ...]]]
 
 
-def describe_outcome(arms: Roles, differences: Differences, baseline: str) -> str:
-    """Describe which arm leads in top-1, by how much and with which certainty, and the contribution of the text.
+def describe_outcome(arms: Roles, differences: Differences, baseline: str, *, unit: str = "points") -> str:
+    """Describe which arm leads in the score, by how much and with which certainty, and the contribution of the text.
 
     Args:
         arms: the role of each arm, in the order of the tables.
-        differences: by (arm, against), the paired difference in top-1 as a fraction, and the seeds of the pairs.
+        differences: by (arm, against), the paired difference in the score as a fraction, and the seeds of the pairs.
         baseline: the arm that the main arm (`arms.main_arm`) is compared with.
+        unit: of the differences in words, such as "points of mAP".
     """
     arm = main_arm(arms, baseline=baseline)
     if arm is None:
@@ -26,7 +27,7 @@ def describe_outcome(arms: Roles, differences: Differences, baseline: str) -> st
     difference, seeds = differences.get((arm, baseline), (None, ()))
     if difference is None:
         return f"{arm} and {baseline} have no seed in common, so their difference is unknown."
-    words = _describe_lead(arm, baseline, difference)
+    words = _describe_lead(arm, baseline, difference, unit)
     placebos = placebos_of(arm, arms)
     if not placebos:
         return f"{words}. No placebo was run, so it is unknown what the text contributed."
@@ -35,7 +36,7 @@ def describe_outcome(arms: Roles, differences: Differences, baseline: str) -> st
     parts = []
     for name in placebos:
         found, _ = differences[arm, name]
-        parts.append(_describe_part(arms[name].text, found, whole=split_up and same_seeds))
+        parts.append(_describe_part(arms[name].text, found, unit, whole=split_up and same_seeds))
     if split_up and same_seeds:
         shown = "its placebo shows" if len(placebos) == 1 else "the placebos show"
         return f"{words}; of that, the text accounts for {' and '.join(parts)} ({shown} the rest)."
@@ -68,14 +69,14 @@ def format_p(p: float) -> str:
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _describe_lead(arm: str, baseline: str, difference: PairedDifference) -> str:
+def _describe_lead(arm: str, baseline: str, difference: PairedDifference, unit: str) -> str:
     evidence = _evidence(difference, seeds=True)
     mean, size = difference.mean, points(abs(difference.mean))
     if difference.p < SIGNIFICANT:
-        return f"{arm} {'leads' if mean > 0 else 'trails'} {baseline} by {size} points {evidence}"
+        return f"{arm} {'leads' if mean > 0 else 'trails'} {baseline} by {size} {unit} {evidence}"
     level = f"{arm} and {baseline} are level {evidence}"
     side = "ahead of" if mean > 0 else "behind"
-    words = level if size == "0.0" else f"{arm} is {size} points {side} {baseline} {evidence}, which may be chance"
+    words = level if size == "0.0" else f"{arm} is {size} {unit} {side} {baseline} {evidence}, which may be chance"
     least = smallest_p_value(difference.n)
     if least >= SIGNIFICANT:
         runs = f"{difference.n} seed{'s' if difference.n > 1 else ''}"
@@ -84,12 +85,12 @@ def _describe_lead(arm: str, baseline: str, difference: PairedDifference) -> str
     return words
 
 
-def _describe_part(text: str, difference: PairedDifference | None, *, whole: bool) -> str:
+def _describe_part(text: str, difference: PairedDifference | None, unit: str, *, whole: bool) -> str:
     if difference is None:
         return f"an unknown part against {text} (no seed in common)"
     beyond = "" if difference.p < SIGNIFICANT else ", which may be chance"
     evidence = _evidence(difference, seeds=not whole)[:-1]
-    return f"{points(difference.mean)} points against {text} {evidence}{beyond})"
+    return f"{points(difference.mean)} {unit} against {text} {evidence}{beyond})"
 
 
 def _evidence(difference: PairedDifference, *, seeds: bool) -> str:

@@ -3,6 +3,7 @@
 Pure functions of tensors, without run directories or files.
 """
 
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
+_HALF = 0.5  # a probability from which a branch decides for a class
 CaseKind = Literal["repaired", "broken", "changed"]
 
 # Shown with the cases, so that readers know that nobody picked them by hand.
@@ -23,8 +25,19 @@ CASE_RULE = (
 )
 
 
+DECISION_RULE = (
+    "Chosen by rule: half are images of whose classes CDR decides more correctly than the basic prediction (a class is "
+    "predicted from a probability of one half), with the largest gain in the mean probability of the correct "
+    "decisions; half are images of which it decides more wrongly, with the largest loss. If there are too few of one "
+    "kind, the images with the largest change of that mean fill the list."
+)
+
+
 class Case(NamedTuple):
-    """One image as the basic module (x_v) and CDR (x_CDR) predict it; labels are class indices."""
+    """One image as the basic module (x_v) and CDR (x_CDR) predict it; labels are class indices.
+
+    The predicted class is the most probable one, also where images have several.
+    """
 
     row: int  # of the image in the split
     kind: CaseKind
@@ -32,7 +45,7 @@ class Case(NamedTuple):
     basic_confidence: float  # probability of basic_label
     cdr_label: int
     cdr_confidence: float  # probability of cdr_label
-    true_label: int
+    true_labels: tuple[int, ...]  # one, or any number where images have several classes
 
 
 class RankedPrediction(NamedTuple):
@@ -74,12 +87,14 @@ def embed_2d(features: Tensor, *, seed: int) -> np.ndarray:
 def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
     """Return the mean share of an image's `k` nearest neighbours that have its label, between 0 and 1 (ours).
 
+    Where images have several classes, a neighbour counts if the two have a class in common.
+
     Neighbours are the other images with the largest cosine similarity; of equal ones, the first. If N <= k, all other
     images count.
 
     Args:
         features: `(N, D)`, as the model gives them, not the plane of `embed_2d`.
-        labels: `(N,)` int64.
+        labels: `(N,)` int64, or `(N, C)` of 0 and 1.
         k: neighbours per image, 1 or more.
 
     Raises:
@@ -88,10 +103,10 @@ def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
     if k < 1:
         raise ValueError(f"k is {k}. Expected 1 or more neighbours.")
     unit = _unit_rows(features)
-    if len(unit) < 2 or tuple(labels.shape) != (len(unit),):
+    if len(unit) < 2 or labels.ndim not in (1, 2) or len(labels) != len(unit):
         raise ValueError(
             f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not match. "
-            f"Expected (N, D) and (N,) with N >= 2."
+            f"Expected (N, D) and (N,) or (N, C), with N >= 2."
         )
     labels = labels.cpu()
     shares = []
@@ -101,14 +116,18 @@ def neighbourhood_score(features: Tensor, labels: Tensor, k: int = 10) -> float:
         own = torch.arange(len(block))
         similarities[own, own + first] = -torch.inf
         nearest = similarities.argsort(dim=1, descending=True, stable=True)[:, : min(k, len(unit) - 1)]  # (b, k)
-        shares.append((labels[nearest] == labels[first : first + 1024, None]).double().mean(1))
+        theirs, its = labels[nearest], labels[first : first + 1024, None]  # (b, k) and (b, 1), or each x C
+        same = theirs == its if labels.ndim == 1 else ((theirs > 0) & (its > 0)).any(-1)
+        shares.append(same.double().mean(1))
     return float(torch.cat(shares).mean())
 
 
 def choose_cases(basic: Tensor, final: Tensor, labels: Tensor, n: int = 6) -> list[Case]:
     """Choose up to `n` case studies by rule, failures as well as successes (Figure 4 of the paper; the rule is ours).
 
-    The gain of an image is the confidence of its true class under `final` minus that under `basic`.
+    The gain of an image is the confidence of its true class under `final` minus that under `basic`. Where images have
+    several classes, every class is a decision: the gain is that of the mean probability of the correct decisions, and
+    an image is repaired if it has fewer wrong ones, broken if it has more.
 
     1. Take up to `ceil(n / 2)` repaired images (basic wrong, final correct), the largest gain first.
     2. Take up to `floor(n / 2)` broken images (basic correct, final wrong), the largest loss first.
@@ -120,37 +139,36 @@ def choose_cases(basic: Tensor, final: Tensor, labels: Tensor, n: int = 6) -> li
     Args:
         basic: probabilities `(N, C)` of the basic module, from x_v.
         final: probabilities `(N, C)` to compare with it, from x_CDR.
-        labels: `(N,)` int64.
+        labels: `(N,)` int64, or `(N, C)` of 0 and 1.
         n: the number of cases.
 
     Raises:
         ValueError: the shapes disagree.
     """
-    if basic.ndim != 2 or basic.shape != final.shape or tuple(labels.shape) != (len(basic),):
+    if basic.ndim != 2 or basic.shape != final.shape or labels.shape not in (basic.shape[:1], basic.shape):
         raise ValueError(
             f"basic {tuple(basic.shape)}, final {tuple(final.shape)} and labels {tuple(labels.shape)} do not match. "
-            f"Expected (N, C), (N, C) and (N,)."
+            f"Expected (N, C), (N, C) and (N,) or (N, C)."
         )
-    rows = torch.arange(len(labels), device=labels.device)
-    gain = final[rows, labels].double() - basic[rows, labels].double()  # (N,)
-    correct_before, correct_after = basic.argmax(1) == labels, final.argmax(1) == labels
+    (before, wrong_before), (after, wrong_after) = (_confidence_and_errors(each, labels) for each in (basic, final))
+    gain = after - before  # (N,)
     by_gain = gain.argsort(descending=True, stable=True).tolist()
     by_loss = gain.argsort(stable=True).tolist()
     by_change = gain.abs().argsort(descending=True, stable=True).tolist()
 
-    repaired = [i for i in by_gain if correct_after[i] and not correct_before[i]]
-    broken = [i for i in by_loss if correct_before[i] and not correct_after[i]]
+    repaired = [i for i in by_gain if wrong_after[i] < wrong_before[i]]
+    broken = [i for i in by_loss if wrong_after[i] > wrong_before[i]]
     chosen = repaired[: (n + 1) // 2] + broken[: n // 2]
     chosen += [i for i in by_change if i not in set(chosen)][: max(0, n - len(chosen))]
 
     kinds: dict[int, CaseKind] = {**dict.fromkeys(repaired, "repaired"), **dict.fromkeys(broken, "broken")}
-    cases = [_make_case(i, kinds.get(i, "changed"), basic[i], final[i], int(labels[i])) for i in chosen]
+    cases = [_make_case(i, kinds.get(i, "changed"), basic[i], final[i], labels[i]) for i in chosen]
     order: tuple[CaseKind, ...] = ("repaired", "broken", "changed")
     return sorted(cases, key=lambda case: order.index(case.kind))
 
 
-def ranked_predictions(probabilities: Tensor, true_label: int, k: int = 3) -> list[RankedPrediction]:
-    """Return the `k` most probable classes of one image `(C,)`, then the true class if it is not among them.
+def ranked_predictions(probabilities: Tensor, true_labels: int | Collection[int], k: int = 3) -> list[RankedPrediction]:
+    """Return the `k` most probable classes of one image `(C,)`, then the true ones that are not among them.
 
     Of equal classes, the one with the lower index comes first.
 
@@ -158,16 +176,28 @@ def ranked_predictions(probabilities: Tensor, true_label: int, k: int = 3) -> li
         >>> [(each.label, each.rank) for each in ranked_predictions(torch.tensor([0.1, 0.2, 0.7]), 0, k=1)]
         [(2, 1), (0, 3)]
     """
+    true = {true_labels} if isinstance(true_labels, int) else set(true_labels)
     order = probabilities.argsort(descending=True, stable=True).tolist()
     predictions = [
         RankedPrediction(label, float(probabilities[label]), rank) for rank, label in enumerate(order, start=1)
     ]
-    return [prediction for prediction in predictions if prediction.rank <= k or prediction.label == true_label]
+    return [prediction for prediction in predictions if prediction.rank <= k or prediction.label in true]
 
 
-def _make_case(row: int, kind: CaseKind, basic: Tensor, final: Tensor, true_label: int) -> Case:
+def _confidence_and_errors(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `(N,)` each: the mean probability of an image's correct decisions, and the number of wrong ones."""
+    if labels.ndim == 1:  # one decision
+        rows = torch.arange(len(labels), device=labels.device)
+        return probabilities[rows, labels].double(), (probabilities.argmax(1) != labels).long()
+    true = labels > 0
+    of_correct = torch.where(true, probabilities, 1 - probabilities).double()
+    return of_correct.mean(1), ((probabilities >= _HALF) != true).sum(1)
+
+
+def _make_case(row: int, kind: CaseKind, basic: Tensor, final: Tensor, label: Tensor) -> Case:
     before, after = int(basic.argmax()), int(final.argmax())
-    return Case(row, kind, before, float(basic[before]), after, float(final[after]), true_label)
+    true = (int(label),) if label.ndim == 0 else tuple(torch.nonzero(label).flatten().tolist())
+    return Case(row, kind, before, float(basic[before]), after, float(final[after]), true)
 
 
 def _unit_rows(features: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Metrics of accuracies under corruption: means, and errors in relation to a baseline, by group of corruptions.
+"""Metrics of scores under corruption: means, and errors in relation to a baseline, by group of corruptions.
 
-Pure functions of top-1 by corruption, one value per severity. The groups are never mixed: `STANDARD` alone gives the
+Pure functions of a score by corruption, one value per severity: top-1, called accuracy here, or mAP where images have
+several classes; the error is 1 minus the score. The groups are never mixed: `STANDARD` alone gives the
 mean corruption accuracy; the held-out corruptions, ours and those from outside the package have means of their own.
 """
 
@@ -41,8 +42,10 @@ def groups_of(names: Iterable[str]) -> tuple[CorruptionGroup, ...]:
     return (*GROUPS, CorruptionGroup(OTHER_ENDING, f"{len(others)} other", others)) if others else GROUPS
 
 
-def corruption_metrics(accuracies: Accuracies, baseline: Accuracies | None = None) -> dict[str, float | None]:
-    """Return the metrics of all groups by name: `MEAN_ACCURACY`, and with a baseline `RELATIVE_ERROR`, with its ending.
+def corruption_metrics(
+    accuracies: Accuracies, baseline: Accuracies | None = None, *, mean: str = MEAN_ACCURACY
+) -> dict[str, float | None]:
+    """Return the metrics of all groups by name: `mean`, and with a baseline `RELATIVE_ERROR`, with its ending.
 
     The metrics of a group are None if one of its corruptions or severities was not measured; there is no mean of the
     rest.
@@ -51,7 +54,7 @@ def corruption_metrics(accuracies: Accuracies, baseline: Accuracies | None = Non
     metrics: dict[str, float | None] = {}
     for group in groups:
         measured = is_measured(accuracies, group.names)
-        metrics[f"{MEAN_ACCURACY}{group.ending}"] = mean_accuracy(accuracies, group.names) if measured else None
+        metrics[f"{mean}{group.ending}"] = mean_accuracy(accuracies, group.names) if measured else None
     if baseline is None:
         return metrics
     for group in groups:

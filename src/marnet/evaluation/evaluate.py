@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from marnet.choices import LabelForm
-from marnet.errors import ConfigError
 from marnet.inference import Predictor, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
 from marnet.metrics import Metrics, MultiLabelMetrics
@@ -70,21 +68,3 @@ def evaluate_sets(
     least = predictor.least_probability(error)
     outputs = predictor.outputs(predictor.rows(data, split), split)
     return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
-
-
-def require_one_class(labels: LabelForm, what: str, purpose: str) -> None:
-    """Refuse images with several classes, for purposes that need one class per image.
-
-    Args:
-        labels: the form of the labels.
-        what: the subject of the error, such as "The run RUN".
-        purpose: the purpose that needs one class per image, such as "A report".
-
-    Raises:
-        ConfigError: images have several classes.
-    """
-    if labels != "single":
-        raise ConfigError(
-            f"{what} has images with several classes. {purpose} needs one class per "
-            f"image (`data.labels=single`). For runs with several classes, use 'marnet evaluate' without corruptions."
-        )

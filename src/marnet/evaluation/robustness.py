@@ -1,4 +1,4 @@
-"""Accuracy of a run on corrupted copies of a split, alone and in relation to a baseline."""
+"""The score of a run, top-1 or mAP, on corrupted copies of a split, alone and in relation to a baseline."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +10,31 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
+from marnet.choices import LabelForm
 from marnet.data.dataset import ImageTextDataset
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find_corruption
-from marnet.evaluation.evaluate import require_one_class
 from marnet.inference import Predictor, load
 from marnet.inference.outputs import affordable_batch
-from marnet.metrics import Metrics, classification_metrics
+from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
+from marnet.tasks import Task, task_of
+from marnet.tasks.answers import Tally
 
 
 class Robustness(NamedTuple):
     """Results of a run on one split, uncorrupted and corrupted."""
 
-    metrics: Metrics  # of the uncorrupted split
-    corruptions: dict[str, list[float]]  # top-1 by corruption, one per severity from 1 to 5
+    metrics: Metrics | MultiLabelMetrics  # of the uncorrupted split
+    corruptions: dict[str, list[float]]  # the score, top-1 or mAP, by corruption, one per severity from 1 to 5
     baseline: dict[str, list[float]] | None  # the same for the baseline run
+    label_form: LabelForm = "single"
+
+    @property
+    def task(self) -> Task:
+        """The task of the run, which names the score."""
+        return task_of(self.label_form)
 
 
 def evaluate_robustness(
@@ -49,27 +57,27 @@ def evaluate_robustness(
         allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
-        MarnetError: a run is damaged or has images with several classes, the split is empty, a label or an image
-            cannot be used, a corruption is unknown, or the baseline was trained with other rows.
+        MarnetError: a run is damaged, the split is empty, a label or an image cannot be used, a corruption is unknown,
+            or the baseline was trained with other rows.
     """
     names = CORRUPTIONS if corruptions is None else tuple(dict.fromkeys(corruptions))
     for name in names:
         find_corruption(name)  # a wrong name is refused before anything is loaded
     predictor = load(run, allow_code=allow_code)
-    require_one_class(predictor.config.data.labels, f"The run {predictor.run}", "Accuracy under corruption")
     manifest = predictor.rows(source, split)
     other = None if baseline is None else load(baseline, allow_code=allow_code)
     if other is not None and source is None:
         _check_same_rows(predictor, other, split)
     outputs = predictor.outputs(manifest, split)
     return Robustness(
-        classification_metrics(outputs.logits, outputs.labels),
-        corruption_accuracy(predictor, manifest, split, corruptions=names),
-        None if other is None else corruption_accuracy(other, manifest, split, corruptions=names),
+        predictor.task.metrics(outputs.logits, outputs.labels),
+        corruption_scores(predictor, manifest, split, corruptions=names),
+        None if other is None else corruption_scores(other, manifest, split, corruptions=names),
+        predictor.config.data.labels,
     )
 
 
-def corruption_accuracy(
+def corruption_scores(
     predictor: Predictor,
     manifest: Manifest,
     split: str = "val",
@@ -77,7 +85,7 @@ def corruption_accuracy(
     corruptions: Sequence[str] = CORRUPTIONS,
     batch_size: int = 64,
 ) -> dict[str, list[float]]:
-    """Return the top-1 accuracy of a model by corruption, one value per severity from 1 to 5.
+    """Return the score of a model, top-1 or mAP, by corruption, one value per severity from 1 to 5.
 
     The squares that the model sees are corrupted, before normalisation. An image's seed is the number of its row in the
     split, so that methods with one input size see the same pixels, whatever the batch size.
@@ -89,24 +97,23 @@ def corruption_accuracy(
     for name in corruptions:
         find_corruption(name)
     dataset = predictor.open_split(manifest, split).dataset
-    correct = {name: [0] * len(SEVERITIES) for name in corruptions}
+    tallies: dict[str, list[Tally]] = {name: [predictor.task.tally() for _ in SEVERITIES] for name in corruptions}
     with _progress(len(dataset) * len(corruptions) * len(SEVERITIES)) as (progress, task):
         for images, labels, seeds in _batches(dataset, affordable_batch(batch_size, predictor.spec.size)):
-            for name, counts in correct.items():
-                for offset, severity in enumerate(SEVERITIES):
-                    predicted = predictor.probabilities(corrupt(images, name, severity, seeds)).argmax(-1)
-                    counts[offset] += int((predicted == labels).sum())
+            for name, by_severity in tallies.items():
+                for severity, tally in zip(SEVERITIES, by_severity, strict=True):
+                    tally.add(predictor.probabilities(corrupt(images, name, severity, seeds)), labels)
                     progress.advance(task, len(images))
-    return {name: [count / len(dataset) for count in counts] for name, counts in correct.items()}
+    return {name: [tally.score() for tally in by_severity] for name, by_severity in tallies.items()}
 
 
 def _batches(dataset: ImageTextDataset, size: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-    """Yield images `(B, 3, S, S)` uint8, labels `(B,)` and rows of the split, which have gaps for broken images."""
+    """Yield images `(B, 3, S, S)` uint8, targets and rows of the split, which have gaps for broken images."""
     for first in range(0, len(dataset), size):
         samples = [dataset[row] for row in range(first, min(first + size, len(dataset)))]
         yield (
             torch.stack([sample.image for sample in samples]),
-            torch.tensor([sample.label for sample in samples]),
+            torch.stack([torch.as_tensor(sample.label) for sample in samples]),
             [int(dataset.rows[sample.row]) for sample in samples],
         )
 

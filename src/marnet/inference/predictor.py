@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from marnet.cache import cache_directory
 from marnet.config import Config
-from marnet.data.dataset import OpenedSplit, open_splits
+from marnet.data.dataset import ImageTextDataset, OpenedSplit, open_splits
 from marnet.data.decoding import ImageLike, ImageTransform, image_name, list_images
+from marnet.data.features import FeatureDataset
 from marnet.data.manifest import Manifest, Record
 from marnet.data.moved import refuse_missing_images, rows_without_splits
 from marnet.data.options import GROUP, read_options
@@ -313,13 +314,34 @@ class Predictor:
                 broken.
         """
         opened = self.open_split(manifest, split)
+        return self.outputs_of(opened.dataset, opened.records, skipped=len(opened.skipped), batch_size=batch_size)
+
+    def outputs_of(
+        self,
+        dataset: ImageTextDataset | FeatureDataset,
+        records: Sequence[Record],
+        *,
+        skipped: int = 0,
+        batch_size: int = _BATCH,
+    ) -> SplitOutputs:
+        """Return all outputs of the model for a dataset of images, or of features of the run's backbone.
+
+        The rows that the calibration of the run was fitted on are predicted by cross-fitting
+        (`marnet.inference.calibration`), so that metrics of them are honest.
+
+        Args:
+            dataset: N rows, whose labels are numbered as in the run.
+            records: the same N rows.
+            skipped: images that could not be read and are left out.
+            batch_size: rows computed at a time.
+        """
         size = affordable_batch(batch_size, self.spec.size)
         calibration = self.model.calibration
         with calibration.off():
-            collected = collect_outputs(self.model, opened.dataset, self.spec, batch_size=size, device=self.device)
-        labels = torch.as_tensor(opened.dataset.labels)
+            collected = collect_outputs(self.model, dataset, self.spec, batch_size=size, device=self.device)
+        labels = torch.as_tensor(dataset.labels)
         logits, thresholds = self._finite(calibration(collected.logits)), None
-        if self._calibrated_on(manifest, split):
+        if self._calibrated_on(records):
             logits, thresholds = cross_fit(self.model, collected, labels)
         return SplitOutputs(
             logits=logits,
@@ -327,18 +349,19 @@ class Predictor:
             branch_logits=collected.branch_logits,
             x_v=collected.x_v,
             x_cdr=collected.x_cdr,
-            records=tuple(opened.records),
-            skipped=len(opened.skipped),
+            records=tuple(records),
+            skipped=skipped,
             thresholds=thresholds,
             uncalibrated=None if self.calibration is None else uncalibrated_logits(self.model, collected),
         )
 
-    def _calibrated_on(self, manifest: Manifest, split: str) -> bool:
+    def _calibrated_on(self, records: Sequence[Record]) -> bool:
         """Return whether the calibration was fitted on these rows, wherever their images are by now."""
-        if self.calibration is None or split != self.calibration.split or not (self.run / MANIFEST).is_file():
+        fitted = self.calibration
+        if fitted is None or len(records) != fitted.rows or not (self.run / MANIFEST).is_file():
             return False
-        own, given = self.manifest().split(split), manifest.split(split)
-        return [_without_folder(record) for record in own] == [_without_folder(record) for record in given]
+        own = {_without_folder(record) for record in self.manifest().records if record.split == fitted.split}
+        return all(_without_folder(record) in own for record in records)
 
     def _finite(self, logits: Tensor) -> Tensor:
         """Return the logits; refuse those that are no numbers, which would be printed as a prediction.

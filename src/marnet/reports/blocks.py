@@ -54,11 +54,12 @@ class CaseStudy:
 
     kind: CaseKind
     image: bytes
-    true_label: str
+    true_label: str  # of several classes, all of them
     basic: tuple[NamedPrediction, ...]
     cdr: tuple[NamedPrediction, ...]
     name: str = ""  # such as the file's
     text: str = ""  # the text of the image; no prediction used it
+    heading: str = "true class"
 
     @property
     def source(self) -> str:

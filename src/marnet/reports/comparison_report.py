@@ -11,7 +11,6 @@ from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import METRICS, result_tables, show_difference, show_mean_sd
 from marnet.comparison.summary import BASELINE, Results, group_records, summarise
 from marnet.errors import MarnetError, RunDirectoryError
-from marnet.evaluation.corruption_metrics import MEAN_ACCURACY
 from marnet.inference import SplitOutputs, load
 from marnet.reports.blocks import KeyMetric, Report
 from marnet.reports.contents import build_sections
@@ -121,21 +120,22 @@ def _describe_data(results: Results) -> str:
 
 
 def _key_metrics(results: Results, arm: str) -> list[KeyMetric]:
-    """Return top-1 and mean corruption accuracy of the main arm with the baseline's, and the difference."""
+    """Return the score of the main arm and its mean under corruption with the baseline's, and the difference."""
     ours, plain, contrast = results.arm(arm), results.arm(results.baseline), results.contrast(arm, results.baseline)
     if ours is None or plain is None or contrast is None:
         return []
     found = []
-    for name, label in (("top1", "top-1"), (MEAN_ACCURACY, "top-1 under corruption")):
+    task = results.task
+    for name, label in ((task.score, task.score_title), (task.corrupted_score, f"{task.score_title} under corruption")):
         if name in ours.metrics and name in plain.metrics:
             texts = [show_mean_sd(each.metrics[name], METRICS[name]).text for each in (ours, plain)]
             found.append(KeyMetric(f"{METRICS[name].show(ours.metrics[name].mean)} %", f"{arm}, {label}",
                                    f"{texts[0]}; {results.baseline} {texts[1]}"))  # fmt: skip
-    difference = show_difference(contrast.metrics.get("top1"))
+    difference = show_difference(contrast.metrics.get(task.score))
     if difference is not None:
         value, _, interval = difference.text.partition(" ")
         note = f"95 % interval {interval}" if interval else ""
-        found.append(KeyMetric(value, f"points of top-1 over {results.baseline}", note))
+        found.append(KeyMetric(value, f"points of {task.score_title} over {results.baseline}", note))
     return found
 
 

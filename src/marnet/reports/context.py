@@ -10,6 +10,7 @@ from marnet.comparison.summary import Results
 from marnet.comparison.tables import Table
 from marnet.inference import SplitOutputs
 from marnet.reports.plots.style import Mark
+from marnet.tasks import Task
 
 
 class Unavailable(Exception):  # noqa: N818 - a reason that the page shows, not an error
@@ -65,6 +66,16 @@ class ReportContext:
     def classes(self) -> list[str]:
         """The class names of the arm that the report is about."""
         return self.first_records[self.arm].classes
+
+    @property
+    def task(self) -> Task:
+        """The task of the arm that the report is about, which names the score."""
+        return self.first_records[self.arm].task
+
+    @property
+    def several_classes(self) -> bool:
+        """True if images have several classes or none, for which some sections have another form."""
+        return self.first_records[self.arm].label_form == "multi"
 
     @property
     def comparison(self) -> ComparisonOutcome:

@@ -110,7 +110,7 @@ def make_case_study(
     text: str = "",
     top: int = 3,
 ) -> CaseStudy:
-    """Return a case with class names: the `top` classes of each prediction, and the true class if not among them.
+    """Return a case with class names: the `top` classes of each prediction, and the true ones that are not among them.
 
     Args:
         case: of `analysis.choose_cases`.
@@ -125,15 +125,16 @@ def make_case_study(
     def name_predictions(probabilities: Tensor) -> tuple[NamedPrediction, ...]:
         return tuple(
             NamedPrediction(
-                classes[prediction.label], prediction.confidence, prediction.rank, prediction.label == case.true_label
+                classes[prediction.label], prediction.confidence, prediction.rank, prediction.label in case.true_labels
             )
-            for prediction in ranked_predictions(probabilities[case.row], case.true_label, top)
+            for prediction in ranked_predictions(probabilities[case.row], case.true_labels, top)
         )
 
     return CaseStudy(
         kind=case.kind,
         image=image,
-        true_label=classes[case.true_label],
+        true_label=", ".join(classes[label] for label in case.true_labels) or "none",
+        heading="true class" if len(case.true_labels) == 1 else "true classes",
         basic=name_predictions(basic),
         cdr=name_predictions(cdr),
         name=name,

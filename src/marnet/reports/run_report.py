@@ -8,7 +8,7 @@ from marnet.comparison.record_store import record_paths
 from marnet.comparison.records import RunRecord
 from marnet.comparison.scoring import ScoredRun, score_run
 from marnet.comparison.summary import BASELINE
-from marnet.errors import RunDirectoryError
+from marnet.errors import ConfigError, RunDirectoryError
 from marnet.inference import load
 from marnet.metrics import percent
 from marnet.reports.blocks import Gap, KeyMetric, Report
@@ -22,6 +22,7 @@ from marnet.runs.code import AllowCode
 from marnet.runs.directory import CONFIG
 
 MOST_KEY_METRICS = 4  # and most runs in the reliability diagram
+_SECOND = {"top5": "top-5", "micro_f1": "micro F1"}  # the metric below the score: the first that a run has
 
 
 def write_run_report(
@@ -45,8 +46,8 @@ def write_run_report(
         allow_code: import code that a run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
     Raises:
-        MarnetError: a folder is not a run, a run has images with several classes, the split is empty, or an image can
-            no longer be read.
+        MarnetError: a folder is not a run, the runs differ in the form of their labels, the split is empty, or an image
+            can no longer be read.
     """
     target = Path(page)
     check_report_target(target)
@@ -58,6 +59,7 @@ def write_run_report(
         predictor = load(folder, allow_code=allow_code)
         run = score_run(predictor, predictor.rows(data, split), split, arm=name)
         scored[name] = run if data is None else run._replace(record=run.record.model_copy(update={"source": data}))
+    _check_same_form(scored)
     report = _make_report(scored, split)
     if plots is not None:
         write_plots(report, plots)
@@ -111,16 +113,29 @@ def _make_report(scored: Mapping[str, ScoredRun], split: str) -> Report:
     return Report(
         title=arm if len(records) == 1 else ", ".join(records),
         summary=_summarise(records, split),
-        key_metrics=[
-            KeyMetric(
-                percent(record.metrics["top1"]), f"{name}, top-1 on {split}", f"top-5 {percent(record.metrics['top5'])}"
-            )
-            for name, record in list(records.items())[:MOST_KEY_METRICS]
-        ],
+        key_metrics=[_key_metric(name, record, split) for name, record in list(records.items())[:MOST_KEY_METRICS]],
         sections=build_sections(context, gaps=tuple(gaps)),
         configuration=configuration_text(ours.config),
         environment=environment_lines(ours.environment),
     )
+
+
+def _check_same_form(scored: Mapping[str, ScoredRun]) -> None:
+    forms = {name: run.record.label_form for name, run in scored.items()}
+    if len(set(forms.values())) > 1:
+        found = ", ".join(f"{name} ({form})" for name, form in forms.items())
+        raise ConfigError(
+            f"The runs differ in `data.labels`, so they have no score in common: {found}. Report on those of one form "
+            f"at a time."
+        )
+
+
+def _key_metric(name: str, record: RunRecord, split: str) -> KeyMetric:
+    score, title = record.task.score, record.task.score_title
+    note = next(
+        f"{label} {percent(record.metrics[second])}" for second, label in _SECOND.items() if second in record.metrics
+    )
+    return KeyMetric(percent(record.metrics[score]), f"{name}, {title} on {split}", note)
 
 
 def _find_baseline(records: Mapping[str, RunRecord], arm: str) -> str | None:

@@ -15,6 +15,7 @@ from marnet.choices import Balance, LabelForm
 from marnet.config import Config
 from marnet.losses import ClassificationLoss
 from marnet.metrics import Metrics, MultiLabelMetrics
+from marnet.tasks.answers import Answers, Tally
 from marnet.tasks.multi import MultiLabel
 from marnet.tasks.single import SingleLabel
 
@@ -30,6 +31,11 @@ class Task(Protocol):
     @property
     def score_title(self) -> str:
         """The name of that metric as people write it."""
+        ...
+
+    @property
+    def corrupted_score(self) -> str:
+        """The name of the mean of that metric over corruptions."""
         ...
 
     def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -66,6 +72,14 @@ class Task(Protocol):
         """Return the metrics of logits `(N, C)`; `thresholds` `(N, C)` replace those of the task, if it has any."""
         ...
 
+    def answers(self, logits: Tensor, targets: Tensor) -> Answers:
+        """Return labels, predictions and confidences of logits `(N, C)`, image by image, for a record."""
+        ...
+
+    def tally(self) -> Tally:
+        """Return an object that takes probabilities and targets batch by batch and gives the exact score of all."""
+        ...
+
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
         """Return the classes to show a user for each row, the most probable first.
 
@@ -89,3 +103,11 @@ def make_task(config: Config, num_classes: int, *, thresholds: Tensor | None = N
     """
     fitted = 0.5 if thresholds is None else thresholds
     return TASKS[config.data.labels](num_classes, fitted if config.data.threshold is None else config.data.threshold)
+
+
+def task_of(form: LabelForm, num_classes: int = 2) -> Task:
+    """Return the task of a form of labels, for all that does not depend on the threshold of predictions.
+
+    The number of classes makes no difference to the names of scores and to probabilities.
+    """
+    return TASKS[form](num_classes, 0.5)

@@ -11,6 +11,7 @@ from marnet.choices import Balance
 from marnet.errors import ConfigError
 from marnet.losses import ClassificationLoss
 from marnet.metrics import MultiLabelMetrics, mean_average_precision, multi_label_metrics
+from marnet.tasks.answers import Answers, PrecisionTally, several_classes
 
 
 class MultiLabel:
@@ -25,6 +26,7 @@ class MultiLabel:
 
     score = "map"
     score_title = "mAP"
+    corrupted_score = "mean_corruption_map"
 
     def __init__(self, num_classes: int, threshold: float | Tensor = 0.5) -> None:
         self.num_classes = num_classes
@@ -69,6 +71,15 @@ class MultiLabel:
     def metrics(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> MultiLabelMetrics:
         """Return the metrics, see `MultiLabelMetrics`; `thresholds` `(N, C)` replace those of the task."""
         return multi_label_metrics(logits, targets, threshold=self.threshold if thresholds is None else thresholds)
+
+    def answers(self, logits: Tensor, targets: Tensor) -> Answers:
+        """Return the classes of each image that reach the threshold, and the probabilities of all classes."""
+        probabilities = self.probabilities(logits.double())
+        return several_classes(probabilities, targets, probabilities >= self.threshold)
+
+    def tally(self) -> PrecisionTally:
+        """Return a collection of probabilities, of which mAP is computed at the end."""
+        return PrecisionTally()
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
         """Return the classes that reach the threshold, possibly none; with `top` that many, whatever the threshold."""

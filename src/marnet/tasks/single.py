@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from marnet.choices import Balance
 from marnet.losses import ClassificationLoss, classification_loss
 from marnet.metrics import Metrics, classification_metrics
+from marnet.tasks.answers import Answers, CorrectTally, one_class
 
 _SHOWN = 5  # classes per image that are shown by default
 
@@ -19,6 +20,7 @@ class SingleLabel:
 
     score = "top1"
     score_title = "top-1"
+    corrupted_score = "mean_corruption_accuracy"
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -50,6 +52,14 @@ class SingleLabel:
     def metrics(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> Metrics:
         """Return the metrics, see `Metrics`; there are no thresholds."""
         return classification_metrics(logits, targets)
+
+    def answers(self, logits: Tensor, targets: Tensor) -> Answers:
+        """Return the most probable class of each image, and its probability."""
+        return one_class(self.probabilities(logits.double()), targets)
+
+    def tally(self) -> CorrectTally:
+        """Return a count of correct predictions."""
+        return CorrectTally()
 
     def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
         """Return the `top` most probable classes, 5 if None."""

@@ -9,6 +9,7 @@ FOLDER/
 """
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from marnet.data.manifest import Manifest, label_targets
 from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources import open_data
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
-from marnet.errors import ConfigError, RunDirectoryError
+from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.outputs import VISUAL
 from marnet.runs.code import AllowCode
 from marnet.runs.layout import HISTORY, MANIFEST, METRICS, RESUME_POINT
@@ -54,6 +55,28 @@ class FeatureSet(NamedTuple):
     backbone: nn.Module
     config: Config  # of the encoder: what `backbone` and `data` were
     spec: ImageSpec
+
+    def with_rows(self, manifest: Manifest) -> "FeatureSet":
+        """Return the features of some rows: some of the own ones, which may have other texts and labels.
+
+        Raises:
+            DataError: a row has an image without a feature in its split.
+        """
+        numbers = {
+            (name, record.image): row
+            for name in self.splits
+            for row, record in reversed(list(enumerate(self.manifest.split(name))))
+        }
+        chosen: dict[str, list[int]] = {name: [] for name in manifest.splits()}
+        for record in manifest.records:
+            row = numbers.get((record.split, record.image))
+            if row is None:
+                raise DataError(
+                    f"{manifest.source} has the image {record.image} in split {record.split!r}, of which there is no "
+                    f"feature. Name rows that 'marnet embed' computed features of, or leave out `data.features`."
+                )
+            chosen[record.split].append(row)
+        return self._replace(manifest=manifest, splits={name: self.splits[name][rows] for name, rows in chosen.items()})
 
     def dataset(self, split: str) -> FeatureDataset:
         """Return the features of a split as a dataset."""
@@ -143,15 +166,41 @@ def open_features(folder: Path | str, *, allow_code: AllowCode = False) -> Featu
     return FeatureSet(manifest, splits, encoder.model.backbone, encoder.config, encoder.spec)
 
 
-def check_next_to_features(config: Config, features: FeatureSet) -> None:
-    """Refuse settings of data and backbone that contradict what the features bring.
+def features_digest(folder: Path) -> str:
+    """Return a hash of the features in a folder that `embed` wrote; another encoder gives another one."""
+    with (folder / FEATURES).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def config_on_features(config: Config, encoder: Config) -> Config:
+    """Return a configuration with the frozen backbone and the data of features, to whose folder it points.
+
+    Args:
+        config: `data.features` is their folder.
+        encoder: the configuration of their encoder.
+
+    Raises:
+        ConfigError: settings of data or backbone contradict those of the encoder; it names all that do.
+    """
+    check_next_to_features(config, encoder)
+    own = {name: getattr(config.data, name) for name in ("features", "workers", "threshold")}
+    return config.model_copy(
+        update={
+            "backbone": encoder.backbone.model_copy(update={"freeze": True}),
+            "data": encoder.data.model_copy(update=own),
+        }
+    )
+
+
+def check_next_to_features(config: Config, encoder: Config) -> None:
+    """Refuse settings of data and backbone that contradict those of the encoder of features.
 
     Settings that nobody gave do not count; nor do those that reading features does not need.
 
     Raises:
         ConfigError: one or several do, all of which it names.
     """
-    brought = flat_settings(features.config) | {"backbone.freeze": True}
+    brought = flat_settings(encoder) | {"backbone.freeze": True}
     given = flat_settings(config, only_given=True)
     refused = [
         f"`{name}={value}`"

@@ -43,7 +43,7 @@ from marnet.runs.starting import check_run_directory, start_run_directory
 from marnet.runs.weights import load_run
 from marnet.stopping import stoppable
 from marnet.tasks import TASKS, Task, make_task
-from marnet.training.features import check_next_to_features, open_features
+from marnet.training.features import config_on_features, open_features
 from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.processes import follow_first
 from marnet.training.resuming import check_resumed_size, resumed_config
@@ -124,8 +124,8 @@ def fit(
         config: every setting; `config.training.seed` fixes weights, order, augmentation and noise.
         out: the run directory to write.
         backbone: your own module, with the input it needs, instead of the one in `config.backbone`.
-        manifest: rows to use instead of `config.data.source`; when resuming, the rows of the run with images that were
-            moved.
+        manifest: rows to use instead of `config.data.source`; with `config.data.features`, some of their rows, which
+            may have other texts and labels; when resuming, the rows of the run with images that were moved.
         model_factory: builds the model.
         overwrite: replace a run that `out` already holds.
         resume: continue the run that `out` holds from its resume point: the last finished epoch or, if epochs take
@@ -255,12 +255,11 @@ def _load_data(
 ) -> tuple[Config, "_TrainingData"]:
     """Return the rows, images or features, and the backbone to train on, and the configuration with what they say."""
     if config.data.features is not None:
-        if backbone is not None or manifest is not None:
+        if backbone is not None:
             raise ConfigError(
-                "`data.features` brings its own rows and backbone, but `manifest` or `backbone` was given as well. "
-                "Leave that out."
+                "`data.features` brings its own backbone, but `backbone` was given as well. Leave that out."
             )
-        config, data = _load_features(config, config.data.features, allow_code=allow_code)
+        config, data = _load_features(config, config.data.features, manifest, allow_code=allow_code)
         if resume:
             _check_same_rows(run, data.manifest)
             check_resumed_size(run, config, len(data.manifest.classes), backbone=data.backbone)
@@ -346,17 +345,16 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     return config.model_copy(update={"data": section}), data
 
 
-def _load_features(config: Config, folder: Path, *, allow_code: AllowCode) -> tuple[Config, "_TrainingData"]:
-    """Return the features of a frozen backbone, and the configuration with that backbone and their data."""
+def _load_features(
+    config: Config, folder: Path, rows: Manifest | None, *, allow_code: AllowCode
+) -> tuple[Config, "_TrainingData"]:
+    """Return features of a frozen backbone, all or those of some rows, and the configuration with what they bring."""
     found = open_features(folder, allow_code=allow_code)
-    check_next_to_features(config, found)
+    found = found if rows is None else found.with_rows(rows)
+    config = config_on_features(config, found.config)
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)
     _check_balance(config, found.manifest)
-    backbone = found.config.backbone.model_copy(update={"freeze": True})
-    data = found.config.data.model_copy(
-        update={"features": folder, "workers": config.data.workers, "threshold": config.data.threshold}
-    )
     training = _TrainingData(
         found.manifest,
         found.dataset("train"),
@@ -366,7 +364,7 @@ def _load_features(config: Config, folder: Path, *, allow_code: AllowCode) -> tu
         [],
         None,
     )
-    return config.model_copy(update={"backbone": backbone, "data": data}), training
+    return config, training
 
 
 def _train_loader(config: Config, data: _TrainingData, process: int, processes: int) -> DataLoader[Any]:

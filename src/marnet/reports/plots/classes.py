@@ -41,8 +41,8 @@ def confusion_map(shares: np.ndarray, classes: Sequence[str], title: str) -> Fig
     return figure
 
 
-def class_changes(names: Sequence[str], changes: Sequence[float], title: str) -> Figure:
-    """Draw the change of accuracy of classes, the first on top; fractions, shown in percentage points."""
+def class_changes(names: Sequence[str], changes: Sequence[float], title: str, *, of: str = "accuracy") -> Figure:
+    """Draw the change of the accuracy (or `of`) of classes, the first on top; fractions, in percentage points."""
     figure, axes = make_panel(title, (4.6, 0.9 + 0.23 * len(names)))
     colours = [BETTER if change >= 0 else WORSE for change in changes]
     offsets = np.arange(len(names))
@@ -54,7 +54,7 @@ def class_changes(names: Sequence[str], changes: Sequence[float], title: str) ->
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.grid(axis="x", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_xlabel("points of accuracy", color=MUTED)
+    axes.set_xlabel(f"points of {of}", color=MUTED)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure

@@ -10,6 +10,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from marnet.reports.plots.style import CURVE, Mark, draw_line, line_marks, make_panel, percent_axis, style_curves
 
+_TITLES = {"val/top1": "Validation top-1 accuracy", "val/map": "Validation mAP"}
+
 
 class TrainingCurves(NamedTuple):
     """Two panels and their legend."""
@@ -38,7 +40,7 @@ def training_curves(
     marks = marks or line_marks(list(histories))
     title = "Training loss (cross-entropy)" if loss == "train/classification" else loss
     loss_figure, loss_axes = make_panel(title, CURVE)
-    top1_figure, top1_axes = make_panel("Validation top-1 accuracy" if accuracy == "val/top1" else accuracy, CURVE)
+    top1_figure, top1_axes = make_panel(_TITLES.get(accuracy, accuracy), CURVE)
     legend = []
     for number, (name, rows) in enumerate(histories.items()):
         mark = marks[name]

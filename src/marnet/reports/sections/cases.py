@@ -5,11 +5,12 @@ from pathlib import Path
 
 from marnet.data.images import read_image
 from marnet.errors import MarnetError
-from marnet.evaluation.analysis import choose_cases
+from marnet.evaluation.analysis import CASE_RULE, DECISION_RULE, choose_cases
 from marnet.inference import SplitOutputs
 from marnet.reports.blocks import CaseStudies, Section
 from marnet.reports.context import ReportContext, Unavailable
 from marnet.reports.page import encode_jpeg, make_case_study
+from marnet.tasks import task_of
 
 TITLE = "Case studies"
 
@@ -59,8 +60,9 @@ def case_section(outputs: Mapping[str, SplitOutputs], classes: Sequence[str]) ->
 
 
 def _case_block(outputs: SplitOutputs, classes: Sequence[str], run: str) -> CaseStudies:
-    basic = outputs.branch_logits["visual"].softmax(-1)
-    cdr = outputs.branch_logits["reconstruction"].softmax(-1)
+    several = outputs.labels.ndim == 2
+    task = task_of("multi" if several else "single", len(classes))
+    basic, cdr = (task.probabilities(outputs.branch_logits[name]) for name in ("visual", "reconstruction"))
     studies = []
     for case in choose_cases(basic, cdr, outputs.labels):
         record = outputs.records[case.row]
@@ -76,4 +78,4 @@ def _case_block(outputs: SplitOutputs, classes: Sequence[str], run: str) -> Case
                 text=record.text,
             )
         )
-    return CaseStudies(cases=studies)
+    return CaseStudies(cases=studies, note=DECISION_RULE if several else CASE_RULE)

@@ -1,4 +1,7 @@
-"""Classes: confusions, and the gain or loss of each class against the baseline."""
+"""Classes: confusions, and the gain or loss of each class against the baseline.
+
+Where images have several classes, `decisions.py` makes the section.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +13,7 @@ from marnet.metrics import percent
 from marnet.reports.blocks import Block, Panel, Plots, Section
 from marnet.reports.context import ReportContext
 from marnet.reports.plots.classes import FEW_CLASSES, class_changes, confusion_map
+from marnet.reports.sections.decisions import decision_section
 
 TITLE = "Classes"
 MOST_CLASSES = 40  # of a map; more would be illegible
@@ -19,7 +23,8 @@ CHANGES = 10  # classes on each side
 
 def build(context: ReportContext) -> Section:
     """Build the section of the arm that the report is about."""
-    return class_section(context.runs, context.arm, context.baseline)
+    build_section = decision_section if context.several_classes else class_section
+    return build_section(context.runs, context.arm, context.baseline)
 
 
 def class_section(runs: Mapping[str, Mapping[int, RunRecord]], arm: str, baseline: str | None) -> Section:

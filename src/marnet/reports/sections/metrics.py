@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import mcnemar_table, metric_format
-from marnet.comparison.statistics import mcnemar
+from marnet.comparison.summary import compare_images
 from marnet.comparison.tables import CellValue, Column, Table
 from marnet.reports.blocks import Section
 from marnet.reports.context import ReportContext
@@ -38,8 +38,8 @@ def _run_tables(records: Mapping[str, RunRecord], split: str) -> list[Table]:
     tables = [Table(title=f"Metrics on {split}", columns=columns, rows=rows)]
     first, *others = records.values()
     tests = [
-        (f"{first.arm} and {other.arm}", first.seed, mcnemar(first.labels, first.predictions, other.predictions))
+        (f"{first.arm} and {other.arm}", first.seed, test)
         for other in others
-        if same_images(first, other)
+        if same_images(first, other) and (test := compare_images(first, other)) is not None
     ]
     return [*tables, mcnemar_table(tests)] if tests else tables
