@@ -44,7 +44,8 @@ def score(
     weights: dict[str, float] | None = None,
     label_smoothing: float = 0.1,
 ) -> LossTerms:
-    """The loss with the default weights, or those that are given."""
+    """The loss with the weights that the model was built with, or those that are given."""
+    weights = {**model.objective.weights, **(weights or {})}
     objective = Objective(list(model.parts.values()), weights=weights, label_smoothing=label_smoothing)
     return objective(outputs, labels)
 
@@ -113,7 +114,7 @@ def test_a_batch_without_any_text_still_trains(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "terms"),
     [
-        ("regress", {"classification", "visual", "semantic", "reconstruction", "linear_head"}),
+        ("regress", {"visual", "semantic", "reconstruction", "linear_head"}),
         ("multitask", {"classification", "words"}),
         ("late-fusion", {"classification", "visual", "text"}),
     ],
@@ -207,4 +208,4 @@ def test_every_method_beats_chance_and_its_run_loads_again(method: str, manifest
         for name in ("text.safetensors", "text.json"):
             (tmp_path / "run" / name).unlink(missing_ok=True)
         assert torch.equal(load_run(tmp_path / "run").model(x), before)
-    assert tuple(marnet.evaluate(tmp_path / "run")) == pytest.approx(tuple(result.metrics))
+    assert tuple(marnet.evaluate(tmp_path / "run")) == pytest.approx(tuple(result.metrics), abs=1e-6)

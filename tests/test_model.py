@@ -19,6 +19,7 @@ from marnet.methods.parts.alignment import Alignment
 from marnet.model import MARNet
 from marnet.modules.alignment import EmbeddingMatchingAlignment
 from marnet.modules.fusion import FUSIONS
+from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import MARNetOutput
 
 CLASSES = 4
@@ -63,7 +64,8 @@ def score(
     weights: dict[str, float] | None = None,
     label_smoothing: float = 0.1,
 ) -> LossTerms:
-    """The loss with the default weights, or those that are given."""
+    """The loss with the weights that the model was built with, or those that are given."""
+    weights = {**model.objective.weights, **(weights or {})}
     objective = Objective(list(model.parts.values()), weights=weights, label_smoothing=label_smoothing)
     return objective(outputs, labels)
 
@@ -256,6 +258,9 @@ def test_noise_replaces_the_stored_start(method: str, fusion: str) -> None:
         assert torch.equal(model(x, first), model(x))
         return
     assert torch.equal(model(x, first), model(x, first))
+    if isinstance(model.fusion, Weighted):
+        assert torch.equal(model(x, first), model(x))  # until its weights are fitted, the head on x_v predicts alone
+        model.fusion.weights.fill_(0.5)
     assert not torch.allclose(model(x, first), model(x, second))
     assert torch.equal(model(x, torch.zeros(8, 5)), model(x))
     assert not torch.equal(model.prediction_outputs(x, first).x_cdr, model.prediction_outputs(x, second).x_cdr)

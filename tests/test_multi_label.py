@@ -14,6 +14,7 @@ import marnet
 from marnet.cli.app import main
 from marnet.data.manifest import Manifest, read_manifest, write_manifest
 from marnet.errors import DataError
+from marnet.jsonfile import read_json
 from marnet.runs.directory import read_history
 
 FLAGS = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "16", "--devices", "cpu"]
@@ -60,37 +61,38 @@ def test_train_evaluate_predict(
     assert code == 0, printed
     assert "exact_match" in printed
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert (config["data"]["labels"], config["data"]["threshold"]) == ("multi", 0.5)
+    assert (config["data"]["labels"], config["data"]["threshold"]) == ("multi", None)
     assert config["training"]["balance"] == "weights"
     history = read_history(out / "history.csv")
 
     code, printed = call("evaluate", out, "--json", monkeypatch=monkeypatch, capsys=capsys)
     figures = json.loads(printed)
     assert set(figures) == {"map", "micro_f1", "macro_f1", "exact_match", "hamming_loss", "nll", "n"}
-    assert figures["map"] == pytest.approx(max(row["val/map"] for row in history))  # of the best epoch
+    assert figures["map"] == pytest.approx(history[-1]["val/map"], abs=0.05)  # calibrated by class since
     assert figures["map"] > 0.8  # chance is about 0.4
     assert figures["n"] == 30
 
     rows = read_manifest(salads, label_form="multi").split("val")
     code, printed = call("predict", out, *(row.image for row in rows), "--json", monkeypatch=monkeypatch, capsys=capsys)
     shown = json.loads(printed)
-    assert all(each["probability"] >= 0.5 for row in shown for each in row["predictions"])
+    thresholds = dict(zip(marnet.load(out).classes, read_json(out / "calibration.json")["thresholds"], strict=True))
+    assert all(each["probability"] >= thresholds[each["label"]] for row in shown for each in row["predictions"])
     right = [
         {each["label"] for each in found["predictions"]} == set(row.label.split(", ") if row.label else [])
         for found, row in zip(shown, rows, strict=True)
     ]
-    assert np.mean(right) == pytest.approx(figures["exact_match"])
+    assert np.mean(right) == pytest.approx(figures["exact_match"], abs=0.15)  # these are cross-fitted
 
 
 def test_where_no_class_reaches_the_threshold_it_is_said(
     run: Path, salads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sure = shutil.copytree(run, tmp_path / "sure")
-    (sure / "config.yaml").write_text((run / "config.yaml").read_text().replace("threshold: 0.5", "threshold: 0.9999"))
+    (sure / "config.yaml").write_text((run / "config.yaml").read_text().replace("threshold: null", "threshold: 0.9999"))
     image = read_manifest(salads, label_form="multi").records[0].image
     code, printed = call("predict", sure, image, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 0
-    assert printed == f"{image}\n  none: no class reaches 99.99 % (--top 3 shows the most probable)\n"
+    assert printed == f"{image}\n  none: no class reaches its threshold (--top 3 shows the most probable)\n"
     code, printed = call("predict", sure, image, "--json", monkeypatch=monkeypatch, capsys=capsys)
     assert json.loads(printed) == [{"image": image, "predictions": []}]
     code, printed = call("predict", sure, image, "--top", "2", monkeypatch=monkeypatch, capsys=capsys)
@@ -101,6 +103,10 @@ def test_outputs_and_probabilities(run: Path) -> None:
     predictor = marnet.load(run)
     outputs = predictor.outputs(predictor.manifest(), "val")
     assert outputs.labels.shape == outputs.logits.shape == (30, 3)
+    assert outputs.thresholds is not None
+    assert outputs.thresholds.shape == (30, 3)
+    outputs = predictor.outputs(predictor.manifest(), "train")
+    assert outputs.thresholds is None
     assert outputs.labels.dtype == torch.float32
     (prediction,) = predictor.predict([outputs.records[0].image], top=3)
     expected = outputs.logits[0].sigmoid().sort(descending=True).values
@@ -176,7 +182,7 @@ def test_info_counts_classes_of_an_image(
     salads: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, printed = call("data", "info", salads, "--labels", "multi", "--json", monkeypatch=monkeypatch, capsys=capsys)
-    found = json.loads(printed)
+    found, _ = json.JSONDecoder().raw_decode(printed)  # a warning on stderr follows
     assert (code, found["label_form"], found["classes"]) == (0, "multi", 3)
     blank = sum(not row.label for row in read_manifest(salads, label_form="multi").records)
     assert found["total"]["without_class"] == blank > 0

@@ -8,6 +8,7 @@ import pytest
 from marnet.comparison.record_store import record_paths
 from marnet.comparison.records import read_record, write_record
 from marnet.comparison.results import rewrite_results, write_results
+from marnet.config.nested import merge_settings, older_settings
 
 COMPARISONS = sorted((Path(__file__).parents[2] / "benchmarks" / "comparisons").iterdir())
 
@@ -28,7 +29,8 @@ def test_a_record_of_the_first_format_is_read_and_written_with_the_new_name(tmp_
     assert record.rows_digest == old["rows"]
     write_record(record, tmp_path / "record.json")
     new = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
-    assert {**new, "rows": new["rows_digest"]} == {**old, "rows_digest": old["rows"]}
+    assert {**new, "rows": new["rows_digest"], "config": {}} == {**old, "rows_digest": old["rows"], "config": {}}
+    assert new["config"] == merge_settings(older_settings(), old["config"])  # with the settings that were new since
     assert read_record(tmp_path / "record.json") == record
 
 

@@ -56,7 +56,7 @@ def test_base_and_arms_may_start_from_a_preset(tmp_path: Path) -> None:
     all_of_them = ComparisonConfig.model_validate({"base": {"preset": "paper", **BASE}, "arms": ["marnet", "match"]})
     assert {configure(all_of_them, arm, 0).fusion.kind for arm in all_of_them.arms} == {"concat"}
     assert base_config(all_of_them).training.epochs == 3
-    sentence = "Preset 'papr' is not known. Expected paper. Did you mean 'paper'?"
+    sentence = "Preset 'papr' is not known. Expected 0.1 or paper. Did you mean 'paper'?"
     assert refusal(tmp_path, base={**BASE, "preset": "papr"}).endswith(sentence)
     unknown = {**literal, "settings": {"preset": "papr"}}
     assert refusal(tmp_path, arms=[unknown]) == f"In arm 'literal' of the comparison: {sentence}"

@@ -177,7 +177,7 @@ def test_what_cannot_be_resumed_starts_again(
 @pytest.mark.parametrize(
     ("values", "sets", "difference"),
     [
-        ({}, ("training.lr=0.5", "losses.visual=2"), "losses.visual was 0.9 and is now 2.0, training.lr was 0.001 and"),
+        ({}, ("training.lr=0.5", "losses.visual=2"), "losses.visual was 1.0 and is now 2.0, training.lr was 0.001 and"),
         ({"label_budget": 0.5}, (), "label_budget was 1.0 and is now 0.5"),
         ({"split": "train"}, (), "split was 'val' and is now 'train'"),
         ({"corruptions": True}, (), "it was not measured under corruptions, but the comparison now asks for that"),

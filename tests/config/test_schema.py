@@ -60,10 +60,15 @@ def test_the_preset_of_the_paper_is_its_literal_reading() -> None:
     assert config.training == Config().training
 
 
-def test_every_setting_of_a_preset_says_whose_it_is() -> None:
-    for name in preset_names():
-        for line in preset_file(name).read_text(encoding="utf-8").splitlines():
-            assert not line.startswith("  ") or "# [P]" in line or "# [O]" in line, line
+def test_every_setting_of_the_papers_preset_says_whose_it_is() -> None:
+    for line in preset_file("paper").read_text(encoding="utf-8").splitlines():
+        assert not line.startswith("  ") or "# [P]" in line or "# [O]" in line, line
+
+
+def test_the_presets() -> None:
+    assert preset_names() == ["0.1", "paper"]
+    oldest = make_config(preset="0.1")
+    assert (oldest.training.keep, oldest.fusion.kind, oldest.training.calibrate) == ("best", "averaged", False)
 
 
 def test_everything_wins_over_a_preset_and_the_preset_over_the_defaults(tmp_path: Path) -> None:
@@ -77,8 +82,8 @@ def test_everything_wins_over_a_preset_and_the_preset_over_the_defaults(tmp_path
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    assert refusal(preset="papr") == "Preset 'papr' is not known. Expected paper. Did you mean 'paper'?"
-    assert refusal(preset="../config") == "Preset '../config' is not known. Expected paper."
+    assert refusal(preset="papr") == "Preset 'papr' is not known. Expected 0.1 or paper. Did you mean 'paper'?"
+    assert refusal(preset="../config") == "Preset '../config' is not known. Expected 0.1 or paper."
 
 
 def test_settings_may_name_a_preset() -> None:

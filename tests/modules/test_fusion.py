@@ -11,6 +11,7 @@ from marnet.modules.fusion import FUSIONS, make_fusion
 from marnet.modules.fusion.averaged import Averaged
 from marnet.modules.fusion.concatenation import Concatenation
 from marnet.modules.fusion.gated import BranchGate, GatedFeatures, GatedLogits
+from marnet.modules.fusion.weighted import Weighted
 
 WIDTHS = [6, 4, 5]
 
@@ -45,6 +46,7 @@ def test_every_fusion_gives_one_row_of_logits_an_image(kind: str, count: int) ->
 
 def test_the_names_are_those_of_the_configuration() -> None:
     assert {kind: type(make_fusion(kind, WIDTHS, 3)) for kind in FUSIONS} == {
+        "weighted": Weighted,
         "averaged": Averaged,
         "concat": Concatenation,
         "gated-features": GatedFeatures,
@@ -118,7 +120,10 @@ def test_concatenation_against_a_loop() -> None:
 def test_gradient_reaches_every_branch_and_every_weight(kind: str) -> None:
     fusion = make_fusion(kind, WIDTHS, 7)
     features, logits = branches()
-    learning = [x.requires_grad_() for x in (logits if kind in {"averaged", "gated-logits"} else features)]
+    if isinstance(fusion, Weighted):
+        fusion.weights.fill_(0.5)  # as if they were fitted
+    reads_logits = kind in {"weighted", "averaged", "gated-logits"}
+    learning = [x.requires_grad_() for x in (logits if reads_logits else features)]
     functional.cross_entropy(fusion(features, logits), torch.tensor([0, 1, 2])).backward()
     for tensor in (*learning, *fusion.parameters()):
         assert tensor.grad is not None

@@ -130,7 +130,7 @@ def test_every_branch_is_balanced(shades: Path, tmp_path: Path, monkeypatch: pyt
     }
     fit(make_config(values), tmp_path / "run")
     judged = {name for name, term in seen[0].items() if float(term.detach()) == 0.0}
-    assert judged == {"classification", "visual", "alignment", "semantic", "text"}
+    assert judged == {"visual", "alignment", "semantic", "text"}
 
 
 def with_texts(manifest: Path, folder: Path) -> Path:

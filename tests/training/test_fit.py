@@ -102,13 +102,21 @@ def test_a_run_that_was_cut_off_resumes_to_the_weights_of_an_unbroken_one(
     assert [row["epoch"] for row in read_history(tmp_path / "broken" / "history.csv")] == [1, 2, 3, 4]
 
 
-def test_the_saved_weights_are_those_of_the_best_epoch(manifest_file: Path, tmp_path: Path) -> None:
-    result = fit(settings(manifest_file, epochs=5, lr=5e-3), tmp_path / "run")
+@pytest.mark.parametrize("keep", ["averaged", "last", "best"])
+def test_the_saved_weights_are_those_that_were_asked_for(manifest_file: Path, tmp_path: Path, keep: str) -> None:
+    result = fit(settings(manifest_file, epochs=5, lr=5e-3, keep=keep, calibrate=False), tmp_path / "run")
     history = read_history(tmp_path / "run" / "history.csv")
-    assert result.metrics.top1 == pytest.approx(max(row["val/top1"] for row in history))
+    scores = [row["val/top1"] for row in history]
+    kept = max(scores) if keep == "best" else scores[-1]
+    assert result.metrics.top1 == pytest.approx(kept)
+    nll = {row["val/nll"] for row in history if row["val/top1"] == pytest.approx(kept)}
+    assert any(result.metrics.nll == pytest.approx(value, rel=1e-3) for value in nll)
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert report["val"]["top1"] == result.metrics.top1
-    assert {"train/loss", "train/classification", "train/matching", "train/reconstruction", "lr"} <= history[0].keys()
+    assert report["kept"]["weights"] == keep
+    assert report["kept"]["flatters"] == pytest.approx(max(scores) - scores[-1] if keep == "best" else 0.0)
+    assert {"train/loss", "train/visual", "train/matching", "train/reconstruction", "lr"} <= history[0].keys()
+    assert not (tmp_path / "run" / "calibration.json").exists()
 
 
 def test_training_stops_early_when_val_no_longer_improves(manifest_file: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_any_share_of_texts_may_be_missing(manifest_file: Path, tmp_path: Path, 
     assert report["data"]["train_without_text"] == blank
     assert blank / report["data"]["train"] == pytest.approx(share, abs=0.15)
     last = read_history(result.path / "history.csv")[-1]
-    assert last["train/classification"] > 0
+    assert last["train/visual"] > 0
     assert last["train/matching"] >= 0
 
 

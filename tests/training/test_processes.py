@@ -25,8 +25,9 @@ import shutil, sys, marnet
 from marnet.training import lightning_module
 
 lightning_module.RESUME_SECONDS = -1.0
-manifest, run = sys.argv[1:]
+manifest, run, kept = sys.argv[1:]
 settings = {"training.epochs": 4, "training.batch_size": 4, "data.image_size": 32, "training.devices": "cpu:2"}
+settings |= {"training.keep": kept, "training.calibrate": False}
 
 
 def keep(epoch, epochs):
@@ -57,7 +58,7 @@ def test_two_processes_validate_as_one_does(odd_manifest: Path, tmp_path: Path) 
     """In every epoch, on 21 rows in batches of 4; so they choose the epoch that one process would choose."""
     script, run = tmp_path / "train.py", tmp_path / "run"
     script.write_text(KEEP_EVERY_EPOCH)
-    subprocess.run([sys.executable, script, odd_manifest, run], check=True, timeout=600)
+    subprocess.run([sys.executable, script, odd_manifest, run, "best"], check=True, timeout=600)
     history = read_history(run / "history.csv")
     alone = Path(shutil.copytree(run, tmp_path / "alone"))
     model = load_run(run).model
@@ -75,6 +76,16 @@ def test_two_processes_validate_as_one_does(odd_manifest: Path, tmp_path: Path) 
     chosen = marnet.evaluate(run)
     assert isinstance(chosen, marnet.Metrics)
     assert (chosen.top1, -chosen.nll) == pytest.approx(max(found), abs=1e-6)
+
+
+def test_two_processes_validate_averaged_weights_as_one_does(odd_manifest: Path, tmp_path: Path) -> None:
+    script, run = tmp_path / "train.py", tmp_path / "run"
+    script.write_text(KEEP_EVERY_EPOCH)
+    subprocess.run([sys.executable, script, odd_manifest, run, "averaged"], check=True, timeout=600)
+    last = read_history(run / "history.csv")[-1]
+    metrics = marnet.evaluate(run)
+    assert isinstance(metrics, marnet.Metrics)
+    assert (last["val/top1"], last["val/nll"]) == pytest.approx((metrics.top1, metrics.nll), abs=1e-6)
 
 
 def train_and_stop(manifest: Path, run: Path, number: signal.Signals, *, rank: int) -> tuple[int, str]:

@@ -52,6 +52,8 @@ OTHER = {  # a value of each kind of setting that no run here was trained with
     "reconstruction.prediction": "v",
     "reconstruction.sampler": "ddpm",
     "fusion.kind": "concat",
+    "training.clip_by": "model",
+    "training.keep": "last",
     "training.balance": "weights",
     "training.precision": "64",
     "training.devices": "auto",

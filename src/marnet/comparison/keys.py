@@ -14,7 +14,14 @@ from marnet.methods import FULL, find_method
 from marnet.runs.code import is_trusted
 
 # Settings that do not change what a run learns; and how the source is read, for which the digest of its rows stands.
-_WITHOUT_EFFECT = ("data.source", "data.missing", "data.cache", "data.workers", "training.devices")
+_WITHOUT_EFFECT = (
+    "data.source",
+    "data.missing",
+    "data.columns.group",
+    "data.cache",
+    "data.workers",
+    "training.devices",
+)
 
 
 def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

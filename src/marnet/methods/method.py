@@ -91,8 +91,6 @@ class Method:
 
         With fitted weights the branches learn alone. An average has no weights of its own; a fusion that learns has.
         """
-        if not any(part.branch_term for part in self.parts):
-            return DEFAULT_WEIGHTS["classification"]
         return _FUSED_WEIGHTS.get(config.fusion.kind, 1.0)
 
     def weights(self, config: Config) -> dict[str, float]:

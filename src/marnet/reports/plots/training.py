@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from marnet.reports.plots.style import CURVE, Mark, draw_line, line_marks, make_panel, percent_axis, style_curves
 
+_CROSS_ENTROPIES = ("train/classification", "train/visual")
 _TITLES = {"val/top1": "Validation top-1 accuracy", "val/map": "Validation mAP"}
 
 
@@ -24,7 +25,7 @@ class TrainingCurves(NamedTuple):
 def training_curves(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     *,
-    loss: str = "train/classification",
+    loss: str | None = None,
     accuracy: str = "val/top1",
     marks: Mapping[str, Mark] | None = None,
 ) -> TrainingCurves:
@@ -32,19 +33,19 @@ def training_curves(
 
     Args:
         histories: by name of the run, the rows of its history.csv: `epoch` and other columns. Empty cells are left out.
-        loss: the column of the loss. The default is the cross-entropy of the fused prediction, which every method has;
-            the terms of `train/loss` differ between methods.
+        loss: the column of the loss. None takes the cross-entropy of the prediction, or if that has no loss of its own,
+            of the head on x_v; the terms of `train/loss` differ between methods.
         accuracy: the column of the accuracy, a fraction.
         marks: colour and dashes of each run, if other plots show the same runs.
     """
     marks = marks or line_marks(list(histories))
-    title = "Training loss (cross-entropy)" if loss == "train/classification" else loss
+    title = loss or "Training loss (cross-entropy)"
     loss_figure, loss_axes = make_panel(title, CURVE)
     top1_figure, top1_axes = make_panel(_TITLES.get(accuracy, accuracy), CURVE)
     legend = []
     for number, (name, rows) in enumerate(histories.items()):
         mark = marks[name]
-        draw_line(loss_axes, *_column(rows, loss), mark, number)
+        draw_line(loss_axes, *_column(rows, loss or _cross_entropy(rows)), mark, number)
         epochs, values = _column(rows, accuracy)
         draw_line(top1_axes, epochs, values, mark, number)
         if values:
@@ -79,6 +80,10 @@ def loss_terms(rows: Sequence[Mapping[str, float]], title: str) -> tuple[Figure,
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
     return figure, tuple(marks.values())
+
+
+def _cross_entropy(rows: Sequence[Mapping[str, float]]) -> str:
+    return next((name for name in _CROSS_ENTROPIES if any(name in row for row in rows)), _CROSS_ENTROPIES[0])
 
 
 def _column(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
