@@ -159,7 +159,7 @@ def _be_child(
         _watch(changes, on_change)
         sys.argv = ["marnet", *arguments]
         if every_epoch:
-            import marnet.training.lightning_module as bridge
+            import marnet.training.lightning.callbacks as bridge
 
             bridge.RESUME_SECONDS = 0.0
         from marnet.cli.app import main

@@ -24,8 +24,8 @@ TRAIN = [
     ("marnet.training.fit", "open_splits", NOTHING),
     ("marnet.training.fit", "start_run_directory", FIRST),
     ("marnet.training.fit", "write_recorded", FIRST),
-    ("marnet.training.lightning_module", "save_weights", FIRST),
-    ("marnet.training.lightning_module", "write_history", FIRST),
+    ("marnet.training.lightning.callbacks", "save_weights", FIRST),
+    ("marnet.training.lightning.callbacks", "write_history", FIRST),
     ("marnet.training.fit", "load_run", RESUME),
     ("marnet.training.fit", "write_json", RESUME),
 ]

@@ -21,7 +21,7 @@ from marnet.errors import DataError, MarnetError, NonFiniteLossError, RunDirecto
 from marnet.methods.parts import alignment, reconstruction
 from marnet.runs.directory import read_history
 from marnet.runs.weights import load_run
-from marnet.training import lightning_module
+from marnet.training.lightning import callbacks
 from marnet.training.schedule import warmup_cosine
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_was_cut_off_resumes_to_the_weights_of_an_unbroken_one(
     manifest_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, saved: list[int]
 ) -> None:
     """However rarely short epochs leave a resume point."""
-    monkeypatch.setattr(lightning_module, "RESUME_SECONDS", seconds)
+    monkeypatch.setattr(callbacks, "RESUME_SECONDS", seconds)
     config = settings(manifest_file, epochs=4)
     fit(config, tmp_path / "unbroken")
 

@@ -22,9 +22,9 @@ from marnet.training import processes
 SMALL = ["--backbone", "timm:test_resnet", "--image-size", "32", "--batch-size", "4", "--devices", "cpu:2"]
 KEEP_EVERY_EPOCH = """
 import shutil, sys, marnet
-from marnet.training import lightning_module
+from marnet.training.lightning import callbacks
 
-lightning_module.RESUME_SECONDS = -1.0
+callbacks.RESUME_SECONDS = -1.0
 manifest, run, kept = sys.argv[1:]
 settings = {"training.epochs": 4, "training.batch_size": 4, "data.image_size": 32, "training.devices": "cpu:2"}
 settings |= {"training.keep": kept, "training.calibrate": False}

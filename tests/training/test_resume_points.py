@@ -31,7 +31,7 @@ def finished(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A run of four epochs with a resume point after each of the first two: it stopped there and went on."""
     run = tmp_path_factory.mktemp("points") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("marnet.training.lightning_module.RESUME_SECONDS", 0.0)
+        patch.setattr("marnet.training.lightning.callbacks.RESUME_SECONDS", 0.0)
         fit(settings(manifest_file, 4), run)
     return run
 

@@ -44,7 +44,7 @@ from marnet.runs.weights import load_run
 from marnet.stopping import stoppable
 from marnet.tasks import TASKS, Task, make_task
 from marnet.training.features import config_on_features, open_features
-from marnet.training.lightning_module import OnEpoch, is_first_process, seed_everything, train_with_lightning
+from marnet.training.lightning import OnEpoch, is_first_process, seed_everything, train_with_lightning
 from marnet.training.processes import follow_first
 from marnet.training.resuming import check_resumed_size, resumed_config
 from marnet.training.stopping import way_on_of_run

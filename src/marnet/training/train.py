@@ -14,7 +14,7 @@ from marnet.encoders.visual import Backbone
 from marnet.errors import ConfigError
 from marnet.runs.code import AllowCode
 from marnet.training.fit import TrainedRun, fit
-from marnet.training.lightning_module import OnEpoch
+from marnet.training.lightning import OnEpoch
 from marnet.training.resuming import open_moved, run_config
 
 
