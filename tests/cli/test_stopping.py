@@ -21,18 +21,18 @@ RESUME = "Go on with the run in {out} by --resume; the epochs that were finished
 AGAIN = "Start the comparison in {out} again to go on"
 TRAIN = [
     ("marnet.config", "make_config", NOTHING),
-    ("marnet.training.fit", "open_splits", NOTHING),
+    ("marnet.training.training_data", "open_splits", NOTHING),
     ("marnet.training.fit", "start_run_directory", FIRST),
     ("marnet.training.fit", "write_recorded", FIRST),
     ("marnet.training.lightning.callbacks", "save_weights", FIRST),
     ("marnet.training.lightning.callbacks", "write_history", FIRST),
-    ("marnet.training.fit", "load_run", RESUME),
-    ("marnet.training.fit", "write_json", RESUME),
+    ("marnet.training.finishing", "load_run", RESUME),
+    ("marnet.training.finishing", "write_json", RESUME),
 ]
 COMPARE = [
     ("marnet.comparison.plan", "read_comparison_config", "The comparison had not begun. Start it again."),
     ("marnet.comparison.runner", "open_data", AGAIN),
-    ("marnet.training.fit", "open_splits", AGAIN),
+    ("marnet.training.training_data", "open_splits", AGAIN),
     ("marnet.comparison.runner", "write_record", AGAIN),
     ("marnet.comparison.runner", "write_results", AGAIN),
     ("marnet.reports.comparison_report", "write_comparison_report", AGAIN),
