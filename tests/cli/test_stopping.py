@@ -31,7 +31,7 @@ TRAIN = [
 ]
 COMPARE = [
     ("marnet.comparison.plan", "read_comparison_config", "The comparison had not begun. Start it again."),
-    ("marnet.comparison.runner", "open_data", AGAIN),
+    ("marnet.comparison.data", "open_data", AGAIN),
     ("marnet.training.training_data", "open_splits", AGAIN),
     ("marnet.comparison.runner", "write_record", AGAIN),
     ("marnet.comparison.runner", "write_results", AGAIN),

@@ -8,6 +8,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor, nn
 
+from marnet.inference import calibration
 from marnet.inference.calibration import cross_fit, fit_calibration, uncalibrated_logits
 from marnet.metrics import classification_metrics, multi_label_metrics
 from marnet.model import MARNet
@@ -85,6 +86,23 @@ def test_a_branch_with_a_view_of_its_own_joins_and_the_prediction_is_better() ->
     alone = classification_metrics(first, labels)
     assert both.top1 > alone.top1 + 0.02
     assert both.ece < 0.05 < alone.ece
+
+
+def test_a_branch_that_raises_the_likelihood_but_not_the_number_of_correct_rows_does_not_join(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The head on x_v is sure of a few wrong answers; the other is wrong twice as often, but never sure of it."""
+    _, labels = draw(600, classes=2, sharpness=1.0)
+    right = nn.functional.one_hot(labels, 2).float()
+    visual, other = 2 * right, 1.5 * right
+    visual[:20] = 30 * (1 - right[:20])
+    other[20:60] = 2.5 * (1 - right[20:60])
+    outputs = outputs_of(visual=visual, b=other)
+    assert fit_calibration(model_of("b", classes=2), outputs, labels).branch_weights == {"visual": 1.0, "b": 0.0}
+    monkeypatch.setattr(calibration, "_hits", lambda logits, targets: 0)
+    by_likelihood = fit_calibration(model_of("b", classes=2), outputs, labels).branch_weights
+    assert by_likelihood is not None
+    assert by_likelihood["b"] > 0.5
 
 
 def test_cross_fitted_metrics_do_not_flatter() -> None:

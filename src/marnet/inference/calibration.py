@@ -2,7 +2,8 @@
 
 Few numbers are fitted, none of them negative, by the likelihood of the held-out rows; a weak prior holds them where
 training left them (the head on x_v alone, at temperature 1), so that few rows change little. The other branches join
-only if they improve the likelihood of rows that the fit has not seen, by more than its standard error.
+only if they improve the likelihood of rows that the fit has not seen by more than its standard error, and get no fewer
+of them right.
 
 Metrics on the same rows stay honest by cross-fitting: each row is predicted with the numbers fitted on the others.
 """
@@ -181,13 +182,18 @@ def _choose_weights(sources: Array, targets: Array) -> Array:
     alone[0] = _fit_weights(sources[:1], targets)[0]
     if len(sources) == 1 or len(targets) < 2 * FOLDS:
         return alone
-    gains = np.empty(len(targets))
+    first, every = (_unseen_logits(chosen, targets) for chosen in (sources[:1], sources))
+    gains = _row_losses(first, targets) - _row_losses(every, targets)
+    better = gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
+    return _fit_weights(sources, targets) if better and _hits(every, targets) >= _hits(first, targets) else alone
+
+
+def _unseen_logits(sources: Array, targets: Array) -> Array:
+    """Return summed logits `(N, C)`, those of each row with the weights that the other folds gave."""
+    logits = np.empty(sources.shape[1:])
     for held, rest in _folds(len(targets)):
-        first, all_of_them = (_fit_weights(chosen[:, rest], targets[rest]) for chosen in (sources[:1], sources))
-        before = _row_losses(np.tensordot(first, sources[:1, held], 1), targets[held])
-        gains[held] = before - _row_losses(np.tensordot(all_of_them, sources[:, held], 1), targets[held])
-    certain = gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
-    return _fit_weights(sources, targets) if certain else alone
+        logits[held] = np.tensordot(_fit_weights(sources[:, rest], targets[rest]), sources[:, held], 1)
+    return logits
 
 
 def _fit_weights(sources: Array, targets: Array) -> Array:
@@ -238,6 +244,12 @@ def _row_losses(logits: Array, targets: Array) -> Array:
     else:
         losses = (np.logaddexp(0, logits) - targets * logits).mean(-1)
     return losses
+
+
+def _hits(logits: Array, targets: Array) -> int:
+    """Return the number of correct decisions: on rows, or where images have several classes, on rows and classes."""
+    correct = logits.argmax(-1) == targets if targets.ndim == 1 else (logits > 0) == (targets > 0.5)
+    return int(correct.sum())
 
 
 def _residuals(logits: Array, targets: Array) -> Array:
