@@ -98,6 +98,7 @@ def build_model(
         semantics=semantics,
         objective=_build_objective(method, config),
         several_classes=config.data.labels == "multi",
+        text_gradient=config.training.text_gradient,
     )
     model.settings = config.model_dump(mode="json")
     model.text_width = text_width or 0

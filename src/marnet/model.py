@@ -12,6 +12,7 @@ from marnet.errors import list_some
 from marnet.losses import Objective
 from marnet.modules.calibration import Calibration
 from marnet.modules.semantics import SemanticSpace
+from marnet.modules.shared_features import share_features
 from marnet.outputs import VISUAL, MARNetOutput, PredictionOutput
 from marnet.part import BuiltPart, Part, TrainingStep
 
@@ -47,6 +48,7 @@ class MARNet(nn.Module):
         objective: scores the outputs; None builds one with default weights.
         classes: names of the classes in the order of the logits, if they have any.
         several_classes: an image may have several classes, so that each has a temperature of its own.
+        text_gradient: limit on the gradient that text sends into the backbone, see `share_features`; None: no limit.
 
     Raises:
         ValueError: there are several branches but no fusion.
@@ -71,11 +73,13 @@ class MARNet(nn.Module):
         objective: Objective | None = None,
         classes: Sequence[str] | None = None,
         several_classes: bool = False,
+        text_gradient: float | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.classes = None if classes is None else tuple(classes)
         self.settings: dict[str, Any] | None = None  # those that it was built from, for `marnet.save`
+        self.text_gradient = text_gradient
         self.text_width = 0  # D_s; 0 for a method that needs no text
         self.backbone = backbone
         self._frozen: list[nn.Parameter] | None = None  # stopped by `freeze_backbone`; None: nothing is frozen
@@ -119,10 +123,18 @@ class MARNet(nn.Module):
 
     def prediction_outputs(self, images: Tensor, noise: Tensor | None = None) -> PredictionOutput:
         """Return the prediction with its branches and features."""
-        x_v: Tensor = images if images.ndim == 2 else self.backbone(images)
+        x_v = self._image_features(images)
+        return self._predict(x_v, x_v, noise)
+
+    def _image_features(self, images: Tensor) -> Tensor:
+        features: Tensor = images if images.ndim == 2 else self.backbone(images)
+        return features
+
+    def _predict(self, x_v: Tensor, x_text: Tensor, noise: Tensor | None) -> PredictionOutput:
+        """Return the prediction; `x_text` are the features `(B, D_v)` again, for the branches that learn from text."""
         features = {VISUAL: x_v}
         for name, branch in self.branches.items():
-            features[name] = branch.features(x_v, noise)  # type: ignore[operator]
+            features[name] = branch.features(x_text, noise)  # type: ignore[operator]
         branches = {name: self.heads[name](x) for name, x in features.items()}
         fused = branches[VISUAL]
         if self.fusion is not None:
@@ -151,7 +163,8 @@ class MARNet(nn.Module):
             raise ValueError(
                 f"{len(images)} images came with {len(texts)} texts. Give one text per image; '' stands for none."
             )
-        prediction = self.prediction_outputs(images, noise)
+        x_v, x_text = share_features(self._image_features(images), self.text_gradient)
+        prediction = self._predict(x_v, x_text, noise)
         given = [i for i, text in enumerate(texts) if has_text(text)]
         kept = tuple(texts[i] for i in given)
         rows = torch.tensor(given, dtype=torch.long, device=prediction.x_v.device)
@@ -160,7 +173,7 @@ class MARNet(nn.Module):
         x_s = self.training_only.text(list(kept))  # (M, D_s)
         space = self.training_only.semantics
         x_0 = None if space is None else space(x_s)  # (M, d_0)
-        step = TrainingStep(prediction, rows, x_s, x_0, diffusion_times, diffusion_noise)
+        step = TrainingStep(prediction, x_text, rows, x_s, x_0, diffusion_times, diffusion_noise)
         learned = {name: part.learn(self, step) for name, part in self.parts.items()}
         logits = prediction.logits
         for name, part in self.parts.items():

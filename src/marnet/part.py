@@ -71,6 +71,7 @@ class TrainingStep(NamedTuple):
     """The input of a part in training. M of the B rows have a text."""
 
     prediction: PredictionOutput  # of all B rows
+    x_text: Tensor  # (B, D_v), the image features for all that learns from text; see `share_features`
     rows: Tensor  # (M,) int64, the rows that have a text
     x_s: Tensor  # (M, D_s)
     x_0: Tensor | None  # (M, d_0), the semantics; None if no part needs them
@@ -82,7 +83,7 @@ class TrainingStep(NamedTuple):
 
         Each part selects them anew: gradients then add up in a fixed order, part by part.
         """
-        return self.prediction.x_v[self.rows]
+        return self.x_text[self.rows]
 
 
 class Targets(NamedTuple):

@@ -256,6 +256,12 @@ class TrainingConfig(Section):
     clip_by: ClipBy = Field(
         "part", description="part: of the backbone, of the head on x_v and of all else, each by itself; model: of all"
     )
+    text_gradient: float | None = Field(
+        None,
+        ge=0,
+        description="largest gradient that text sends into the backbone, as a multiple of that of the head on x_v; "
+        "null: no limit",
+    )
     keep: Keep = Field(
         "averaged",
         description="weights to keep: their moving average at the end, those of the last epoch, or those of the epoch "
