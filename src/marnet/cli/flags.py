@@ -82,9 +82,18 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "corruptions": "--corruptions",
             "allow_code": "--allow-code",
             "baseline": "--baseline",
+            "abstain": "--abstain",
         },
     ),
-    "predict": CommandFlags(arguments={"run": "RUN", "images": "IMAGES", "top": "--top", "allow_code": "--allow-code"}),
+    "predict": CommandFlags(
+        arguments={
+            "run": "RUN",
+            "images": "IMAGES",
+            "top": "--top",
+            "abstain": "--abstain",
+            "allow_code": "--allow-code",
+        }
+    ),
     "demo": CommandFlags(arguments={"out": "--out", "seed": "--seed", "pretrained": "--pretrained"}),
     "compare": CommandFlags(
         settings={
