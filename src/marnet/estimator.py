@@ -44,7 +44,7 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         epochs: passes over the training rows.
         batch_size: images per step.
         lr: peak learning rate.
-        validation_fraction: share of the rows that choose the best epoch and are not trained on.
+        validation_fraction: share of the rows that are not trained on; the calibration is fitted on them.
         settings: any other settings by dotted name; they win over the arguments above.
         out: a folder to keep the run in; a run that it holds is replaced. None keeps the run in a temporary folder
             that is removed with the estimator.

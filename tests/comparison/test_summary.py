@@ -56,6 +56,10 @@ def test_the_end_of_training_is_the_last_quarter_of_its_epochs_on_val() -> None:
     assert results.contrast("marnet", "image-only").metrics["top1_end"].mean == pytest.approx(0.2)
     other = summarise([trained("marnet", [0.2, 0.7], split="test")])  # on other images nothing was chosen
     assert "top1_end" not in other.arms[0].metrics
+    averaged = long.model_copy(
+        update={"config": {"training": {"keep": "averaged"}}}
+    )  # nor if no epoch was chosen at all
+    assert "top1_end" not in summarise([averaged]).arms[0].metrics
 
 
 def test_pairs_are_the_seeds_in_common() -> None:

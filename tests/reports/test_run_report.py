@@ -50,14 +50,16 @@ def test_one_run(trained_run: Path, tmp_path: Path, call: Call) -> None:
     code, out, _ = call("report", run, "--plots", tmp_path / "plots")
     assert (code, out) == (0, f"Report: {run / 'report.html'}\n")
     page = (run / "report.html").read_text(encoding="utf-8")
-    for title in ("Metrics", "Classes", "Confidence", "Features", "Case studies", "Training"):
+    for title in ("Metrics", "Classes", "Confidence", "Calibration", "Features", "Case studies", "Training"):
         assert f">{title}</h2>" in page, title
-    assert "The epoch to keep was chosen on this split" in page
+    assert "The moving average of the weights at the end of training was kept." in page
+    assert "The epoch to keep" not in page
+    assert "Logits are divided by the temperature" in page
     assert "method: marnet" in page
     assert page.count("<code>marnet compare</code>") == 2  # ablation, robustness
     names = {path.stem for path in (tmp_path / "plots").glob("*.svg")}
     assert names == {path.stem for path in (tmp_path / "plots").glob("*.png")}
-    assert {"confusion", "reliability", "coverage", "training-loss", "loss-terms-run"} <= names
+    assert {"confusion", "reliability", "calibration-run", "coverage", "training-loss", "loss-terms-run"} <= names
     assert call("report", run)[0] == 0  # it replaces its own
 
 
@@ -73,6 +75,18 @@ def test_several_runs(trained_run: Path, plain_run: Path, tmp_path: Path, look: 
     assert "CONSOLE" not in found.log, found.log
     assert found.too_wide == []
     assert found.widths[0] == found.widths[1]
+
+
+def test_a_run_of_version_0_1_has_no_calibration_and_chose_its_epoch(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "calibration.json").unlink()
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace("keep: averaged", "keep: best"))
+    text = write_run_report([run], tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<dt>Calibration</dt>" in text
+    assert "No run has a calibration.json" in text
+    assert "The epoch to keep was chosen on this split" in text
+    assert "The weights of the epoch with the best top-1 on val were kept." in text
 
 
 def test_two_runs_of_one_name_go_by_their_paths(trained_run: Path, tmp_path: Path) -> None:

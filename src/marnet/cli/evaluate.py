@@ -1,5 +1,6 @@
 """`marnet evaluate`."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,8 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         from marnet.evaluation.evaluate import evaluate_sets
 
         sets = evaluate_sets(run, data, error=abstain, split=split, allow_code=allow_code)._asdict()
-        metrics, content = metrics | sets, content | sets
+        known = {name: value for name, value in sets.items() if not math.isnan(value)}
+        metrics, content = metrics | known, content | dict.fromkeys(sets) | known  # JSON has no NaN
     if as_json:
         print_json(content)
         return

@@ -3,6 +3,7 @@
 A record holds no weights. A comparison that is continued later needs only its records.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -58,6 +59,19 @@ class RunRecord(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
     seconds: float = Field(0.0, description="of training, wall clock")
+
+    @property
+    def chose_epoch(self) -> bool:
+        """True if the run kept the weights of the epoch with the best score on val, as all runs of version 0.1 did."""
+        keep: str = self.config.get("training", {}).get("keep", "best")
+        return keep == "best"
+
+    def score_at_the_end(self) -> float:
+        """Return the mean score on val over the last quarter of the epochs; NaN without a history."""
+        column = f"val/{self.task.score}"
+        scores = [row[column] for row in self.history if column in row]
+        end = scores[-max(1, len(scores) // 4) :]
+        return sum(end) / len(end) if end else math.nan
 
     @field_validator("config")
     @classmethod

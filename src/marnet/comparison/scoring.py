@@ -36,7 +36,7 @@ def score_run(predictor: Predictor, manifest: Manifest, split: str, *, arm: str)
 
 def record_outputs(predictor: Predictor, outputs: SplitOutputs, split: str, *, arm: str, source: str) -> RunRecord:
     """Return the record of a run with these outputs on a split; `source` names the data of a run that names none."""
-    answers = predictor.task.answers(outputs.logits, outputs.labels)
+    answers = predictor.task.answers(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
     metrics = predictor.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)._asdict()
     return RunRecord(
         arm=arm,

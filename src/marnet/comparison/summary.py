@@ -186,11 +186,8 @@ def _metrics(record: RunRecord, baseline: RunRecord | None) -> dict[str, float]:
     """Return the record's metrics, that of the end of training and those under corruption, without NaN."""
     found = {name: value for name, value in record.metrics.items() if name != "n"}
     task = record.task
-    column = f"val/{task.score}"
-    epochs = [row[column] for row in record.history if column in row]
-    if record.split == "val" and epochs:  # the best epoch was chosen on these images, which raises its score
-        end = epochs[-max(1, len(epochs) // 4) :]
-        found[f"{task.score}{END}"] = sum(end) / len(end)
+    if record.split == "val" and record.chose_epoch:  # on these images, which raises its score
+        found[f"{task.score}{END}"] = record.score_at_the_end()
     if record.robustness:
         other = baseline.robustness if baseline is not None else None
         under = corruption_metrics(record.robustness, other, mean=task.corrupted_score)

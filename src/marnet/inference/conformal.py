@@ -41,12 +41,21 @@ def least_probability(scores: Sequence[float], error: float) -> float:
         raise ConfigError(f"`abstain` is {error:g}, but a rate of error lies between 0 and 1. Try 0.05.")
     rank = math.ceil((len(scores) + 1) * (1 - error) - 1e-9)
     if rank > len(scores):
-        needed = math.ceil(1 / error - 1e-9) - 1
         raise ConfigError(
-            f"An error rate of {error:g} cannot be promised from {len(scores)} held-out rows; it needs {needed} or "
-            f"more. Give a larger `abstain`, or train with more rows in val."
+            f"An error rate of {error:g} cannot be promised from {len(scores)} held-out rows; it needs "
+            f"{rows_needed(error)} or more. Give a larger `abstain`, or train with more rows in val."
         )
     return max(0.0, 1 - sorted(scores)[rank - 1])
+
+
+def rows_needed(error: float) -> int:
+    """Return how many held-out rows it takes at least to promise a rate of error between 0 and 1.
+
+    Example:
+        >>> [rows_needed(error) for error in (0.01, 0.05, 0.1)]
+        [99, 19, 9]
+    """
+    return math.ceil(1 / error - 1e-9) - 1
 
 
 def prediction_sets(probabilities: Tensor, least: float) -> Tensor:

@@ -343,6 +343,8 @@ class Predictor:
         logits, thresholds = self._finite(calibration(collected.logits)), None
         if self._calibrated_on(records):
             logits, thresholds = cross_fit(self.model, collected, labels)
+        if self.config.data.threshold is not None:  # it wins over those that were fitted
+            thresholds = None
         return SplitOutputs(
             logits=logits,
             labels=labels,

@@ -11,6 +11,7 @@ from marnet.reports.blocks import Gap, Gaps, Section
 from marnet.reports.context import ReportContext, Unavailable
 from marnet.reports.sections import (
     ablation,
+    calibration,
     cases,
     classes,
     confidence,
@@ -37,6 +38,7 @@ SECTIONS: list[SectionBuilder] = [
     SectionBuilder(robustness.TITLE, robustness.build),
     SectionBuilder(classes.TITLE, classes.build),
     SectionBuilder(confidence.TITLE, confidence.build),
+    SectionBuilder(calibration.TITLE, calibration.build),
     SectionBuilder(features.TITLE, features.build),
     SectionBuilder(cases.TITLE, cases.build),
     SectionBuilder(training.TITLE, training.build),

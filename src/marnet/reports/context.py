@@ -1,7 +1,7 @@
 """The context of a report: everything that its sections may show, made once and shared by all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from marnet.comparison.records import RunRecord
 from marnet.comparison.summary import Results
 from marnet.comparison.tables import Table
 from marnet.inference import SplitOutputs
+from marnet.modules.calibration import FittedCalibration
 from marnet.reports.plots.style import Mark
 from marnet.tasks import Task
 
@@ -55,6 +56,7 @@ class ReportContext:
     reliability_of: Sequence[str]  # the few arms in the reliability diagram
     detailed: Sequence[str]  # the arms whose loss terms and case studies are shown
     load_outputs: Callable[[], Mapping[str, SplitOutputs]]  # may raise `Unavailable`
+    calibrations: Mapping[str, FittedCalibration | None] = field(default_factory=dict)  # of runs, by name
     outcome: ComparisonOutcome | None = None
 
     @property

@@ -11,6 +11,7 @@ from marnet.comparison.summary import BASELINE
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.inference import load
 from marnet.metrics import percent
+from marnet.modules.calibration import FittedCalibration
 from marnet.reports.blocks import Gap, KeyMetric, Report
 from marnet.reports.contents import build_sections
 from marnet.reports.context import ReportContext
@@ -55,12 +56,14 @@ def write_run_report(
     for folder in folders:
         _check_is_run(folder)
     scored = {}
+    calibrations = {}
     for name, folder in _name_runs(folders).items():
         predictor = load(folder, allow_code=allow_code)
         run = score_run(predictor, predictor.rows(data, split), split, arm=name)
+        calibrations[name] = predictor.calibration
         scored[name] = run if data is None else run._replace(record=run.record.model_copy(update={"source": data}))
     _check_same_form(scored)
-    report = _make_report(scored, split)
+    report = _make_report(scored, split, calibrations)
     if plots is not None:
         write_plots(report, plots)
     return write_report(report, target)
@@ -88,7 +91,9 @@ def _name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     }
 
 
-def _make_report(scored: Mapping[str, ScoredRun], split: str) -> Report:
+def _make_report(
+    scored: Mapping[str, ScoredRun], split: str, calibrations: Mapping[str, FittedCalibration | None]
+) -> Report:
     records = {name: run.record for name, run in scored.items()}
     arm = next((name for name, record in records.items() if record.config["method"] == "marnet"), list(records)[-1])
     ours = records[arm]
@@ -105,6 +110,7 @@ def _make_report(scored: Mapping[str, ScoredRun], split: str) -> Report:
         reliability_of=names[:MOST_KEY_METRICS],
         detailed=names,
         load_outputs=lambda: outputs,
+        calibrations=calibrations,
     )
     gaps = [
         Gap(f"Features and cases of {name}", f"Its classes are not those of {arm}. Report on it alone.")
@@ -153,8 +159,10 @@ def _summarise(records: Mapping[str, RunRecord], split: str) -> list[str]:
         f"{'One run' if one else f'{len(records)} runs'}, evaluated on the {len(first.labels)} images of "
         f"{len(first.classes)} classes in the split {split} of {first.source}, without any text."
     ]
-    if split == "val":
-        sentences.append("The epoch to keep was chosen on this split, so its metrics are slightly optimistic.")
+    chosen = [name for name, record in records.items() if record.chose_epoch]
+    if split == "val" and chosen:
+        whose = "" if one else f" of {', '.join(chosen)}"
+        sentences.append(f"The epoch to keep{whose} was chosen on this split, so its metrics are slightly optimistic.")
     if not one:
         sentences.append("With one seed each, a difference of a few points may be chance.")
     return sentences

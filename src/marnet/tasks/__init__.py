@@ -25,7 +25,7 @@ class Task(Protocol):
 
     @property
     def score(self) -> str:
-        """The name of the metric that chooses the best epoch; larger is better."""
+        """The name of the metric that training watches on val, and reports show first; larger is better."""
         ...
 
     @property
@@ -72,8 +72,11 @@ class Task(Protocol):
         """Return the metrics of logits `(N, C)`; `thresholds` `(N, C)` replace those of the task, if it has any."""
         ...
 
-    def answers(self, logits: Tensor, targets: Tensor) -> Answers:
-        """Return labels, predictions and confidences of logits `(N, C)`, image by image, for a record."""
+    def answers(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> Answers:
+        """Return labels, predictions and confidences of logits `(N, C)`, image by image, for a record.
+
+        `thresholds` `(N, C)` replace those of the task, if it has any.
+        """
         ...
 
     def tally(self) -> Tally:

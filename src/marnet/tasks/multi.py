@@ -72,10 +72,12 @@ class MultiLabel:
         """Return the metrics, see `MultiLabelMetrics`; `thresholds` `(N, C)` replace those of the task."""
         return multi_label_metrics(logits, targets, threshold=self.threshold if thresholds is None else thresholds)
 
-    def answers(self, logits: Tensor, targets: Tensor) -> Answers:
+    def answers(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> Answers:
         """Return the classes of each image that reach the threshold, and the probabilities of all classes."""
         probabilities = self.probabilities(logits.double())
-        return several_classes(probabilities, targets, probabilities >= self.threshold)
+        return several_classes(
+            probabilities, targets, probabilities >= (self.threshold if thresholds is None else thresholds)
+        )
 
     def tally(self) -> PrecisionTally:
         """Return a collection of probabilities, of which mAP is computed at the end."""

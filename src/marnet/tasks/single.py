@@ -53,7 +53,7 @@ class SingleLabel:
         """Return the metrics, see `Metrics`; there are no thresholds."""
         return classification_metrics(logits, targets)
 
-    def answers(self, logits: Tensor, targets: Tensor) -> Answers:
+    def answers(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> Answers:
         """Return the most probable class of each image, and its probability."""
         return one_class(self.probabilities(logits.double()), targets)
 

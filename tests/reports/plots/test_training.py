@@ -26,15 +26,22 @@ def test_curves_hold_the_finite_values_of_each_run():
     assert (first.get_color(), first.get_linestyle()) != (second.get_color(), second.get_linestyle())
 
 
-def test_curves_mark_and_name_the_best_epoch():
-    curves = training_curves(HISTORIES)
+def test_a_loss_of_the_visual_head_stands_in_for_that_of_a_fusion_without_a_loss() -> None:
+    rows = [{"epoch": 1.0, "train/loss": 9.0, "train/visual": 2.0, "train/alignment": 3.0, "val/top1": 0.5}]
+    (line,) = training_curves({"marnet": rows}).loss.axes[0].lines
+    assert line.get_xydata().tolist() == [[1, 2.0]]
+
+
+def test_curves_mark_and_name_the_epoch_that_was_kept():
+    curves = training_curves(HISTORIES, chosen=["image-only"])
     best = [line for line in curves.accuracy.axes[0].lines if str(line.get_gid()).endswith("-best")]
     assert [line.get_xydata().tolist() for line in best] == [[[2, 0.75]], [[1, 0.3]]]
     assert [mark.label for mark in curves.legend] == [
-        "image-only (best 75.0 %, epoch 2)",
-        "marnet (best 30.0 %, epoch 1)",
+        "image-only (kept: 75.0 %, epoch 2)",
+        "marnet (kept: 30.0 %, epoch 1)",
     ]
     assert curves.legend[0].dashes != curves.legend[1].dashes
+    assert training_curves(HISTORIES).legend[0].label == "image-only (kept: 50.0 %, epoch 3)"
 
 
 def test_curves_of_an_empty_history_are_drawn_empty():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from marnet.comparison.records import RunRecord
 from marnet.reports.blocks import Section
 from marnet.reports.context import Unavailable
 from marnet.reports.sections.settings import configuration_text, environment_lines, settings_section
@@ -38,9 +39,38 @@ def test_training_shows_all_curves_and_the_terms_of_some() -> None:
     section = training_section({"a": rows, "b": rows, "c": []}, terms_of=["b", "c"])
     assert isinstance(section, Section)
     curves, terms = section.blocks
-    assert [mark.label for mark in curves.legend] == ["a (best 50.0 %, epoch 1)", "b (best 50.0 %, epoch 1)"]
+    assert [mark.label for mark in curves.legend] == ["a (kept: 50.0 %, epoch 1)", "b (kept: 50.0 %, epoch 1)"]
     assert [mark.label for mark in terms.legend] == ["classification", "matching"]
     assert terms.panels[0].name == "loss-terms-b"
+
+
+def record(name: str, keep: str | None, scores: list[float]) -> RunRecord:
+    config = {"training": {"keep": keep}} if keep else {"training": {}}
+    history = [{"epoch": float(epoch), "val/top1": score} for epoch, score in enumerate(scores, 1)]
+    return RunRecord(
+        arm=name, seed=0, key="", source="s", split="val", classes=["a", "b"], metrics={}, labels=[0], predictions=[0],
+        confidences=[1.0], config=config, history=history,
+    )  # fmt: skip
+
+
+def test_it_says_which_weights_were_kept_and_how_far_a_choice_flatters() -> None:
+    scores = [0.5, 0.9, 0.7, 0.8, 0.6, 0.6, 0.7, 0.8]
+    kept = {name: record(name, name, scores) for name in ("averaged", "last", "best")}
+    kept["old"] = record("old", None, scores)
+    section = training_section({name: each.history for name, each in kept.items()}, kept=kept)
+    averaged, last, best = section.text
+    assert averaged == (
+        "averaged: The moving average of the weights at the end of training was kept. No epoch was chosen, so no "
+        "choice flatters top-1 on val."
+    )
+    assert last.startswith("last: The state of the weights at the end")
+    assert best.startswith("best, old: The weights of the epoch with the best top-1 on val were kept.")
+    assert "15.0 points above the mean over the last quarter" in best  # 0.9 minus (0.7 + 0.8) / 2
+    assert [mark.label for mark in section.blocks[0].legend][1:3] == [
+        "last (kept: 80.0 %, epoch 8)",
+        "best (kept: 90.0 %, epoch 2)",
+    ]
+    assert training_section({"a": kept["best"].history}, kept={"a": kept["best"]}).text[0].startswith("The weights")
 
 
 def test_no_history_is_a_gap() -> None:

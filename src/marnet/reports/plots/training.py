@@ -1,7 +1,7 @@
 """Plots of training by epoch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from marnet.reports.plots.style import CURVE, Mark, draw_line, line_marks, make_panel, percent_axis, style_curves
 
-_CROSS_ENTROPIES = ("train/classification", "train/visual")
+_CLASSIFICATION, _VISUAL = "train/classification", "train/visual"
 _TITLES = {"val/top1": "Validation top-1 accuracy", "val/map": "Validation mAP"}
 
 
@@ -25,33 +25,38 @@ class TrainingCurves(NamedTuple):
 def training_curves(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     *,
-    loss: str | None = None,
+    loss: str = _CLASSIFICATION,
     accuracy: str = "val/top1",
     marks: Mapping[str, Mark] | None = None,
+    chosen: Collection[str] = (),
 ) -> TrainingCurves:
-    """Draw a training loss and the validation accuracy by epoch, one line per run; a dot marks its best epoch.
+    """Draw a training loss and the validation accuracy by epoch, one line per run; a dot marks the epoch that was kept.
 
     Args:
         histories: by name of the run, the rows of its history.csv: `epoch` and other columns. Empty cells are left out.
-        loss: the column of the loss. None takes the cross-entropy of the prediction, or if that has no loss of its own,
-            of the head on x_v; the terms of `train/loss` differ between methods.
+        loss: the column of the loss. The default is the cross-entropy of the prediction, or in runs whose fused
+            prediction has no loss, that of the head on x_v; the terms of `train/loss` differ between methods.
         accuracy: the column of the accuracy, a fraction.
         marks: colour and dashes of each run, if other plots show the same runs.
+        chosen: the runs that kept their best epoch; the others kept the last one.
     """
     marks = marks or line_marks(list(histories))
-    title = loss or "Training loss (cross-entropy)"
+    title = "Training loss (cross-entropy)" if loss == _CLASSIFICATION else loss
     loss_figure, loss_axes = make_panel(title, CURVE)
     top1_figure, top1_axes = make_panel(_TITLES.get(accuracy, accuracy), CURVE)
     legend = []
     for number, (name, rows) in enumerate(histories.items()):
         mark = marks[name]
-        draw_line(loss_axes, *_column(rows, loss or _cross_entropy(rows)), mark, number)
+        losses = _column(rows, loss)
+        if loss == _CLASSIFICATION and not losses[0]:
+            losses = _column(rows, _VISUAL)
+        draw_line(loss_axes, *losses, mark, number)
         epochs, values = _column(rows, accuracy)
         draw_line(top1_axes, epochs, values, mark, number)
         if values:
-            best = int(np.argmax(values))
-            top1_axes.plot(epochs[best], values[best], "o", color=mark.colour, markersize=5, gid=f"mark-{number}-best")
-            mark = mark._replace(label=f"{name} (best {100 * values[best]:.1f} %, epoch {epochs[best]:.0f})")
+            kept = int(np.argmax(values)) if name in chosen else -1
+            top1_axes.plot(epochs[kept], values[kept], "o", color=mark.colour, markersize=5, gid=f"mark-{number}-best")
+            mark = mark._replace(label=f"{name} (kept: {100 * values[kept]:.1f} %, epoch {epochs[kept]:.0f})")
         legend.append(mark)
     for axes in (loss_axes, top1_axes):
         style_curves(axes, "epoch", integers=True)
@@ -80,10 +85,6 @@ def loss_terms(rows: Sequence[Mapping[str, float]], title: str) -> tuple[Figure,
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
     return figure, tuple(marks.values())
-
-
-def _cross_entropy(rows: Sequence[Mapping[str, float]]) -> str:
-    return next((name for name in _CROSS_ENTROPIES if any(name in row for row in rows)), _CROSS_ENTROPIES[0])
 
 
 def _column(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
