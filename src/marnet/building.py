@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from marnet.cache import cache_directory
-from marnet.config import Config, make_config
+from marnet.config import OWN_BACKBONE, Config, make_config
 from marnet.config.nested import merge_settings, unflatten
 from marnet.encoders.text import TextEncoder, TextOptions, build_text_encoder, has_text
 from marnet.encoders.visual import Backbone, adapt_backbone, feature_width, make_backbone
@@ -20,7 +20,6 @@ from marnet.model import MARNet
 from marnet.modules.semantics import SemanticSpace
 
 DEFAULT_IMAGE_SIZE = 224  # if neither the user nor the backbone says
-OWN_BACKBONE = "own"  # the name that stands in a configuration for a module handed over in Python
 
 
 def build_backbone(config: Config) -> Backbone:
@@ -98,7 +97,7 @@ def build_model(
         semantics=semantics,
         objective=_build_objective(method, config),
         several_classes=config.data.labels == "multi",
-        text_gradient=config.training.text_gradient,
+        text_gradient=limit if isinstance(limit := config.training.text_gradient, float) else None,
     )
     model.settings = config.model_dump(mode="json")
     model.text_width = text_width or 0

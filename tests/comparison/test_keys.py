@@ -79,5 +79,6 @@ def test_a_committed_record_has_the_key_that_its_run_would_have_today(path: Path
         label_budget=record.label_budget,
         text_budget=record.text_budget,
         rows=record.rows_digest,
+        features=record.features_digest,
     )
     assert record_key(record.model_copy(update={"split": "train"})) != record_key(record)

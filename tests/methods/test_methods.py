@@ -70,6 +70,27 @@ def test_the_weight_of_the_fused_prediction_follows_from_the_fusion(values: dict
     assert resolve(resolved) == resolved
 
 
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ({}, "unlimited"),
+        ({"backbone": {"pretrained": True}}, 1.0),
+        ({"backbone": {"weights": "file.safetensors"}}, 1.0),
+        ({"backbone": {"name": "own"}}, 1.0),
+        ({"backbone": {"pretrained": True}, "training": {"text_gradient": "unlimited"}}, "unlimited"),
+        ({"training": {"text_gradient": 2}}, 2),
+    ],
+)
+def test_text_pulls_no_harder_than_the_classes_at_what_a_backbone_knows(values: dict, limit: float | str) -> None:
+    assert resolve(make_config(values)).training.text_gradient == limit
+
+
+@pytest.mark.parametrize("wrong", [-1, "much", True, None])
+def test_a_limit_that_is_none_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r"`training\.text_gradient`.*auto, unlimited or a number of 0 or more"):
+        make_config({"training": {"text_gradient": wrong}})
+
+
 def test_an_unknown_method_or_fusion_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"`method`: found 'marnett', which is not a method\. Expected one of image-only"

@@ -54,6 +54,7 @@ OTHER = {  # a value of each kind of setting that no run here was trained with
     "fusion.kind": "concat",
     "training.clip_by": "model",
     "training.keep": "last",
+    "training.text_gradient": 0.5,
     "training.balance": "weights",
     "training.precision": "64",
     "training.devices": "auto",

@@ -2,6 +2,7 @@
 
 from marnet.config.listing import SettingInfo, list_settings
 from marnet.config.schema import (
+    OWN_BACKBONE,
     AlignmentConfig,
     BackboneConfig,
     ColumnNames,
@@ -21,6 +22,7 @@ from marnet.config.schema import (
 )
 
 __all__ = [
+    "OWN_BACKBONE",
     "AlignmentConfig",
     "BackboneConfig",
     "ColumnNames",

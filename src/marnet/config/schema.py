@@ -7,7 +7,7 @@ here, a preset, a configuration file, an explicit setting. Settings that depend 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -24,6 +24,7 @@ from marnet.choices import (
     Positives,
     Sampler,
     Schedule,
+    TextGradient,
     TextPooling,
 )
 from marnet.config.errors import explain
@@ -32,6 +33,7 @@ from marnet.config.nested import merge_settings, parse_assignment, read_yaml
 from marnet.config.presets import preset_file
 from marnet.errors import ConfigError
 
+OWN_BACKBONE = "own"  # the name that stands in a configuration for a module handed over in Python
 # So that a mistyped number, or a run of somebody else, does not ask for more memory than any machine has.
 LARGEST_WIDTH = 16_384
 LARGEST_SIDE = 8_192  # pixels
@@ -256,11 +258,10 @@ class TrainingConfig(Section):
     clip_by: ClipBy = Field(
         "part", description="part: of the backbone, of the head on x_v and of all else, each by itself; model: of all"
     )
-    text_gradient: float | None = Field(
-        None,
-        ge=0,
+    text_gradient: TextGradient | Annotated[float, Field(ge=0)] = Field(
+        "auto",
         description="largest gradient that text sends into the backbone, as a multiple of that of the head on x_v; "
-        "null: no limit",
+        "unlimited; or auto: 1 for a backbone with pretrained weights or one of your own, else unlimited",
     )
     keep: Keep = Field(
         "averaged",
@@ -286,6 +287,14 @@ class TrainingConfig(Section):
     )
     devices: str = Field("auto", description="auto, a count, or cpu, cpu:2, cuda:1, mps")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="fixes initial weights, order, augmentation and noise")
+
+    @field_validator("text_gradient", mode="before")
+    @classmethod
+    def _limit_is_a_word_or_a_number(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        if not is_number and value not in get_args(TextGradient):
+            raise ValueError("it must be auto, unlimited or a number of 0 or more")
+        return value
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from marnet.config import Config
+from marnet.config import OWN_BACKBONE, Config
 from marnet.errors import ConfigError, suggest
 from marnet.losses import DEFAULT_WEIGHTS
 from marnet.part import Part
@@ -21,6 +21,7 @@ _SHARED = (
     "losses.label_smoothing",
 )
 
+PRETRAINED_TEXT_GRADIENT = 1.0  # of `training.text_gradient`, so that text keeps what the backbone knows
 _FUSED_WEIGHTS = {"weighted": DEFAULT_WEIGHTS["classification"], "averaged": 0.2}  # of `losses.classification`
 
 
@@ -121,4 +122,9 @@ class Method:
         if config.losses.classification is None:
             weight = {"classification": self.classification_weight(config)}
             update["losses"] = config.losses.model_copy(update=weight)
+        if config.training.text_gradient == "auto":
+            backbone = config.backbone
+            pretrained = backbone.pretrained or backbone.weights is not None or backbone.name == OWN_BACKBONE
+            limit = {"text_gradient": PRETRAINED_TEXT_GRADIENT if pretrained else "unlimited"}
+            update["training"] = config.training.model_copy(update=limit)
         return config.model_copy(update=update) if update else config

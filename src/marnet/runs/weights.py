@@ -10,9 +10,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from marnet.atomic import replacing
-from marnet.building import OWN_BACKBONE
 from marnet.cache import cache_directory
-from marnet.config import Config
+from marnet.config import OWN_BACKBONE, Config
 from marnet.data.transforms import ImageSpec
 from marnet.encoders.downloads import no_downloads
 from marnet.encoders.text import TextEncoder, restore_text_encoder

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from marnet.building import OWN_BACKBONE, build_model
-from marnet.config import Config
+from marnet.building import build_model
+from marnet.config import OWN_BACKBONE, Config
 from marnet.data.manifest import Manifest
 from marnet.data.recorded import write_recorded
 from marnet.encoders.downloads import no_downloads
@@ -134,9 +134,9 @@ def fit(
     if is_first_process():
         check_run_directory(run, overwrite=overwrite, resume=resume)
     _check_code(config, run if resume else None, allow_code, own_backbone=backbone is not None)
-    config = resolve(config)
     if backbone is not None:
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": OWN_BACKBONE})})
+    config = resolve(config)
     if resume:
         config = resumed_config(run, config)
     seed_everything(config.training.seed)  # before all draws: every method starts from the same backbone
