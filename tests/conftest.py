@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Files and single tests that take seconds each, mostly because they train. `pytest -m fast` leaves them out, so that
 # the rest runs in less than a minute on one core. A new test is fast until it is listed here.
 NOT_FAST = (
+    "cli/test_abstaining.py",
     "cli/test_cli.py::test_evaluate_takes_other_data",
     "cli/test_cli.py::test_json_on_stdout_is_clean_in_a_real_process",
     "cli/test_cli.py::test_mistakes_are_answered_without_a_traceback",
@@ -35,6 +36,7 @@ NOT_FAST = (
     "cli/test_failures.py",
     "cli/test_moved_images.py",
     "cli/test_output.py::test_no_command_prints_control_characters",
+    "cli/test_stopping.py",
     "cli/test_tables.py",
     "comparison/test_committed.py",
     "comparison/test_on_features.py",
@@ -80,9 +82,12 @@ NOT_FAST = (
     "reports/test_page.py::test_every_drawing_becomes_two_files",
     "reports/test_page.py::test_the_look_at_a_page_notices_what_is_wrong",
     "reports/test_run_report.py",
+    "runs/test_cut_off.py",
     "runs/test_inert.py",
+    "runs/test_no_downloads.py",
     "runs/test_old_runs.py",
     "runs/test_overwriting.py",
+    "runs/test_sizes.py",
     "test_api.py",
     "test_baselines.py",
     "test_doctests.py",
