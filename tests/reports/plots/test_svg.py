@@ -110,3 +110,9 @@ def test_files_hold_the_legend_and_leave_the_figure_alone(tmp_path: Path) -> Non
     assert 20 < heights[0] - heights[1] < 50  # two rows of type
     assert "a $dot$" in (tmp_path / "with.svg").read_text()  # as a comment beside its outlines
     assert (tmp_path / "with.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_with_characters_that_xml_forbids_are_drawn():
+    curves = training_curves({"a\x1b[31m\x00\uffff": [{"epoch": 1.0, "train/visual": 1.0, "val/top1": 0.5}]})
+    curves.accuracy.axes[0].set_title("red\x1b[31m\x0b\ufffe")
+    assert "red\ufffd[31m\ufffd\ufffd" in svg(curves.accuracy)

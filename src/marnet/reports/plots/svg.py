@@ -13,6 +13,8 @@ from matplotlib.lines import Line2D
 
 from marnet.reports.plots.style import SHAPES, Mark
 
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # in XML; names of classes may hold them
+
 
 def svg(figure: Figure) -> str:
     """Return a plot as an SVG element for an HTML page.
@@ -26,7 +28,7 @@ def svg(figure: Figure) -> str:
     # Real text and repeatable ids are only available through global settings, which are restored at once.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "marnet"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(_ILLEGAL.sub("\ufffd", buffer.getvalue().decode("utf-8", "replace")))
     for parent in list(root.iter()):
         for child in list(parent):
             # The style element would reach the whole page.
