@@ -87,7 +87,9 @@ def test_a_traceback_is_shown_on_demand(error: Exception, monkeypatch: pytest.Mo
 
 def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
     fail(KeyboardInterrupt(), monkeypatch)
-    assert call("train", "--out", "X") == (130, "", "Stopped.\n")
+    code, out, err = call("train", "--out", "X")
+    assert (code, out) == (130, "")
+    assert err == "Stopped by Ctrl-C. Training had not begun, and nothing was changed in X. Start again.\nStopped.\n"
     assert call("data", "info", "X") == (130, "", "Stopped.\n")
 
 

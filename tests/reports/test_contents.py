@@ -91,8 +91,8 @@ def test_outputs_are_loaded_once_whatever_comes_of_it(comparison: Path, monkeypa
 
 def test_titles_are_unique_and_places_exist() -> None:
     assert [section.title for section in contents.SECTIONS] == [
-        "Metrics", "Ablation", "Robustness", "Classes", "Confidence", "Features", "Case studies", "Training",
-        "Differences between the runs",
+        "Metrics", "Ablation", "Robustness", "Classes", "Confidence", "Calibration", "Features", "Case studies",
+        "Training", "Differences between the runs",
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"There is already a section 'Classes'\. Choose another title\."):
         register_section("Classes", count_errors)
