@@ -71,6 +71,7 @@ NOT_FAST = (
     "evaluation/corruptions/test_weather.py",
     "evaluation/test_analysis.py",
     "evaluation/test_robustness.py",
+    "inference/test_predicting.py",
     "methods/test_methods.py::test_a_method_from_outside_is_compared_and_its_key_follows_from_its_options",
     "methods/test_methods.py::test_a_method_from_outside_trains_evaluates_and_is_reported",
     "modules/test_diffusion.py",
