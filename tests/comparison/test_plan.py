@@ -65,7 +65,12 @@ def test_base_and_arms_may_start_from_a_preset(tmp_path: Path) -> None:
 def test_every_method_its_placebos_and_the_ablations_have_a_name() -> None:
     assert set(KNOWN_ARMS) == {
         *list_methods(),
-        *(f"{name}-{kind}" for name in list_methods() if name != "image-only" for kind in ("shuffled", "random")),
+        *(
+            f"{name}-{kind}"
+            for name in list_methods()
+            if name != "image-only"
+            for kind in ("shuffled", "random", "constant")
+        ),
         "marnet-no-mse",
         "marnet-no-semantic",
     }

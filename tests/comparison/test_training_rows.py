@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from marnet.comparison.training_rows import derangement, keep_labels, keep_texts, shuffle_texts
+from marnet.comparison.training_rows import derangement, keep_labels, keep_texts, repeat_one_text, shuffle_texts
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 
@@ -29,7 +29,8 @@ def others(manifest: Manifest) -> list[Record]:
 
 
 @pytest.mark.parametrize(
-    "change", [lambda m, s: keep_labels(m, 0.3, s), lambda m, s: keep_texts(m, 0.3, s), shuffle_texts]
+    "change",
+    [lambda m, s: keep_labels(m, 0.3, s), lambda m, s: keep_texts(m, 0.3, s), shuffle_texts, repeat_one_text],
 )
 def test_only_training_rows_are_touched_and_the_seed_decides(change) -> None:  # type: ignore[no-untyped-def]
     manifest = make()
@@ -120,3 +121,16 @@ def test_derangements_are_drawn_evenly() -> None:
         counts = Counter("".join(derangement(names, seed).values()) for seed in range(1800))
         assert len(counts) == possible
         assert max(counts.values()) < 1.35 * 1800 / possible
+
+
+def test_a_constant_text_is_one_of_the_training_texts_and_blank_ones_stay_blank() -> None:
+    manifest = make()
+    before, after = train(manifest), train(repeat_one_text(manifest, 0))
+    (text,) = {row.text for row in after if row.text}
+    assert text in {row.text for row in before}
+    assert [row._replace(text=text) if row.text else row for row in before] == after
+
+
+def test_rows_without_any_text_have_none_to_repeat() -> None:
+    manifest = make(blank_every=1)
+    assert repeat_one_text(manifest, 0) == manifest

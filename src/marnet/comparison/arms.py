@@ -12,7 +12,7 @@ from marnet.methods import FULL, built_in_methods
 
 # The order of tables and legends; other arms follow in alphabetical order.
 ORDER = tuple(built_in_methods())
-PLACEBOS: Mapping[Placebo, str] = {"shuffled": "shuffled text", "random": "random text"}
+PLACEBOS: Mapping[Placebo, str] = {"shuffled": "shuffled text", "random": "random text", "constant": "one text for all"}
 
 RANDOM_TEXT = "random:"  # before the name of a text encoder: see `marnet.encoders.random_text`
 
@@ -31,8 +31,8 @@ def _known_arms() -> dict[str, KnownArm]:
     for name, method in built_in_methods().items():
         arms[name] = KnownArm(name, leaves_out=method.leaves_out)
         if method.needs_text:
-            arms[f"{name}-shuffled"] = KnownArm(name, "shuffled")
-            arms[f"{name}-random"] = KnownArm(name, "random")
+            for placebo in PLACEBOS:
+                arms[f"{name}-{placebo}"] = KnownArm(name, placebo)
     # Table 2 of the paper; its rows without EMA and without CDR are the methods reconstruct and match.
     no_mse = {"losses": {"reconstruction": 0.0, "linear_head": 0.0}}
     arms["marnet-no-mse"] = KnownArm(FULL, settings=no_mse, leaves_out="MSE in CDR")

@@ -25,7 +25,10 @@ class Arm(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also the name of a folder")
     method: str = Field(description="one of marnet.list_methods(), or module:PACKAGE.NAME")
-    placebo: Placebo | None = Field(None, description="shuffled: texts of other classes; random: random text vectors")
+    placebo: Placebo | None = Field(
+        None,
+        description="shuffled: texts of other classes; random: random text vectors; constant: one text for all rows",
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="nested settings over those of base")
 
     @model_validator(mode="before")

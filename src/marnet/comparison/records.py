@@ -21,7 +21,7 @@ from marnet.tasks.answers import Confidences, Labels
 FORMAT = 2  # 1 called rows_digest "rows"
 _ADDED = ("features_digest", "label_form")  # since then: absent in a file where nothing sets them
 
-Placebo = Literal["shuffled", "random"]
+Placebo = Literal["shuffled", "random", "constant"]
 
 
 class RunRecord(BaseModel):

@@ -10,7 +10,7 @@ from marnet.comparison.plan import ComparisonConfig, PlannedRun
 from marnet.comparison.progress import ComparisonProgress
 from marnet.comparison.records import RunRecord
 from marnet.comparison.scoring import record_outputs, score_run
-from marnet.comparison.training_rows import keep_labels, keep_texts, shuffle_texts
+from marnet.comparison.training_rows import keep_labels, keep_texts, repeat_one_text, shuffle_texts
 from marnet.config import Config
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError, MarnetError
@@ -90,7 +90,13 @@ def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manif
         manifest = keep_labels(manifest, comparison.label_budget, run.seed)
     if comparison.text_budget < 1:
         manifest = keep_texts(manifest, comparison.text_budget, run.seed)
-    return shuffle_texts(manifest, run.seed) if run.arm.placebo == "shuffled" else manifest
+    match run.arm.placebo:
+        case "shuffled":
+            return shuffle_texts(manifest, run.seed)
+        case "constant":
+            return repeat_one_text(manifest, run.seed)
+        case _:  # random vectors come from the text encoder
+            return manifest
 
 
 def clear_work(out: Path, run: PlannedRun, *, keep: bool) -> None:

@@ -1,4 +1,4 @@
-"""Changes of a comparison to the training rows: budgets of labels and texts, and texts shuffled between classes.
+"""Changes of a comparison to the training rows: budgets of labels and texts, and placebos of the texts.
 
 Pure functions of a manifest and a seed. Only rows of split "train" change. Every draw depends on the seed alone, so all
 arms of one seed see the same rows.
@@ -79,6 +79,15 @@ def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
         if has_text(record.text)
     }
     return _with_texts(manifest, given)
+
+
+def repeat_one_text(manifest: Manifest, seed: int) -> Manifest:
+    """Replace every training text with one of them, drawn by the seed. Blank texts stay blank."""
+    with_text = [(position, record.text) for position, record in _training_rows(manifest) if has_text(record.text)]
+    if not with_text:
+        return manifest
+    _, text = Random(f"constant text {seed}").choice(with_text)
+    return _with_texts(manifest, dict.fromkeys((position for position, _ in with_text), text))
 
 
 def derangement(names: Sequence[str], seed: int) -> dict[str, str]:
