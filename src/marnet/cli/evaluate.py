@@ -33,6 +33,10 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     allow_code: AllowCode = False,
 ) -> None:
     """Print the metrics of a run on one split."""
+    if abstain is not None:
+        from marnet.inference import load
+
+        load(run, allow_code=allow_code).least_probability(abstain)  # refuses a rate before anything is computed
     if corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
         from marnet.evaluation.robustness import evaluate_robustness
