@@ -6,14 +6,17 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from marnet.inference import calibration
 from marnet.inference.calibration import cross_fit, fit_calibration, uncalibrated_logits
 from marnet.metrics import classification_metrics, multi_label_metrics
 from marnet.model import MARNet
+from marnet.modules.calibration import top_log_odds
 from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import PredictionOutput
+from marnet.runs.calibration import apply_calibration
 
 
 def draw(rows: int, *, classes: int = 5, sharpness: float = 2.0, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -63,6 +66,38 @@ def test_the_temperature_is_that_of_scikit_learn(factor: float) -> None:
     assert fitted.inverse_temperature == pytest.approx(1 / factor, rel=0.06)
     assert fitted.branch_weights is None
     assert fitted.thresholds is None
+
+
+def sure_and_wrong(rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return logits whose mean confidence is right, although a tenth of the sure predictions are of other classes."""
+    true, labels = draw(rows, classes=10, sharpness=3.0, seed=seed)
+    generator = torch.Generator().manual_seed(100 + seed)
+    lost = torch.rand(rows, generator=generator) < 0.15
+    return true, torch.where(lost, torch.randint(10, (rows,), generator=generator), labels)
+
+
+def test_the_line_on_the_odds_is_that_of_a_logistic_regression() -> None:
+    logits, labels = sure_and_wrong(4000, 0)
+    fitted = fit_calibration(model_of(classes=10), outputs_of(visual=logits), labels)
+    odds = top_log_odds(logits.double() * fitted.inverse_temperature)[0].numpy()
+    oracle = LogisticRegression(C=1e9).fit(odds, (logits.argmax(-1) == labels).numpy())
+    assert fitted.top_slope == pytest.approx(float(oracle.coef_[0, 0]), abs=0.02)
+    assert fitted.top_offset == pytest.approx(float(oracle.intercept_[0]), abs=0.02)
+    assert fitted.top_slope < 0.95
+
+
+def test_the_line_mends_what_a_temperature_cannot() -> None:
+    logits, labels = sure_and_wrong(3000, 1)
+    model = model_of(classes=10)
+    fitted = fit_calibration(model, outputs_of(visual=logits), labels)
+    apply_calibration(model, fitted)
+    new, truth = sure_and_wrong(20_000, 2)
+    alone = classification_metrics(new * fitted.inverse_temperature, truth)
+    both = classification_metrics(model.calibration(new), truth)
+    assert both.top1 == alone.top1
+    assert alone.ece > 0.02
+    assert both.ece < alone.ece / 2
+    assert both.nll < alone.nll
 
 
 def test_a_branch_that_is_noise_gets_no_weight() -> None:

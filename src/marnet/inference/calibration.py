@@ -1,9 +1,12 @@
-"""Fitting a calibration on held-out rows: the weights of the branches, a temperature, thresholds.
+"""Fitting a calibration on held-out rows: the weights of the branches, a temperature, a line, thresholds.
 
 Few numbers are fitted, none of them negative, by the likelihood of the held-out rows; a weak prior holds them where
 training left them (the head on x_v alone, at temperature 1), so that few rows change little. The other branches join
 only if they improve the likelihood of rows that the fit has not seen by more than its standard error, and get no fewer
 of them right.
+
+A temperature makes the mean confidence right, but not that of sure and of doubtful predictions, which a line on the
+log-odds of the most probable class corrects.
 
 Metrics on the same rows stay honest by cross-fitting: each row is predicted with the numbers fitted on the others.
 """
@@ -18,13 +21,14 @@ from scipy.special import expit, log_softmax, softmax
 from torch import Tensor
 
 from marnet.model import MARNet
-from marnet.modules.calibration import FittedCalibration
+from marnet.modules.calibration import FittedCalibration, calibrate_top, top_log_odds
 from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import VISUAL, PredictionOutput
 from marnet.runs.calibration import apply_calibration
 
 FOLDS = 5
 _PRIOR = 1.0  # strength, in rows, with which the numbers are held where training left them
+_LINE_PRIOR = 5.0  # the same for the line on the log-odds of the most probable class
 _CLASS_PRIOR = 10.0  # the same for the temperature of a class, held at that of all classes
 _LEAST = 1e-2  # of the weight that is never zero
 _FEWEST_POSITIVES = 5  # rows with a class that its threshold is fitted on
@@ -43,11 +47,16 @@ class _Numbers(NamedTuple):
     weights: Array  # (n,), by which the logits of the sources are added
     class_scale: Array | None  # (C,), factors on the sum; None for one class per image
     thresholds: Array | None  # (C,)
+    line: tuple[float, float] = (1.0, 0.0)  # slope and offset of the log-odds of the most probable class
 
     def logits(self, sources: Array) -> Array:
         """Return calibrated logits `(N, C)` of those of the sources `(n, N, C)`."""
         fused: Array = np.tensordot(self.weights, sources, 1)
-        return fused if self.class_scale is None else fused * self.class_scale
+        if self.class_scale is not None:
+            fused = fused * self.class_scale
+        elif fused.shape[1] > 1:
+            fused = calibrate_top(torch.from_numpy(fused), *self.line).numpy()
+        return fused
 
 
 def fit_calibration(model: MARNet, outputs: PredictionOutput, labels: Tensor) -> FittedCalibration:
@@ -76,6 +85,8 @@ def fit_calibration(model: MARNet, outputs: PredictionOutput, labels: Tensor) ->
         inverse_temperature=inverse,
         thresholds=None if numbers.thresholds is None else numbers.thresholds.tolist(),
         scores=[round(score, 6) for score in scores],
+        top_slope=numbers.line[0],
+        top_offset=numbers.line[1],
     )
 
 
@@ -167,25 +178,58 @@ def _folds(rows: int) -> list[tuple[Array, Array]]:
 
 
 def _fit(sources: Array, targets: Array) -> _Numbers:
-    weights = _choose_weights(sources, targets)
+    weights, unseen = _choose_weights(sources, targets)
     if targets.ndim == 1:
-        return _Numbers(weights, None, None)
+        return _Numbers(weights, None, None, _fit_line(unseen, targets))
     fused = np.tensordot(weights, sources, 1)
     scale = np.array([_class_scale(fused[:, c], targets[:, c]) for c in range(fused.shape[1])])
     thresholds = np.array([_best_threshold(expit(scale[c] * fused[:, c]), targets[:, c]) for c in range(len(scale))])
     return _Numbers(weights, scale, thresholds)
 
 
-def _choose_weights(sources: Array, targets: Array) -> Array:
-    """Return weights `(n,)`: of all sources, if that predicts unseen rows better, else of the first one alone."""
+def _choose_weights(sources: Array, targets: Array) -> tuple[Array, Array]:
+    """Return weights `(n,)`: of all sources, if that predicts unseen rows better, else of the first one alone.
+
+    With them come the logits `(N, C)` of each row by weights that were fitted without it; of fewer than ten rows none.
+    """
     alone = np.zeros(len(sources))
     alone[0] = _fit_weights(sources[:1], targets)[0]
-    if len(sources) == 1 or len(targets) < 2 * FOLDS:
-        return alone
-    first, every = (_unseen_logits(chosen, targets) for chosen in (sources[:1], sources))
+    if len(targets) < 2 * FOLDS:
+        return alone, sources[0, :0]
+    first = _unseen_logits(sources[:1], targets)
+    if len(sources) == 1:
+        return alone, first
+    every = _unseen_logits(sources, targets)
     gains = _row_losses(first, targets) - _row_losses(every, targets)
     better = gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
-    return _fit_weights(sources, targets) if better and _hits(every, targets) >= _hits(first, targets) else alone
+    if better and _hits(every, targets) >= _hits(first, targets):
+        return _fit_weights(sources, targets), every
+    return alone, first
+
+
+def _fit_line(unseen: Array, targets: Array) -> tuple[float, float]:
+    """Return slope and offset that make the odds of the most probable class right, for rows that the fit has not seen.
+
+    Args:
+        unseen: logits `(N, C)` with the temperature applied; no rows leave the odds as they are.
+        targets: `(N,)`.
+    """
+    rows, classes = unseen.shape
+    if not rows or classes < 2:
+        return 1.0, 0.0
+    odds = top_log_odds(torch.from_numpy(unseen))[0][:, 0].numpy()
+    correct = (unseen.argmax(-1) == targets).astype(float)
+
+    def loss(line: Array) -> tuple[float, Array]:
+        slope, offset = line
+        changed, away = slope * odds + offset, np.array([slope - 1, offset])
+        value = (np.logaddexp(0, changed) - correct * changed).mean() + _LINE_PRIOR / rows * (away**2).sum()
+        residual = expit(changed) - correct
+        slopes = np.array([(residual * odds).mean(), residual.mean()])
+        return float(value), slopes + 2 * _LINE_PRIOR / rows * away
+
+    slope, offset = _minimise(loss, np.array([1.0, 0.0]), [(_LEAST, None), (None, None)])
+    return float(slope), float(offset)
 
 
 def _unseen_logits(sources: Array, targets: Array) -> Array:
@@ -231,7 +275,7 @@ def _class_scale(logits: Array, targets: Array) -> float:
 
 
 def _minimise(
-    loss: Callable[[Array], tuple[float, Array]], start: Array, bounds: Sequence[tuple[float, float | None]]
+    loss: Callable[[Array], tuple[float, Array]], start: Array, bounds: Sequence[tuple[float | None, float | None]]
 ) -> Array:
     found: Array = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12}).x
     return found

@@ -6,13 +6,15 @@
   "branch_weights": {"visual": 0.7, "alignment": 0.0, "reconstruction": 0.3},
   "inverse_temperature": 1.4,
   "thresholds": null,
-  "scores": [0.01, ...]
+  "scores": [0.01, ...],
+  "top_slope": 0.8, "top_offset": 0.1
 }
 ```
 
 `branch_weights` is null for a fusion that has none; for several classes per image `inverse_temperature` and
 `thresholds` are lists with one entry per class. `scores` are 1 - p(true class) of each row, in ascending order, for
-prediction sets.
+prediction sets. `top_slope` and `top_offset` correct the log-odds of the most probable class; a file without them is of
+an earlier version, which did not.
 """
 
 import math
@@ -42,6 +44,8 @@ def apply_calibration(model: MARNet, fitted: FittedCalibration | None) -> None:
             fusion.weights.copy_(torch.tensor([weights.get(name, 0.0) for name in (VISUAL, *model.branches)]))
         inverse: Any = 1.0 if fitted is None else fitted.inverse_temperature
         calibration.inverse_temperature.copy_(torch.as_tensor(inverse))
+        line = (1.0, 0.0) if fitted is None else (fitted.top_slope, fitted.top_offset)
+        calibration.top_odds.copy_(torch.tensor(line))
         if calibration.thresholds is not None:
             thresholds: Any = 0.5 if fitted is None or fitted.thresholds is None else fitted.thresholds
             calibration.thresholds.copy_(torch.as_tensor(thresholds))
@@ -75,6 +79,8 @@ def read_calibration(run: Path, model: MARNet) -> FittedCalibration | None:
         and (fitted.thresholds is None if classes is None else _are_numbers(fitted.thresholds, classes, least=0.0))
         and (weights is None if names is None else isinstance(weights, dict) and set(weights) == names)
         and (weights is None or _are_numbers(list(weights.values()), len(weights), least=0.0))
+        and _are_numbers(fitted.top_slope, None, least=1e-6)
+        and _are_numbers(fitted.top_offset, None, least=-_LARGEST)
         and isinstance(fitted.scores, list)
         and _are_numbers(fitted.scores, len(fitted.scores), least=0.0)
     )
