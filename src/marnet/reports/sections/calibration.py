@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from scipy.special import expit, logit
 from torch import Tensor
 
 from marnet.comparison.result_tables import metric_format
@@ -65,7 +66,11 @@ def calibration_section(
 
 def describe_calibration(fitted: FittedCalibration) -> str:
     """Return the numbers of a calibration in words."""
-    sentences = [_describe_weights(fitted.branch_weights), _describe_temperature(fitted.inverse_temperature)]
+    sentences = [
+        _describe_weights(fitted.branch_weights),
+        _describe_temperature(fitted.inverse_temperature),
+        _describe_line(fitted.top_slope, fitted.top_offset),
+    ]
     if fitted.thresholds:
         low, high = min(fitted.thresholds), max(fitted.thresholds)
         sentences.append(
@@ -102,6 +107,17 @@ def _describe_temperature(inverse: float | list[float]) -> str:
     if shown != "1.00":
         effect = "predictions become more confident" if inverse > 1 else "predictions become less confident"
     return f"Logits are divided by the temperature {shown}, so that {effect}."
+
+
+def _describe_line(slope: float, offset: float) -> str:
+    """Return what the line does to a confidence of 50 % and of 95 %; "" if it does nothing."""
+    if (slope, offset) == (1.0, 0.0):
+        return ""
+    half, high = (expit(slope * logit(confidence) + offset) for confidence in (0.5, 0.95))
+    return (
+        f"A line on the log-odds of the most probable class (slope {slope:.2f}, offset {offset:+.2f}) then turns a "
+        f"confidence of 50 % into {percent(half)} and one of 95 % into {percent(high)}."
+    )
 
 
 def _steps(outputs: SplitOutputs) -> dict[str, Tensor]:
