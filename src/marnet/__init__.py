@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from marnet.errors import MarnetError
     from marnet.estimator import MARNetClassifier
     from marnet.evaluation.evaluate import evaluate
+    from marnet.evaluation.text_value import text_value
     from marnet.inference import Prediction, Predictor, load
     from marnet.inference.calibration import calibrate
     from marnet.methods import list_methods
@@ -41,6 +42,7 @@ _HOMES = {
     "marnet.errors": ("MarnetError",),
     "marnet.estimator": ("MARNetClassifier",),
     "marnet.evaluation.evaluate": ("evaluate",),
+    "marnet.evaluation.text_value": ("text_value",),
     "marnet.inference": ("Prediction", "Predictor", "load"),
     "marnet.inference.calibration": ("calibrate",),
     "marnet.methods": ("list_methods",),
@@ -81,6 +83,7 @@ __all__ = [
     "make_config",
     "read_manifest",
     "save",
+    "text_value",
     "train",
     "wrap",
 ]

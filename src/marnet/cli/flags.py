@@ -127,6 +127,17 @@ COMMANDS: Mapping[str, CommandFlags] = {
         arguments={**_SOURCE_ARGUMENTS, "batch_size": "--batch-size", "near_bits": "--near-bits"},
         sets=("data.",),
     ),
+    "data text-value": CommandFlags(
+        settings={
+            **_SOURCE,
+            "data.features": "--features",
+            "data.image_size": "--image-size",
+            "backbone.name": "--backbone",
+            "backbone.pretrained": "--pretrained",
+        },
+        arguments={**_SOURCE_ARGUMENTS, "features": "--features", "allow_code": "--allow-code"},
+        sets=("data.", "backbone.", "text.", "training.seed"),
+    ),
     "data convert": CommandFlags(
         settings=_SOURCE,
         arguments={

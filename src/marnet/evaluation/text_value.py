@@ -1,0 +1,101 @@
+"""`text_value`: what the texts of a data source hold, before any training."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from marnet.cache import cache_directory
+from marnet.config import Config, make_config
+from marnet.config.nested import merge_settings, unflatten
+from marnet.encoders.text import build_text_encoder
+from marnet.encoders.text_encoder import TextOptions
+from marnet.encoders.unique_texts import has_text
+from marnet.errors import ConfigError
+from marnet.runs.code import AllowCode
+from marnet.semantic.text_value import TextValue, measure_text_value
+from marnet.training.features import FeatureSet, embed, open_features
+
+_SPLIT = "train"
+
+
+def text_value(
+    data: Path | str | None = None,
+    *,
+    features: Path | str | None = None,
+    backbone: str | None = None,
+    pretrained: bool = False,
+    settings: dict[str, Any] | None = None,
+    allow_code: AllowCode = False,
+) -> TextValue:
+    """Measure what the texts of the training rows hold that image features do not, without training a network.
+
+    Args:
+        data: a source of rows; the features of its images are computed first.
+        features: a folder written by 'marnet embed', in place of `data`.
+        backbone: for `data`, the name of an image model, see `list_backbones`.
+        pretrained: for `data`, start from the published weights of the backbone; without them the features say little.
+        settings: further settings by name, dotted or nested, such as `text.name` and `data.image_size`.
+        allow_code: import code that the features name (`module:PACKAGE.NAME`).
+
+    Raises:
+        ConfigError: neither `data` nor `features` was given, or both.
+        DataError: there are too few rows with text.
+
+    Example:
+        >>> import marnet
+        >>> found = marnet.text_value("synthetic:images=5,classes=12", backbone="timm:test_resnet")
+        >>> found.rows, found.classes
+        (60, 12)
+    """
+    given = {
+        "data.source": None if data is None else str(data),
+        "data.features": None if features is None else str(features),
+        "backbone.name": backbone,
+        "backbone.pretrained": pretrained or None,
+    }
+    named = unflatten({name: value for name, value in given.items() if value is not None})
+    return text_value_of(make_config(merge_settings(unflatten(settings or {}), named)), allow_code=allow_code)
+
+
+def text_value_of(config: Config, *, allow_code: AllowCode = False) -> TextValue:
+    """Measure the text value of the rows or features that a configuration names; see `text_value`."""
+    if (config.data.features is None) == (not config.data.source):
+        raise ConfigError(
+            "The texts of one set of rows are measured. Give either `data`, a source of rows, or `features`, a folder "
+            "written by 'marnet embed'."
+        )
+    if config.data.features is not None:
+        return _measure(open_features(config.data.features, allow_code=allow_code), config)
+    with tempfile.TemporaryDirectory(prefix="marnet-") as folder:
+        return _measure(open_features(embed(config, Path(folder) / "features"), allow_code=allow_code), config)
+
+
+def _measure(found: FeatureSet, config: Config) -> TextValue:
+    records = found.manifest.split(_SPLIT)
+    kept = [row for row, record in enumerate(records) if has_text(record.text)]
+    dataset = found.dataset(_SPLIT)
+    texts = [records[row].text for row in kept]
+    section = config.text
+    options = TextOptions(
+        dimensions=section.dimensions,
+        max_vocabulary=section.max_vocabulary,
+        pooling=section.pooling,
+        max_length=section.max_length,
+        cache=cache_directory(),
+    )
+    vectors = np.zeros((0, 1))
+    if texts:
+        with torch.inference_mode():
+            vectors = build_text_encoder(section.name, texts, options)(texts).numpy()
+    groups = [records[row].group or records[row].image for row in kept]
+    return measure_text_value(
+        found.splits[_SPLIT].numpy()[kept],
+        vectors,
+        np.asarray(dataset.labels)[kept],
+        groups=groups if any(records[row].group for row in kept) else None,
+        without_text=len(records) - len(kept),
+        seed=config.training.seed,
+    )

@@ -1,0 +1,1 @@
+"""What the meaning of texts gives beyond training."""
