@@ -94,6 +94,12 @@ def test_rows_of_a_group_do_not_teach_one_another(random: np.random.Generator) -
     assert measure_text_value(image, text, labels, groups=groups).image < 0.62
 
 
+def test_many_rows_are_sampled(random: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marnet.semantic.text_value.MOST_ROWS", 100)
+    found = measure_text_value(noisy(np.eye(CLASSES), random), noisy(np.eye(CLASSES), random), LABELS)
+    assert (found.rows, found.with_text) == (100, ROWS)
+
+
 def test_the_seed_decides(random: np.random.Generator) -> None:
     image, text = noisy(np.eye(CLASSES), random), noisy(np.eye(CLASSES), random)
     assert measure_text_value(image, text, LABELS, seed=3) == measure_text_value(image, text, LABELS, seed=3)
@@ -114,5 +120,5 @@ def test_one_text_and_one_class_are_refused(random: np.random.Generator) -> None
 
 def test_few_texts_tell_nothing_about_search() -> None:
     witness = Witness(0.9, 0.5, 0.5)
-    found = TextValue("top1", 60, 0, 4, 20, 0.5, 0.5, 0.6, 0.5, witness, None, None, None, witness)
+    found = TextValue("top1", 60, 60, 0, 4, 20, 0.5, 0.5, 0.6, 0.5, witness, None, None, None, witness)
     assert describe_text_value(found, "top-1")[2] == "Search: not told, with 20 different texts."

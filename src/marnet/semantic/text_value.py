@@ -40,8 +40,9 @@ class TextValue(NamedTuple):
     """What the texts of some rows hold. Scores are top-1, or mAP where images have several classes; shares of 1."""
 
     score: str  # "top1" or "map"
-    rows: int  # with text; the rest is left out
-    without_text: int
+    rows: int  # that were measured: all with text, or a sample of 5,000
+    with_text: int
+    without_text: int  # left out
     classes: int
     texts: int  # different ones
     image: float  # score of a linear model on image features
@@ -82,6 +83,7 @@ def measure_text_value(
     Raises:
         DataError: there are fewer than 50 rows with a text, one class, or one text.
     """
+    with_text = len(features)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(features))[:MOST_ROWS])
     features, vectors, labels = features[drawn].astype(float), vectors[drawn].astype(float), labels[drawn]
     texts = len(np.unique(vectors.round(6), axis=0)) if len(vectors) else 0
@@ -108,6 +110,7 @@ def measure_text_value(
     return TextValue(
         score="top1" if single else "map",
         rows=len(drawn),
+        with_text=with_text,
         without_text=without_text,
         classes=targets.shape[1],
         texts=texts,

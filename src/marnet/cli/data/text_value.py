@@ -76,6 +76,8 @@ def text_value(  # noqa: PLR0917 - typer calls it by keyword
             f"Classes that are alike in text are alike in images: rank correlation {found.geometry:.2f} "
             f"(p = {found.geometry_p:.3f})."
         )
+    if found.rows < found.with_text:
+        say(f"{found.rows} rows were drawn from {found.with_text} with text.")
     if found.without_text:
         say(f"{found.without_text} rows have no text and were left out.")
     for sentence in sentences:
