@@ -76,6 +76,14 @@ BAD_FILES = {
         b"image,label\na.jpg,soup\nb.jpg,salt, pepper\n",
         "line 3, has 3 cells, but the first line has 2. A text that holds a comma must stand in double quotes",
     ),
+    "short.csv": (
+        b"image,text,label\na.jpg,,soup\nb.jpg,salad\n",
+        "line 3, has 2 cells, but the first line has 3. A blank cell still needs its mark (',') in the line",
+    ),
+    "repeated.jsonl": (
+        b'{"image": "a"}\n{"image": "a", "text": "red", "text": "green"}\n',
+        "line 2, has the key 'text' twice in one object, so that it is unknown which value counts. Leave one",
+    ),
     "quote.csv": (b'image,label\na.jpg,"soup\n', "line 2, is not CSV: unexpected end of data."),
     "twice.csv": (b"image,label,label\na,b,c\n", "has the column 'label' more than once; rename or remove one."),
     "bad.jsonl": (b'{"image": "a"}\n{"image": \n', "line 2, is not JSON: Expecting value"),

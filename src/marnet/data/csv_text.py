@@ -115,9 +115,14 @@ def _parse(path: Path, text: str, mark: str, *, spaced: bool, skipped: int) -> C
                 continue
             number = previous + 1 + skipped
             if len(cells) != len(header):
+                hint = (
+                    'A text that holds a comma must stand in double quotes: "salt, pepper".'
+                    if len(cells) > len(header)
+                    else f"A blank cell still needs its mark ({mark!r}) in the line; complete it."
+                )
                 raise DataError(
                     f"Manifest {path}, line {number}, has {len(cells)} cells, but the first line has "
-                    f'{len(header)}. A text that holds a comma must stand in double quotes: "salt, pepper".'
+                    f"{len(header)}. {hint}"
                 )
             rows.cells.append(cells)
             rows.lines.append(number)

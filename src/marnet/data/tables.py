@@ -189,7 +189,12 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> _Columns:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_without_repeats)
+        except _RepeatedKeyError as error:
+            raise DataError(
+                f"Manifest {path}, line {line}, has the key {error.args[0]!r} twice in one object, so that it is "
+                f"unknown which value counts. Leave one of them out."
+            ) from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"Manifest {path}, line {line}, is not JSON: {error}.") from None
         if not isinstance(row, dict):
@@ -202,6 +207,19 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> _Columns:
     names = list(dict.fromkeys(name for row in rows for name in row))
     matched = match_columns(f"Manifest {path}", names, columns)
     return _Columns(names, {name: [row.get(name) for row in rows] for name in matched}, numbers, "line", [])
+
+
+class _RepeatedKeyError(Exception):
+    """A JSON object has the key, its argument, twice."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of some pairs, where JSON's reader would keep the last value of a key that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedKeyError(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> _Columns:
