@@ -246,6 +246,13 @@ def test_every_drawing_becomes_two_files(tmp_path: Path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()} == first
 
 
+def test_a_plot_of_a_run_in_a_folder_lies_beside_the_others(tmp_path: Path):
+    panel = Panel(training_curves({}).loss, "alt", "loss-A/seed-0")
+    report = Report(title="t", sections=[Section(title="s", blocks=[Plots(panels=[panel], caption="")])])
+    assert write_plots(report, tmp_path) == ["loss-A-seed-0"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loss-A-seed-0.png", "loss-A-seed-0.svg"]
+
+
 def test_two_plots_of_one_name_are_refused(tmp_path: Path):
     panel = Panel(training_curves({}).loss, "alt", "loss")
     report = Report(title="t", sections=[Section(title="s", blocks=[Plots(panels=[panel, panel], caption="")])])

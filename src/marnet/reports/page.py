@@ -79,19 +79,21 @@ def _beginning(path: Path) -> bytes:
 def write_plots(report: Report, folder: Path) -> list[str]:
     """Write every plot of a report as NAME.svg and NAME.png, with its legend, and return the names.
 
+    A name may hold that of a run, such as A/seed-0; its separators of folders become dashes.
+
     Raises:
         ValueError: two plots have the same name.
         RunDirectoryError: a file cannot be written.
     """
     blocks = [block for section in report.sections for block in section.blocks if isinstance(block, Plots)]
-    names = [panel.name for block in blocks for panel in block.panels]
+    panels = [(panel, block.legend) for block in blocks for panel in block.panels]
+    names = [panel.name.replace("/", "-").replace("\\", "-") for panel, _ in panels]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"Several plots are called {', '.join(repeated)}. Give each its own name.")
     try:
-        for block in blocks:
-            for panel in block.panels:
-                save_figure(panel.figure, folder, panel.name, block.legend)
+        for name, (panel, legend) in zip(names, panels, strict=True):
+            save_figure(panel.figure, folder, name, legend)
     except OSError as error:
         raise RunDirectoryError(
             f"The plots cannot be written to {folder}: {error.strerror or error}. Choose another folder."
