@@ -1,6 +1,7 @@
 """`MARNetClassifier`: scikit-learn's own checks on pictures, and what users do with it."""
 
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from torch import nn
 import marnet
 from marnet import MARNetClassifier, make_config
 from marnet.errors import MarnetError
+from marnet.estimator import _TemporaryFolder
 
 SMALL: dict[str, Any] = {
     "backbone": "timm:test_resnet",
@@ -326,3 +328,16 @@ def test_what_cannot_be_fitted_is_refused(x: Any, y: Any, texts: Any, message: s
 def test_before_fit_it_says_so() -> None:
     with pytest.raises(NotFittedError, match="not fitted yet"):
         MARNetClassifier().predict(["a.png"])
+
+
+def test_the_temporary_folder_goes_with_its_object_but_not_in_a_forked_process() -> None:
+    folder = _TemporaryFolder()
+    path = folder.path
+    child = os.fork()
+    if child == 0:
+        del folder  # as when a worker of a data loader collects its garbage
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert path.is_dir()
+    del folder
+    assert not path.exists()

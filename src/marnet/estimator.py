@@ -1,9 +1,12 @@
 """marnet as a scikit-learn classifier: `fit`, `predict`, pipelines, cross-validation and searches."""
 
 import copy
+import os
+import shutil
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, Self
 
 import numpy as np
@@ -126,8 +129,8 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         state = self.random_state
         seed = int(state) if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31 - 1)
         method = ("marnet" if any(map(has_text, words)) else "image-only") if self.method == "auto" else self.method
-        folder = TemporaryDirectory(prefix="marnet-")
-        paths = _as_files(images, Path(folder.name))
+        folder = _TemporaryFolder()
+        paths = _as_files(images, folder.path)
         named = [names[number] for number in numbers]
         share = self.validation_fraction
         splits = split_by_classes(paths, [[name] for name in named], val_share=share, test_share=0.0, seed=seed)
@@ -140,7 +143,7 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         backbone = copy.deepcopy(self.backbone)  # a module would be trained in place
         run = train(
             Manifest(tuple(Record(*row) for row in rows), tuple(names), source="X"),
-            out=Path(folder.name) / "run" if self.out is None else self.out,
+            out=folder.path / "run" if self.out is None else self.out,
             method=method,
             backbone=backbone,
             pretrained=self.pretrained,
@@ -196,8 +199,8 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         super().__setstate__(state)
         if files is None:
             return
-        self._folder = TemporaryDirectory(prefix="marnet-")
-        run = Path(self._folder.name) / "run"
+        self._folder = _TemporaryFolder()
+        run = self._folder.path / "run"
         for name, content in files.items():
             (run / name).parent.mkdir(parents=True, exist_ok=True)
             (run / name).write_bytes(content)
@@ -295,6 +298,19 @@ def _class_names(classes: np.ndarray) -> list[str]:
     if len({name.strip() for name in names} - {""}) != len(names):
         raise ValueError(f"y holds classes that read alike or are blank: {list_some(names)}. Rename them.")
     return names
+
+
+class _TemporaryFolder:
+    """A folder that goes with its object; copies of the object in forked processes leave it alone."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="marnet-"))
+        weakref.finalize(self, _remove_own, self.path, os.getpid())
+
+
+def _remove_own(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_files(images: Sequence[Any], folder: Path) -> list[str]:
