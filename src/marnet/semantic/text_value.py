@@ -248,7 +248,7 @@ def _accuracy_sentence(found: TextValue, score: str) -> str:
     if found.one_text_per_class:
         return (
             "Accuracy: each class has one text, which names the class, so the text of a photo says nothing about that "
-            "photo. Training with it regularises; compare with shuffled texts before you credit their meaning."
+            "photo. Training with it can still help; compare with shuffled texts to see whether their meaning does."
         )
     gain = 100 * (found.both - max(found.image, found.both_shuffled))
     if gain < 2:
