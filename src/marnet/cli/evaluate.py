@@ -33,10 +33,12 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     allow_code: AllowCode = False,
 ) -> None:
     """Print the metrics of a run on one split."""
+    predictor = None
     if abstain is not None:
         from marnet.inference import load
 
-        load(run, allow_code=allow_code).least_probability(abstain)  # refuses a rate before anything is computed
+        predictor = load(run, allow_code=allow_code)
+        predictor.least_probability(abstain)  # refuses a rate before anything is computed
     if corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
         from marnet.evaluation.robustness import evaluate_robustness
@@ -48,11 +50,11 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     else:
         from marnet.evaluation.evaluate import evaluate as score
 
-        metrics = content = score(run, data, split=split, allow_code=allow_code)._asdict()
-    if abstain is not None:
+        metrics = content = score(predictor or run, data, split=split, allow_code=allow_code)._asdict()
+    if abstain is not None and predictor is not None:
         from marnet.evaluation.evaluate import evaluate_sets
 
-        sets = evaluate_sets(run, data, error=abstain, split=split, allow_code=allow_code)._asdict()
+        sets = evaluate_sets(predictor, data, error=abstain, split=split)._asdict()
         known = {name: value for name, value in sets.items() if not math.isnan(value)}
         metrics, content = metrics | known, content | dict.fromkeys(sets) | known  # JSON has no NaN
     if as_json:

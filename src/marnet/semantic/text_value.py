@@ -57,7 +57,7 @@ class TextValue(NamedTuple):
 
     @property
     def one_text_per_class(self) -> bool:
-        """Whether the texts do no more than name the classes."""
+        """Return whether the texts do no more than name the classes."""
         return self.explained.value > 0.999
 
 
@@ -265,9 +265,11 @@ def _accuracy_sentence(found: TextValue, score: str) -> str:
 
 def _new_classes_sentence(found: TextValue) -> str:
     if found.new_classes is None:
+        few = found.classes < FEWEST_CLASSES
+        reason = f"there are {found.classes} classes" if few else "images have several classes"
         return (
-            f"New classes: not measured. It takes one class per image, and {FEWEST_CLASSES} classes or more; there are "
-            f"{found.classes}."
+            f"New classes: not measured, because {reason}. It takes one class per image, and {FEWEST_CLASSES} classes "
+            f"or more."
         )
     value, shuffled, chance = (f"{100 * share:.0f} %" for share in found.new_classes)
     if found.new_classes.value < 2 * max(found.new_classes.shuffled, found.new_classes.chance):
