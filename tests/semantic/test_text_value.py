@@ -94,6 +94,15 @@ def test_rows_of_a_group_do_not_teach_one_another(random: np.random.Generator) -
     assert measure_text_value(image, text, labels, groups=groups).image < 0.62
 
 
+def test_vectors_that_say_nothing_score_at_chance_and_not_below(random: np.random.Generator) -> None:
+    labels = np.repeat(np.arange(12), 5)
+    scores = [
+        measure_text_value(random.normal(size=(60, 20)), random.normal(size=(60, 20)), labels, seed=seed).image
+        for seed in range(4)
+    ]
+    assert 0.04 < np.mean(scores) < 0.16
+
+
 def test_many_rows_are_sampled(random: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marnet.semantic.text_value.MOST_ROWS", 100)
     found = measure_text_value(noisy(np.eye(CLASSES), random), noisy(np.eye(CLASSES), random), LABELS)

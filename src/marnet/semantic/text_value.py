@@ -5,6 +5,7 @@ text vectors and from both to the classes; from the texts of some classes to the
 image features to text vectors. Each is done again with texts that were shuffled, which shows what chance gives.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from marnet.errors import DataError
 
@@ -98,7 +99,7 @@ def measure_text_value(
     image, text = _reduced(features), _reduced(vectors)
     random = np.random.default_rng(seed)
     other = random.permutation(len(text))
-    folds = list(_folds(len(text), [groups[row] for row in drawn] if groups else None, seed))
+    folds = list(_folds(labels, [groups[row] for row in drawn] if groups else None, seed))
     single = labels.ndim == 1
 
     def score(inputs: Array) -> float:
@@ -137,13 +138,19 @@ def _reduced(vectors: Array) -> Array:
     return reduced
 
 
-def _folds(rows: int, groups: Sequence[str] | None, seed: int) -> Iterator[tuple[Array, Array]]:
-    """Yield the rows to fit on and the rows to score, for each fold."""
-    places = np.arange(rows)
-    if groups is None or len(set(groups)) < FOLDS:
-        yield from KFold(FOLDS, shuffle=True, random_state=seed).split(places)
-    else:
-        yield from GroupKFold(FOLDS, shuffle=True, random_state=seed).split(places, groups=groups)
+def _folds(labels: Array, groups: Sequence[str] | None, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Yield the rows to fit on and the rows to score, for each fold.
+
+    Where images have one class, the folds are stratified: else a class with many rows in a fold has few to fit on, and
+    vectors that say nothing would score below chance.
+    """
+    single, grouped = labels.ndim == 1, groups is not None and len(set(groups)) >= FOLDS
+    folder = ((StratifiedGroupKFold if grouped else StratifiedKFold) if single else (GroupKFold if grouped else KFold))(
+        FOLDS, shuffle=True, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it is in fewer folds, which does no harm
+        yield from folder.split(labels, labels if single else None, groups if grouped else None)
 
 
 def _ridge(inputs: Array, targets: Array) -> RidgeCV:
