@@ -71,6 +71,7 @@ class Predictor:
         backbone: the module that the run was trained with, where it was handed over in Python.
         device: where to compute, such as "cpu" or "cuda:1"; "auto" takes CUDA if there is any, else MPS, else the CPU.
         allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
+        with_text: restore the text encoder too, for `marnet.semantic`; prediction needs none.
 
     Attributes:
         config: the settings of the run.
@@ -107,11 +108,12 @@ class Predictor:
         backbone: nn.Module | None = None,
         device: str = "auto",
         allow_code: AllowCode = False,
+        with_text: bool = False,
     ) -> None:
         self.run = Path(run)
         self.device = choose_device(device)
         with naming_newer_version(self.run):
-            loaded = load_run(self.run, backbone=backbone, allow_code=allow_code)
+            loaded = load_run(self.run, backbone=backbone, with_text=with_text, allow_code=allow_code)
         self.config: Config = loaded.config
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec

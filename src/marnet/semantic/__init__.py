@@ -1,1 +1,1 @@
-"""What the meaning of texts gives beyond training."""
+"""What the unified space of images and texts gives beyond a classifier."""
