@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from marnet.metrics import Metrics, MultiLabelMetrics
     from marnet.model import MARNet
     from marnet.runs.models import load_model, save
+    from marnet.semantic.adding import NewClass, add_classes, remove_class
     from marnet.training.fit import TrainedRun, fit
     from marnet.training.train import train
 
@@ -49,6 +50,7 @@ _HOMES = {
     "marnet.metrics": ("Metrics", "MultiLabelMetrics"),
     "marnet.model": ("MARNet",),
     "marnet.runs.models": ("load_model", "save"),
+    "marnet.semantic.adding": ("NewClass", "add_classes", "remove_class"),
     "marnet.training.fit": ("TrainedRun", "fit"),
     "marnet.training.train": ("train",),
 }
@@ -65,11 +67,13 @@ __all__ = [
     "MarnetError",
     "Metrics",
     "MultiLabelMetrics",
+    "NewClass",
     "Prediction",
     "Predictor",
     "Record",
     "TrainedRun",
     "__version__",
+    "add_classes",
     "calibrate",
     "compare",
     "evaluate",
@@ -82,6 +86,7 @@ __all__ = [
     "load_model",
     "make_config",
     "read_manifest",
+    "remove_class",
     "save",
     "text_value",
     "train",

@@ -11,6 +11,7 @@ from marnet.encoders.text import has_text
 from marnet.errors import list_some
 from marnet.losses import Objective
 from marnet.modules.calibration import Calibration
+from marnet.modules.new_classes import NewClasses
 from marnet.modules.semantics import SemanticSpace
 from marnet.modules.shared_features import share_features
 from marnet.outputs import VISUAL, MARNetOutput, PredictionOutput
@@ -95,6 +96,7 @@ class MARNet(nn.Module):
         widths = {VISUAL: visual_width} | {name: int(branch.width) for name, branch in self.branches.items()}  # type: ignore[arg-type]
         self.heads = nn.ModuleDict({name: nn.Linear(width, num_classes) for name, width in widths.items()})
         self.calibration = Calibration(num_classes if several_classes else None)
+        self.new_classes: NewClasses | None = None  # added after training, see `marnet.semantic.adding`
         self.objective = objective or Objective(list(self.parts.values()))
 
     @property
@@ -113,6 +115,8 @@ class MARNet(nn.Module):
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return logits `(B, C)` of normalised images `(B, 3, H, W)`; this is all of prediction.
+
+        K classes that were added after training come last, `(B, C + K)`.
 
         Instead of images, here and in the methods below, the features `(B, D_v)` of the backbone may be given.
 
@@ -139,7 +143,11 @@ class MARNet(nn.Module):
         fused = branches[VISUAL]
         if self.fusion is not None:
             fused = self.fusion(list(features.values()), list(branches.values()))
-        return PredictionOutput(self.calibration(fused), branches, features)
+        return PredictionOutput(self.with_new_classes(self.calibration(fused), x_v), branches, features)
+
+    def with_new_classes(self, logits: Tensor, x_v: Tensor) -> Tensor:
+        """Return logits `(B, C)` with those of the K classes that were added after training, `(B, C + K)`."""
+        return logits if self.new_classes is None else self.new_classes(logits, x_v)
 
     def training_outputs(
         self,

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -13,6 +15,7 @@ from marnet.data.transforms import ImageSpec, model_input
 from marnet.model import MARNet
 from marnet.outputs import PredictionOutput
 
+_SHOW_PROGRESS_FROM = 8  # batches
 _MOST_PIXELS = 64 * 512**2  # that go through a model at once
 
 
@@ -62,7 +65,10 @@ def collect_outputs(
     device = device or torch.device("cpu")
     batches: list[PredictionOutput] = []
     batch: Batch
-    for batch in make_loader(dataset, batch_size=batch_size):
+    console = Console(stderr=True)
+    loader = make_loader(dataset, batch_size=batch_size)
+    quiet = len(loader) < _SHOW_PROGRESS_FROM or not console.is_terminal
+    for batch in track(loader, description="Predicting", console=console, transient=True, disable=quiet):
         batches.append(model.prediction_outputs(model_input(batch.images.to(device), spec)))
     first = batches[0]
     return PredictionOutput(

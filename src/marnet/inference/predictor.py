@@ -34,6 +34,7 @@ from marnet.outputs import ALIGNMENT, RECONSTRUCTION, VISUAL
 from marnet.runs.code import AllowCode
 from marnet.runs.directory import MANIFEST, WEIGHTS
 from marnet.runs.layout import CALIBRATION
+from marnet.runs.new_classes import AddedClass
 from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import load_run
 from marnet.tasks import Task, make_task
@@ -75,7 +76,8 @@ class Predictor:
 
     Attributes:
         config: the settings of the run.
-        classes: the C class names; their order numbers the probabilities.
+        classes: the C class names; their order numbers the probabilities. Those that were added come last.
+        added: the classes that were added after training.
         spec: the input of the model.
         transform: turns one image in any form into the normalised input `(3, S, S)` of the model.
         model: the model, in evaluation mode, on `device`.
@@ -118,6 +120,7 @@ class Predictor:
         self.classes: tuple[str, ...] = loaded.classes
         self.spec: ImageSpec = loaded.spec
         self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
+        self.added: tuple[AddedClass, ...] = loaded.added
         self.calibration: FittedCalibration | None = loaded.model.calibration.fitted
         self.task: Task = make_task(loaded.config, len(loaded.classes), thresholds=loaded.model.calibration.thresholds)
         self.model: MARNet = loaded.model.to(self.device)
@@ -341,14 +344,16 @@ class Predictor:
         calibration = self.model.calibration
         with calibration.off():
             collected = collect_outputs(self.model, dataset, self.spec, batch_size=size, device=self.device)
+        collected = collected._replace(logits=collected.logits[:, : self.model.num_classes])  # those it was trained for
         labels = torch.as_tensor(dataset.labels)
         logits, thresholds = self._finite(calibration(collected.logits)), None
         if self._calibrated_on(records):
             logits, thresholds = cross_fit(self.model, collected, labels)
+        uncalibrated = None if self.calibration is None else uncalibrated_logits(self.model, collected)
         if self.config.data.threshold is not None:  # it wins over those that were fitted
             thresholds = None
         return SplitOutputs(
-            logits=logits,
+            logits=self._with_new_classes(logits, collected.x_v),
             labels=labels,
             branch_logits=collected.branch_logits,
             x_v=collected.x_v,
@@ -356,8 +361,13 @@ class Predictor:
             records=tuple(records),
             skipped=skipped,
             thresholds=thresholds,
-            uncalibrated=None if self.calibration is None else uncalibrated_logits(self.model, collected),
+            uncalibrated=None if uncalibrated is None else self._with_new_classes(uncalibrated, collected.x_v),
         )
+
+    @torch.inference_mode()
+    def _with_new_classes(self, logits: Tensor, x_v: Tensor) -> Tensor:
+        """Return logits `(N, C)` on the CPU with those of the classes that were added after training."""
+        return self.model.with_new_classes(logits.to(self.device), x_v.to(self.device)).cpu()
 
     def _calibrated_on(self, records: Sequence[Record]) -> bool:
         """Return whether the calibration was fitted on these rows, wherever their images are by now."""

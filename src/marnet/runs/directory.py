@@ -7,6 +7,7 @@ RUN/
   image.json          size and normalisation of the model's input
   model.safetensors   the weights that predict
   calibration.json    branch weights, temperature and thresholds, fitted on val (`marnet.runs.calibration`)
+  new_classes.json, new_classes.safetensors   classes that were added after training (`marnet.runs.new_classes`)
   text.safetensors    the weights that only training uses, such as those that read the text
   text.json           the text encoder: its vocabulary, or its name
   backbone/           the architecture of a backbone of transformers

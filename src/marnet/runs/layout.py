@@ -12,6 +12,7 @@ CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", 
 WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
 BACKBONE, TEXT_FILES = "backbone", "text"
 CALIBRATION = "calibration.json"
+NEW_CLASSES, NEW_CLASSES_WEIGHTS = "new_classes.json", "new_classes.safetensors"
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
 TENSORBOARD = "tensorboard"
 REPORT = "report.html"  # where 'marnet report RUN' writes
@@ -31,6 +32,8 @@ FILES = frozenset(
         TEXT_WEIGHTS,
         TEXT_SETTINGS,
         CALIBRATION,
+        NEW_CLASSES,
+        NEW_CLASSES_WEIGHTS,
         METRICS,
         HISTORY,
         ENVIRONMENT,

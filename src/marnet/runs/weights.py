@@ -36,6 +36,7 @@ from marnet.runs.directory import (
 )
 from marnet.runs.layout import CALIBRATION
 from marnet.runs.legacy import upgrade_names
+from marnet.runs.new_classes import AddedClass, read_new_classes, remove_new_classes
 from marnet.runs.overwriting import forget_replaced
 from marnet.runs.shapes import build_without_memory, check_shapes, module_shapes
 from marnet.runs.starting import record_encoder_files
@@ -49,8 +50,10 @@ class LoadedRun(NamedTuple):
 
     model: MARNet
     config: Config
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # those that it was trained for, then those that were added
     spec: ImageSpec
+    added: tuple[AddedClass, ...] = ()
+    confidences: tuple[float, ...] = ()  # of held-out images, with the added classes
 
 
 def save_weights(run: Path, model: MARNet, *, state: Mapping[str, Tensor] | None = None) -> None:
@@ -73,6 +76,7 @@ def save_weights(run: Path, model: MARNet, *, state: Mapping[str, Tensor] | None
     metadata = {"format": "marnet", "version": package_version("marnet")}
     _save_folder(run / BACKBONE, partial(save_architecture, model.backbone))
     (run / CALIBRATION).unlink(missing_ok=True)  # it was that of other weights
+    remove_new_classes(run)
     with ExitStack() as files:  # both are written before either gets its name
         if model.text_width:
             metadata["text_width"] = str(model.text_width)
@@ -135,7 +139,12 @@ def load_run(
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
     apply_calibration(model, read_calibration(run, model))
-    return LoadedRun(model.eval(), config, classes, spec)
+    added = read_new_classes(run, model, classes)
+    if added is None:
+        return LoadedRun(model.eval(), config, classes, spec)
+    model.new_classes = added.module
+    model.classes = classes = (*classes, *(each.name for each in added.classes))
+    return LoadedRun(model.eval(), config, classes, spec, added.classes, added.confidences)
 
 
 def _save_folder(folder: Path, write: Callable[[Path], None]) -> None:
