@@ -33,11 +33,10 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     allow_code: AllowCode = False,
 ) -> None:
     """Print the metrics of a run on one split."""
-    predictor = None
-    if abstain is not None:
-        from marnet.inference import load
+    from marnet.inference import load
 
-        predictor = load(run, allow_code=allow_code)
+    predictor = load(run, allow_code=allow_code)
+    if abstain is not None:
         predictor.least_probability(abstain)  # refuses a rate before anything is computed
     if corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
@@ -50,13 +49,18 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     else:
         from marnet.evaluation.evaluate import evaluate as score
 
-        metrics = content = score(predictor or run, data, split=split, allow_code=allow_code)._asdict()
-    if abstain is not None and predictor is not None:
+        metrics = content = score(predictor, data, split=split)._asdict()
+    more: dict[str, float | None] = {}
+    if abstain is not None:
         from marnet.evaluation.evaluate import evaluate_sets
 
-        sets = evaluate_sets(predictor, data, error=abstain, split=split)._asdict()
-        known = {name: value for name, value in sets.items() if not math.isnan(value)}
-        metrics, content = metrics | known, content | dict.fromkeys(sets) | known  # JSON has no NaN
+        more |= evaluate_sets(predictor, data, error=abstain, split=split)._asdict()
+    if predictor.added:
+        from marnet.evaluation.evaluate import evaluate_new_classes
+
+        more |= evaluate_new_classes(predictor, data, split=split)._asdict()
+    known = {name: value for name, value in more.items() if value is not None and not math.isnan(value)}
+    metrics, content = metrics | known, content | dict.fromkeys(more) | known  # JSON has no NaN
     if as_json:
         print_json(content)
         return

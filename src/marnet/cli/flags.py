@@ -91,9 +91,26 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "images": "IMAGES",
             "top": "--top",
             "abstain": "--abstain",
+            "open_set": "--open",
             "allow_code": "--allow-code",
         }
     ),
+    "add-class": CommandFlags(
+        arguments={
+            "run": "RUN",
+            "name": "--name",
+            "text": "--text",
+            "images": "--images",
+            "table": "--table",
+            "out": "--out",
+            "data": "--data",
+            "source": "--data",
+            "features": "--features",
+            "text_encoder": "--text-encoder",
+            "allow_code": "--allow-code",
+        }
+    ),
+    "remove-class": CommandFlags(arguments={"run": "RUN", "name": "--name", "out": "--out"}),
     "demo": CommandFlags(arguments={"out": "--out", "seed": "--seed", "pretrained": "--pretrained"}),
     "compare": CommandFlags(
         settings={

@@ -32,6 +32,14 @@ def predict(  # noqa: PLR0917 - typer calls it by keyword
             "needs more than one is marked as unsure."
         ),
     ] = None,
+    open_set: Annotated[
+        float | None,
+        typer.Option(
+            "--open",
+            help="Mark images of none of the classes, so that this share of the images of known classes, such as "
+            "0.05, is marked as well.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -49,7 +57,7 @@ def predict(  # noqa: PLR0917 - typer calls it by keyword
     failures = 0
     for image in images:
         try:
-            rows += predictor.predict([image], top=top, abstain=abstain)
+            rows += predictor.predict([image], top=top, abstain=abstain, open_set=open_set)
         except ImageError as error:
             failures += 1
             say(f"Error: {translate(str(error), 'predict')}", error=True)
@@ -66,14 +74,15 @@ def _as_dict(row: "Prediction") -> dict[str, Any]:
         {"label": label, "probability": probability}
         for label, probability in zip(row.labels, row.probabilities, strict=True)
     ]
-    abstained = {} if row.abstained is None else {"abstained": row.abstained}
-    return {"image": row.image, "predictions": predictions} | abstained
+    marks = {"abstained": row.abstained, "unknown": row.unknown}
+    return {"image": row.image, "predictions": predictions} | {k: v for k, v in marks.items() if v is not None}
 
 
 def _print_rows(rows: "Sequence[Prediction]") -> None:
     for row in rows:
         unsure = f"  unsure: one of {len(row.labels)} classes" if row.abstained else ""
-        say(on_one_line(row.image) + unsure)
+        unknown = "  none of these" if row.unknown else ""
+        say(on_one_line(row.image) + unknown + unsure)
         for label, probability in zip(row.labels, row.probabilities, strict=True):
             say(f"  {100 * probability:5.1f} %  {on_one_line(label)}")
         if not row.labels:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from marnet.evaluation.new_classes import NewClassMetrics, new_class_metrics
 from marnet.inference import Predictor, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
 from marnet.metrics import Metrics, MultiLabelMetrics
@@ -68,3 +69,18 @@ def evaluate_sets(
     least = predictor.least_probability(error)
     outputs = predictor.outputs(predictor.rows(data, split), split)
     return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
+
+
+def evaluate_new_classes(predictor: Predictor, data: Any = None, *, split: str = "val") -> NewClassMetrics:
+    """Return how the classes that were added to a run compete with those that it was trained for.
+
+    Args:
+        predictor: of a run with added classes.
+        data: as for `evaluate`; rows of new classes come from other data than the run's own.
+        split: train, val or test.
+
+    Raises:
+        MarnetError: as for `evaluate`.
+    """
+    outputs = predictor.outputs(predictor.rows(data, split), split)
+    return new_class_metrics(outputs.logits, outputs.labels, len(predictor.classes) - len(predictor.added))

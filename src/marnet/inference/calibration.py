@@ -76,9 +76,11 @@ def fit_calibration(model: MARNet, outputs: PredictionOutput, labels: Tensor) ->
     names = list(outputs.branch_logits)
     weighted = isinstance(model.fusion, Weighted)
     scores: list[float] = []
+    confidences: list[float] = []
     if labels.ndim == 1:
         probabilities = softmax(_cross_fit(sources, targets)[0], axis=-1)
         scores = np.sort(1 - probabilities[np.arange(len(targets)), targets]).clip(0, 1).tolist()
+        confidences = np.sort(probabilities.max(1)).tolist()
     return FittedCalibration(
         rows=len(targets),
         branch_weights=dict(zip(names, (numbers.weights / total).tolist(), strict=True)) if weighted else None,
@@ -87,6 +89,7 @@ def fit_calibration(model: MARNet, outputs: PredictionOutput, labels: Tensor) ->
         scores=[round(score, 6) for score in scores],
         top_slope=numbers.line[0],
         top_offset=numbers.line[1],
+        confidences=[round(confidence, 6) for confidence in confidences],
     )
 
 

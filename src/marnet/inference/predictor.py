@@ -26,6 +26,7 @@ from marnet.errors import ConfigError, DataError, RunDirectoryError, suggest
 from marnet.inference.calibration import cross_fit, uncalibrated_logits
 from marnet.inference.conformal import least_probability, read_sets
 from marnet.inference.device import choose_device
+from marnet.inference.open_set import least_confidence
 from marnet.inference.outputs import SplitOutputs, affordable_batch, collect_outputs
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
@@ -58,6 +59,7 @@ class Prediction(NamedTuple):
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
     abstained: bool | None = None  # with `abstain`: the set has not exactly one class, so that a person should look
+    unknown: bool | None = None  # with `open_set`: the image is of none of the classes
 
 
 class Predictor:
@@ -121,6 +123,7 @@ class Predictor:
         self.spec: ImageSpec = loaded.spec
         self.transform = ImageTransform(self.spec, max_pixels=self.config.data.max_pixels)
         self.added: tuple[AddedClass, ...] = loaded.added
+        self._confidences = loaded.confidences
         self.calibration: FittedCalibration | None = loaded.model.calibration.fitted
         self.task: Task = make_task(loaded.config, len(loaded.classes), thresholds=loaded.model.calibration.thresholds)
         self.model: MARNet = loaded.model.to(self.device)
@@ -128,7 +131,13 @@ class Predictor:
 
     @overload
     def predict(
-        self, images: _Single, *, top: int | None = ..., abstain: float | None = ..., batch_size: int = ...
+        self,
+        images: _Single,
+        *,
+        top: int | None = ...,
+        abstain: float | None = ...,
+        open_set: float | None = ...,
+        batch_size: int = ...,
     ) -> Prediction: ...
 
     @overload
@@ -138,6 +147,7 @@ class Predictor:
         *,
         top: int | None = ...,
         abstain: float | None = ...,
+        open_set: float | None = ...,
         batch_size: int = ...,
     ) -> list[Prediction]: ...
 
@@ -148,6 +158,7 @@ class Predictor:
         *,
         top: int | None = ...,
         abstain: float | None = ...,
+        open_set: float | None = ...,
         batch_size: int = ...,
     ) -> Prediction | list[Prediction]: ...
 
@@ -157,6 +168,7 @@ class Predictor:
         *,
         top: int | None = None,
         abstain: float | None = None,
+        open_set: float | None = None,
         batch_size: int = _BATCH,
     ) -> Prediction | list[Prediction]:
         """Return the `top` most probable classes of one image, or a list of them for several.
@@ -168,6 +180,8 @@ class Predictor:
             top: how many classes to return per image.
             abstain: return as many classes as it takes to miss the true one at this rate, such as 0.05 (split conformal
                 prediction, `marnet.inference.conformal`). An image that needs more than one is abstained from.
+            open_set: tell which images are of none of the classes, so that this share of the images of known classes,
+                such as 0.05, is taken for one (`marnet.inference.open_set`).
             batch_size: images computed at a time.
 
         Raises:
@@ -179,6 +193,7 @@ class Predictor:
             reason = "it must be 1 or more" if top < 1 else "`abstain` says how many classes there are"
             raise ValueError(f"`top` is {top}, but {reason}.")
         least = None if abstain is None else self.least_probability(abstain)
+        surest = None if open_set is None else self.least_confidence(open_set)
         several = list_images(images)
         chosen = [images] if several is None else several
         probabilities = self._compute(chosen, batch_size, self.probabilities)
@@ -187,7 +202,9 @@ class Predictor:
         for position, (image, row, columns) in enumerate(zip(chosen, probabilities, read, strict=True)):
             labels = tuple(self.classes[column] for column in columns)
             abstained = None if least is None else len(columns) != 1
-            predictions.append(Prediction(image_name(image, position), labels, tuple(row[columns].tolist()), abstained))
+            unknown = None if surest is None else float(row.max()) < surest - 1e-6  # kept with six digits
+            probable = tuple(row[columns].tolist())
+            predictions.append(Prediction(image_name(image, position), labels, probable, abstained, unknown))
         return predictions[0] if several is None else predictions
 
     def least_probability(self, error: float) -> float:
@@ -207,6 +224,23 @@ class Predictor:
                 f"train with `training.calibrate=true`."
             )
         return least_probability(self.calibration.scores, error)
+
+    def least_confidence(self, rate: float) -> float:
+        """Return the probability that the most probable class needs, or the image is of none of the classes.
+
+        Args:
+            rate: the share of images of known classes that may fall short of it.
+
+        Raises:
+            ConfigError: the rate is not between 0 and 1, or the run's held-out rows cannot keep it.
+        """
+        found = self._confidences or ([] if self.calibration is None else self.calibration.confidences)
+        if not found:
+            raise ConfigError(
+                f"{self.run} does not say how sure it is of images of known classes, so that it cannot tell others "
+                f"from them. Leave `open_set` out, or train with one class per image and `training.calibrate=true`."
+            )
+        return least_confidence(found, rate)
 
     def predict_proba(self, images: ImageLike | Iterable[Any], *, batch_size: int = _BATCH) -> np.ndarray:
         """Return the probabilities of the classes: `(C,)` of one image, `(N, C)` of several; float32.

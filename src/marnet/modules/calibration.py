@@ -1,6 +1,6 @@
 """Calibration: a few numbers that held-out rows teach a trained classifier, so that its probabilities are right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ class FittedCalibration(NamedTuple):
     split: str = "val"
     top_slope: float = 1.0  # above 0: of the odds of the most probable class; not for several classes per image
     top_offset: float = 0.0
+    confidences: Sequence[
+        float
+    ] = ()  # of the most probable class, in ascending order; not for several classes per image
 
 
 class Calibration(nn.Module):

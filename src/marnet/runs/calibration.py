@@ -7,14 +7,16 @@
   "inverse_temperature": 1.4,
   "thresholds": null,
   "scores": [0.01, ...],
-  "top_slope": 0.8, "top_offset": 0.1
+  "top_slope": 0.8, "top_offset": 0.1,
+  "confidences": [0.2, ...]
 }
 ```
 
 `branch_weights` is null for a fusion that has none; for several classes per image `inverse_temperature` and
 `thresholds` are lists with one entry per class. `scores` are 1 - p(true class) of each row, in ascending order, for
-prediction sets. `top_slope` and `top_offset` correct the log-odds of the most probable class; a file without them is of
-an earlier version, which did not.
+prediction sets; `confidences` are the probabilities of the most probable class of each row, in ascending order, by
+which images of no known class are told. `top_slope` and `top_offset` correct the log-odds of the most probable class. A
+file of an earlier version lacks the last three.
 """
 
 import math
@@ -83,6 +85,8 @@ def read_calibration(run: Path, model: MARNet) -> FittedCalibration | None:
         and _are_numbers(fitted.top_offset, None, least=-_LARGEST)
         and isinstance(fitted.scores, list)
         and _are_numbers(fitted.scores, len(fitted.scores), least=0.0)
+        and isinstance(fitted.confidences, list | tuple)
+        and _are_numbers(list(fitted.confidences), len(fitted.confidences), least=0.0)
     )
     if not fits:
         raise RunDirectoryError(f"{path} does not fit the model: a number is missing or out of range. {_WAY_OUT}")

@@ -15,18 +15,18 @@ added later.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from marnet.atomic import replacing
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
-from marnet.model import MARNet
 from marnet.modules.new_classes import NewClasses
-from marnet.runs.layout import NEW_CLASSES, NEW_CLASSES_WEIGHTS
+from marnet.runs.layout import NEW_CLASSES, NEW_CLASSES_WEIGHTS, WEIGHTS
 from marnet.runs.tensor_files import load_tensors, read_header, save_tensors
 
+_HEAD = "heads.visual.weight"  # among the weights of the model, (C, D_v)
 _WAY_OUT = "Restore it, or remove both files to have the trained classes alone."
 
 
@@ -65,16 +65,15 @@ def remove_new_classes(run: Path) -> None:
     (run / NEW_CLASSES_WEIGHTS).unlink(missing_ok=True)
 
 
-def read_new_classes(run: Path, model: MARNet, classes: Sequence[str]) -> AddedClasses | None:
+def read_new_classes(run: Path, classes: Sequence[str]) -> AddedClasses | None:
     """Read the classes that were added to a run; None if there are none.
 
     Args:
         run: the run directory.
-        model: its model.
         classes: the classes that it was trained for.
 
     Raises:
-        RunDirectoryError: a file is missing or damaged, or does not fit the model.
+        RunDirectoryError: a file is missing or damaged, or does not fit the run.
     """
     path = run / NEW_CLASSES
     if not path.exists():
@@ -83,17 +82,16 @@ def read_new_classes(run: Path, model: MARNet, classes: Sequence[str]) -> AddedC
     try:
         added = tuple(AddedClass(**each) for each in content["classes"])
         confidences = tuple(float(each) for each in content["confidences"])
-        names = [each.name for each in added]
-        sound = all(isinstance(name, str) and name for name in names) and len({*names, *classes}) == len(
-            [*names, *classes]
-        )
+        names = [*classes, *(each.name for each in added)]
+        sound = all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names)
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound or not added:
         raise RunDirectoryError(f"{path} is damaged: a key is missing, or a name is. {_WAY_OUT}")
     weights = run / NEW_CLASSES_WEIGHTS
     shapes = read_header(weights, way_out=_WAY_OUT).shapes
-    width, span = _span(model), (shapes.get("projection") or (0, 0))[-1]
+    width = read_header(run / WEIGHTS).shapes.get(_HEAD, (0, 0))[-1]
+    span = (shapes.get("projection") or (0, 0))[-1]
     needed = {
         "centre": (width,),
         "projection": (width, span),
@@ -112,8 +110,3 @@ def read_new_classes(run: Path, model: MARNet, classes: Sequence[str]) -> AddedC
         raise RunDirectoryError(f"{weights} holds NaN or infinite numbers. {_WAY_OUT}")
     features = tensors.pop("features")
     return AddedClasses(added, NewClasses(**tensors), features, confidences)
-
-
-def _span(model: MARNet) -> int:
-    heads: Any = model.heads
-    return int(heads["visual"].in_features)

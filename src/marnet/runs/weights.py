@@ -139,7 +139,7 @@ def load_run(
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
     apply_calibration(model, read_calibration(run, model))
-    added = read_new_classes(run, model, classes)
+    added = read_new_classes(run, classes)
     if added is None:
         return LoadedRun(model.eval(), config, classes, spec)
     model.new_classes = added.module

@@ -85,7 +85,7 @@ def add_classes(
     predictor = Predictor(run, device=device, allow_code=allow_code)
     _check_classes(predictor, classes)
     trained = read_classes(run)
-    before = read_new_classes(run, predictor.model, trained)
+    before = read_new_classes(run, trained)
     kept = () if before is None else before.classes
     manifest, train, held = _read_rows(predictor, data, features, trained, allow_code)
     shown = _shown(before) + [_encode(predictor, each) for each in classes]
@@ -130,9 +130,8 @@ def remove_class(run: Path | str, name: str, out: Path | str) -> Path:
         ('apple', 'eel', 'lime')
     """
     run, out = Path(run), Path(out)
-    predictor = Predictor(run, device="cpu", allow_code=True)
     trained = read_classes(run)
-    before = read_new_classes(run, predictor.model, trained)
+    before = read_new_classes(run, trained)
     names = [each.name for each in before.classes] if before else []
     if before is None or name not in names:
         if name in trained:

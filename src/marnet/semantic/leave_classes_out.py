@@ -28,7 +28,7 @@ from marnet.semantic.class_space import (
 
 FEWEST_CLASSES = 3  # that a run must have been trained for
 _FOLDS = 5
-_TRUST = (0.25, 0.5, 1.0, 2.0, 4.0)  # in the prior
+_TRUST = (0.25, 0.5, 2.0, 4.0)  # in the prior, beside 1
 _MOST_IMAGES = 8  # of a class, up to which their number makes a difference to the balance
 MOST_ROWS = 100  # of a class; more take long and say the same
 _BIASES = 200  # that are tried
@@ -205,11 +205,11 @@ def _make_folds(
 
 def _find_balance(folds: Sequence[_Fold], with_text: bool, images: int, seed: int) -> Balance:
     """Return the balance with which classes that were left out are found best."""
-    found = []
-    for trust in _TRUST if images else (1.0,):
+    found, scale = [], 0.0
+    for trust in (1.0, *_TRUST) if images else (1.0,):
         random = np.random.default_rng(seed)
         scored = [_score_fold(fold, with_text, images, trust, random) for fold in folds]
-        scale = _fit_scale(scored)
+        scale = scale or _fit_scale(scored)  # it hardly depends on the trust
         harmonic, bias = _fit_bias(scored, scale)
         found.append((harmonic, Balance(trust, scale, bias)))
     return max(found, key=lambda each: each[0])[1]
@@ -248,19 +248,24 @@ def _fit_scale(scored: Sequence[tuple[_Scores, _Scores]]) -> float:
     Rows of known and of new classes count the same in sum.
     """
 
-    def loss(numbers: Array) -> float:
-        scale, bias = np.exp(numbers[0]), numbers[1]
-        found = []
+    def loss(numbers: Array) -> tuple[float, Array]:
+        scale, total, slope = np.exp(numbers[0]), 0.0, np.zeros(2)
         for pair in scored:
             known = pair[0].logits.shape[1]
-            for rows in pair:
-                logits = scale * rows.cosines
-                logits[:, known:] += bias
-                right = logits[np.arange(len(logits)), rows.labels]
-                found.append(float((logsumexp(logits, axis=1) - right).mean()))
-        return float(np.mean(found))
+            for cosines, labels, _ in pair:
+                logits = scale * cosines
+                logits[:, known:] += numbers[1]
+                logits -= logits.max(1, keepdims=True)
+                probabilities = np.exp(logits)
+                sums = probabilities.sum(1)
+                probabilities /= sums[:, None]
+                right = np.arange(len(labels)), labels
+                total += float((np.log(sums) - logits[right]).mean())
+                of_new = probabilities[:, known:].sum(1) - (labels >= known)
+                slope += scale * ((probabilities * cosines).sum(1) - cosines[right]).mean(), of_new.mean()
+        return total, slope
 
-    return float(np.exp(minimize(loss, np.array([2.5, 0.0]), method="Nelder-Mead").x[0]))
+    return float(np.exp(minimize(loss, np.array([2.5, 0.0]), jac=True, method="L-BFGS-B").x[0]))
 
 
 def _fit_bias(scored: Sequence[tuple[_Scores, _Scores]], scale: float) -> tuple[float, float]:
