@@ -33,6 +33,7 @@ NOT_FAST = (
     "cli/test_cli.py::test_train_from_a_preset",
     "cli/test_compare.py::test_flags_win_over_the_file_and_every_run_is_told_of",
     "cli/test_evaluate.py::test_from_the_command_line",
+    "cli/test_explain.py",
     "cli/test_failures.py",
     "cli/test_moved_images.py",
     "cli/test_output.py::test_no_command_prints_control_characters",
@@ -71,6 +72,7 @@ NOT_FAST = (
     "evaluation/corruptions/test_weather.py",
     "evaluation/test_analysis.py",
     "evaluation/test_robustness.py",
+    "inference/test_activation.py",
     "inference/test_predicting.py",
     "methods/test_methods.py::test_a_method_from_outside_is_compared_and_its_key_follows_from_its_options",
     "methods/test_methods.py::test_a_method_from_outside_trains_evaluates_and_is_reported",
@@ -89,6 +91,7 @@ NOT_FAST = (
     "runs/test_old_runs.py",
     "runs/test_overwriting.py",
     "runs/test_sizes.py",
+    "semantic/test_explain.py",
     "test_api.py",
     "test_baselines.py",
     "test_doctests.py",
@@ -200,6 +203,21 @@ def trained_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -
         }
     )
     return fit(config, tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture(scope="session")
+def salad_run(salads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a `marnet` that recognises salads, whose texts name what is to be seen; two seconds."""
+    from marnet import fit, make_config  # not above: see trained_run
+
+    config = make_config(
+        {
+            "data": {"source": str(salads), "image_size": 32, "labels": "multi"},
+            "backbone": {"name": "timm:test_resnet"},
+            "training": {"epochs": 15, "batch_size": 16, "lr": 3e-3, "devices": "cpu"},
+        }
+    )
+    return fit(config, tmp_path_factory.mktemp("salad-runs") / "run").path
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def test_the_commands_run_in_their_order(
         "demo",
         "train",
         "predict",
+        "explain",
         "report",
         "compare",
     ]

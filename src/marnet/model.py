@@ -139,11 +139,18 @@ class MARNet(nn.Module):
         features = {VISUAL: x_v}
         for name, branch in self.branches.items():
             features[name] = branch.features(x_text, noise)  # type: ignore[operator]
+        return self.predict_from(features)
+
+    def predict_from(self, features: dict[str, Tensor]) -> PredictionOutput:
+        """Return the prediction of features `(B, width)` of all branches, in the order of `PredictionOutput.features`.
+
+        They are those of images, or some that were changed by hand, such as x_CDR moved away from a word.
+        """
         branches = {name: self.heads[name](x) for name, x in features.items()}
         fused = branches[VISUAL]
         if self.fusion is not None:
             fused = self.fusion(list(features.values()), list(branches.values()))
-        return PredictionOutput(self.with_new_classes(self.calibration(fused), x_v), branches, features)
+        return PredictionOutput(self.with_new_classes(self.calibration(fused), features[VISUAL]), branches, features)
 
     def with_new_classes(self, logits: Tensor, x_v: Tensor) -> Tensor:
         """Return logits `(B, C)` with those of the K classes that were added after training, `(B, C + K)`."""

@@ -13,7 +13,19 @@ import typer
 from typer.core import TyperGroup
 
 from marnet import __version__
-from marnet.cli import add_class, compare, demo, embed, evaluate, predict, remove_class, report, settings, train
+from marnet.cli import (
+    add_class,
+    compare,
+    demo,
+    embed,
+    evaluate,
+    explain,
+    predict,
+    remove_class,
+    report,
+    settings,
+    train,
+)
 from marnet.cli.data import data_app
 from marnet.cli.failures import describe_failure, wants_traceback
 from marnet.cli.messages import expand_home, find_command, translate
@@ -52,6 +64,7 @@ app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command("add-class")(add_class.add_class)
 app.command("remove-class")(remove_class.remove_class)
+app.command()(explain.explain)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(demo.demo)

@@ -111,6 +111,18 @@ COMMANDS: Mapping[str, CommandFlags] = {
         }
     ),
     "remove-class": CommandFlags(arguments={"run": "RUN", "name": "--name", "out": "--out"}),
+    "explain": CommandFlags(
+        arguments={
+            "run": "RUN",
+            "images": "IMAGES",
+            "label": "--class",
+            "without": "--without",
+            "with_": "--with",
+            "top": "--top",
+            "out": "--html",
+            "allow_code": "--allow-code",
+        }
+    ),
     "demo": CommandFlags(arguments={"out": "--out", "seed": "--seed", "pretrained": "--pretrained"}),
     "compare": CommandFlags(
         settings={

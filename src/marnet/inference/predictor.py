@@ -207,6 +207,19 @@ class Predictor:
             predictions.append(Prediction(image_name(image, position), labels, probable, abstained, unknown))
         return predictions[0] if several is None else predictions
 
+    def class_number(self, label: str) -> int:
+        """Return the number of a class, which is its column of the probabilities.
+
+        Raises:
+            ConfigError: the run has no such class.
+        """
+        if label not in self.classes:
+            raise ConfigError(
+                f"{self.run} has no class {label!r}. Name one of its {len(self.classes)} classes as `label`."
+                f"{suggest(label, self.classes)}"
+            )
+        return self.classes.index(label)
+
     def least_probability(self, error: float) -> float:
         """Return the probability that a class needs to be in a prediction set with this rate of error.
 
@@ -270,7 +283,7 @@ class Predictor:
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the probabilities `(B, C)` of uint8 images `(B, 3, S, S)` of the size of `self.spec`, on the CPU."""
-        logits = self._finite(self.model(model_input(images.to(self.device), self.spec)))
+        logits = self.finite(self.model(model_input(images.to(self.device), self.spec)))
         return self.task.probabilities(logits).cpu()
 
     def evaluate(self, data: Any = None, *, split: str = "val") -> Metrics | MultiLabelMetrics:
@@ -380,7 +393,7 @@ class Predictor:
             collected = collect_outputs(self.model, dataset, self.spec, batch_size=size, device=self.device)
         collected = collected._replace(logits=collected.logits[:, : self.model.num_classes])  # those it was trained for
         labels = torch.as_tensor(dataset.labels)
-        logits, thresholds = self._finite(calibration(collected.logits)), None
+        logits, thresholds = self.finite(calibration(collected.logits)), None
         if self._calibrated_on(records):
             logits, thresholds = cross_fit(self.model, collected, labels)
         uncalibrated = None if self.calibration is None else uncalibrated_logits(self.model, collected)
@@ -411,7 +424,7 @@ class Predictor:
         own = {_without_folder(record) for record in self.manifest().records if record.split == fitted.split}
         return all(_without_folder(record) in own for record in records)
 
-    def _finite(self, logits: Tensor) -> Tensor:
+    def finite(self, logits: Tensor) -> Tensor:
         """Return the logits; refuse those that are no numbers, which would be printed as a prediction.
 
         Raises:

@@ -68,12 +68,31 @@ class CaseStudy:
         Raises:
             ValueError: the image is neither a JPEG nor a PNG.
         """
-        for beginning, mime_type in _MIME_TYPES.items():
-            if self.image.startswith(beginning):
-                return f"data:{mime_type};base64,{base64.b64encode(self.image).decode('ascii')}"
-        raise ValueError(
-            f"The image of case {self.name!r} begins with {self.image[:8]!r}, but must be a JPEG or PNG file."
-        )
+        return _data_uri(self.image, f"case {self.name!r}")
+
+
+class Picture(NamedTuple):
+    """An image with a caption. `image` holds a JPEG or PNG file."""
+
+    image: bytes
+    caption: str
+
+    @property
+    def source(self) -> str:
+        """The image as a data URI.
+
+        Raises:
+            ValueError: the image is neither a JPEG nor a PNG.
+        """
+        return _data_uri(self.image, f"the picture {self.caption!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Images side by side."""
+
+    kind: ClassVar[str] = "pictures"
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +135,7 @@ class Gaps:
     gaps: Sequence[Gap]
 
 
-Block = Table | Plots | CaseStudies | Gaps
+Block = Table | Plots | Pictures | CaseStudies | Gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,3 +157,10 @@ class Report:
     sections: Sequence[Section] = ()
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _data_uri(image: bytes, owner: str) -> str:
+    for beginning, mime_type in _MIME_TYPES.items():
+        if image.startswith(beginning):
+            return f"data:{mime_type};base64,{base64.b64encode(image).decode('ascii')}"
+    raise ValueError(f"The image of {owner} begins with {image[:8]!r}, but must be a JPEG or PNG file.")

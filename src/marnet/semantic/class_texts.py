@@ -32,7 +32,7 @@ class ClassText(NamedTuple):
 def class_similarity(known: Sequence[ClassText], new: Sequence[ClassText], encoder: str | None) -> tuple[Array, Array]:
     """Return how alike the texts of known classes are, `(C, C)`, and those of new classes to theirs, `(K, C)`.
 
-    The mean of several views, each of vectors of length 1 that are centred on the known classes: sentence embeddings of
+    The mean of several views, each of vectors of length 1 that are centred on all classes: sentence embeddings of
     the names, those of the texts (their mean), and the words of both (TF-IDF, in which the name counts twice).
 
     Args:
@@ -46,14 +46,13 @@ def class_similarity(known: Sequence[ClassText], new: Sequence[ClassText], encod
     classes = [*known, *new]
     texts = [sorted({text for text in each.texts if has_text(text)})[:_MOST_TEXTS] for each in classes]
     names = [readable(each.name) for each in classes]
-    views = [_words([" ".join([name, name, *said]) for name, said in zip(names, texts, strict=True)], len(known))]
+    views = [_words([" ".join([name, name, *said]) for name, said in zip(names, texts, strict=True)])]
     if encoder is not None:
         views += _sentences(names, texts, encoder, len(known))
     similarity = np.zeros((len(classes), len(known)))
     for view in views:
         silent = np.abs(view).sum(1) == 0  # it says nothing of the class, which is then like no other
-        centre = view[: len(known)][~silent[: len(known)]].mean(0)
-        units = np.where(silent[:, None], 0.0, unit_rows(view - centre))
+        units = np.where(silent[:, None], 0.0, unit_rows(view - view[~silent].mean(0)))
         similarity += units @ units[: len(known)].T / len(views)
     return similarity[: len(known)], similarity[len(known) :]
 
@@ -106,16 +105,15 @@ def _installed_sentences() -> str | None:
     return SENTENCES if isinstance(cached, str) else None
 
 
-def _words(documents: Sequence[str], known: int) -> Array:
+def _words(documents: Sequence[str]) -> Array:
     vectorizer = TfidfVectorizer(sublinear_tf=True, stop_words="english")
     try:
-        vectorizer.fit(documents[:known])
+        return np.asarray(vectorizer.fit_transform(documents).toarray())
     except ValueError:  # no word in any of them
         raise EncoderError(
-            "Neither the names nor the texts of the run's classes hold a word, so that no text leads to a new class. "
-            "Give images of the new classes and no texts."
+            "Neither the names nor the texts of the classes hold a word, so that no text leads to a new class. Give "
+            "images of the new classes and no texts."
         ) from None
-    return np.asarray(vectorizer.transform(documents).toarray())
 
 
 def _sentences(names: Sequence[str], texts: Sequence[Sequence[str]], encoder: str, known: int) -> list[Array]:
