@@ -103,7 +103,7 @@ def test_what_is_left_keeps_its_odds_when_a_class_is_taken_out() -> None:
     logits, x_v = torch.tensor(world.logits(features)), torch.tensor(features)
     both, left = added(logits, x_v), added.without(3)(logits, x_v)
     kept = [column for column in range(CLASSES + NEW) if column != CLASSES + 3]
-    assert torch.allclose(left, both[:, kept])
+    assert torch.allclose(left, both[:, kept], atol=1e-3)
 
 
 def test_text_and_images_may_differ_between_new_classes_and_order_does_not_matter() -> None:

@@ -4,9 +4,11 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from marnet.comparison.training_rows import without_classes
 from marnet.config import Config
 from marnet.data.image_bytes import file_of
 from marnet.data.manifest import Manifest
@@ -33,6 +35,15 @@ class ComparisonData(NamedTuple):
     manifest: Manifest
     fingerprint: str
     features: SharedFeatures | None = None  # of all rows, where runs train on features
+
+    def without_classes(self, classes: Sequence[str]) -> "ComparisonData":
+        """Return the rows of all other classes, with their features."""
+        manifest = without_classes(self.manifest, classes)
+        if self.features is None:
+            return self._replace(manifest=manifest)
+        return self._replace(
+            manifest=manifest, features=self.features._replace(found=self.features.found.with_rows(manifest))
+        )
 
 
 def open_comparison_data(config: Config, manifest: Manifest | None = None) -> ComparisonData:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marnet.comparison.records import Placebo, RunRecord
@@ -59,9 +59,11 @@ def run_key(
     text_budget: float,
     rows: str,
     features: str = "",
+    leave_classes_out: int = 0,
+    new_class_images: Sequence[int] = (),
 ) -> str:
     """Return the key of a run with these nested settings on the rows, and the features if any, with these digests."""
-    content = {
+    content: dict[str, Any] = {
         "config": learned_settings(settings),
         "placebo": placebo,
         "split": split,
@@ -70,6 +72,8 @@ def run_key(
         "rows": rows,
         **({"features": features} if features else {}),
     }
+    if leave_classes_out:
+        content |= {"leave_classes_out": leave_classes_out, "new_class_images": list(new_class_images)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -83,4 +87,6 @@ def record_key(record: RunRecord) -> str:
         text_budget=record.text_budget,
         rows=record.rows_digest,
         features=record.features_digest,
+        leave_classes_out=record.leave_classes_out,
+        new_class_images=record.new_class_images,
     )

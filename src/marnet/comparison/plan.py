@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -62,6 +62,12 @@ class ComparisonConfig(Section):
     corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")
     text_budget: float = Field(1.0, gt=0, le=1, description="share of training texts to keep")
+    leave_classes_out: int = Field(
+        0, ge=0, description="classes that a run is not trained for, drawn by its seed, and then takes in untrained"
+    )
+    new_class_images: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[0, 1, 2, 4], min_length=1, description="numbers of images from which each of them is made"
+    )
     keep_runs: Literal["first-seed", "all"] = Field("first-seed", description="the runs whose weights stay in OUT/work")
     out: Path | None = Field(None, description="the folder of the results; the argument `out` wins")
 
@@ -205,6 +211,8 @@ def plan_run(
         split=comparison.split,
         label_budget=comparison.label_budget,
         text_budget=comparison.text_budget,
+        leave_classes_out=comparison.leave_classes_out,
+        new_class_images=comparison.new_class_images,
         rows=rows,
         features="" if features is None else features.digest,
     )

@@ -19,7 +19,12 @@ from marnet.tasks import Task, task_of
 from marnet.tasks.answers import Confidences, Labels
 
 FORMAT = 2  # 1 called rows_digest "rows"
-_ADDED = ("features_digest", "label_form")  # since then: absent in a file where nothing sets them
+_ADDED = (
+    "features_digest",
+    "label_form",
+    "leave_classes_out",
+    "new_class_images",
+)  # since then: absent in a file where nothing sets them
 
 Placebo = Literal["shuffled", "random", "constant"]
 
@@ -40,6 +45,8 @@ class RunRecord(BaseModel):
     placebo: Placebo | None = Field(None, description="set if the texts were made meaningless")
     label_budget: float = Field(1.0, description="share of the training rows that were used")
     text_budget: float = Field(1.0, description="share of their texts that were kept")
+    leave_classes_out: int = Field(0, description="number of classes that it was not trained for, drawn by the seed")
+    new_class_images: list[int] = Field(default=[], description="numbers of images from which these were then added")
     rows_digest: str = Field(
         "", description="hash of the data source's rows", validation_alias=AliasChoices("rows_digest", "rows")
     )

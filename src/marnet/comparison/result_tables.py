@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from marnet.comparison.arms import ABLATIONS
-from marnet.comparison.statistics import McNemar, MeanSD, PairedDifference
+from marnet.comparison.cells import show_difference, show_p
+from marnet.comparison.new_class_results import new_class_table
+from marnet.comparison.statistics import McNemar, MeanSD
 from marnet.comparison.summary import END, ArmResult, Contrast, Results
 from marnet.comparison.tables import CellValue, Column, Shown, Table
 from marnet.comparison.verdict import format_p, points
@@ -72,7 +74,10 @@ def metric_format(name: str) -> MetricFormat:
 
 
 def result_tables(results: Results) -> dict[str, Table]:
-    """Return the tables that have rows, by name: main, text, baselines, ablation, robustness, corruptions, mcnemar."""
+    """Return the tables that have rows, by name.
+
+    These are main, text, baselines, ablation, robustness, corruptions, new-classes and mcnemar.
+    """
     tables = {
         "main": _main_table(results),
         "text": _text_table(results),
@@ -80,6 +85,7 @@ def result_tables(results: Results) -> dict[str, Table]:
         "ablation": _ablation_table(results),
         "robustness": _robustness_table(results),
         "corruptions": _corruption_table(results),
+        "new-classes": new_class_table(results.new_classes),
         "mcnemar": mcnemar_table(
             [
                 (f"{each.arm} and {each.against}", each.seeds[0], each.mcnemar)
@@ -95,19 +101,6 @@ def show_mean_sd(found: MeanSD, shown: MetricFormat) -> Shown:
     """Format mean and deviation, such as "63.4 ± 0.5"; a single run has no deviation."""
     text = shown.show(found.mean)
     return Shown(found.mean, text if found.n < 2 else f"{text} \N{PLUS-MINUS SIGN} {shown.show(found.sd)}")
-
-
-def show_difference(found: PairedDifference | None) -> Shown | None:
-    """Format a difference of fractions in points with its interval, such as "+2.1 [0.9, 3.2]"."""
-    if found is None:
-        return None
-    text = points(found.mean, sign=True)
-    return Shown(found.mean, text if found.n < 2 else f"{text} [{points(found.low)}, {points(found.high)}]")
-
-
-def _show_p(found: PairedDifference | None) -> CellValue:
-    """Format a p-value; a single pair has none."""
-    return None if found is None or found.n < 2 else format_p(found.p)
 
 
 def _difference_columns(title: str) -> list[Column]:
@@ -155,7 +148,7 @@ def _metric_table(results: Results, arms: Sequence[ArmResult], names: Sequence[s
         contrast = results.contrast(arm.arm, results.baseline)
         difference = contrast.metrics.get(names[0]) if contrast is not None else None
         cells = [_metric_cell(arm, name) for name in names]
-        rows.append([arm.arm, len(arm.seeds), cells[0], show_difference(difference), _show_p(difference), *cells[1:]])
+        rows.append([arm.arm, len(arm.seeds), cells[0], show_difference(difference), show_p(difference), *cells[1:]])
     return Table(title=title, columns=columns, rows=rows, note=note)
 
 
@@ -196,8 +189,8 @@ def _contrast_table(
     rows: list[list[CellValue]] = []
     for name, contrast in zip(names, contrasts, strict=True):
         clean, under = contrast.metrics.get(task.score), contrast.metrics.get(task.corrupted_score)
-        row: list[CellValue] = [name, len(contrast.seeds), show_difference(clean), _show_p(clean)]
-        rows.append([*row, show_difference(under), _show_p(under)] if corrupted else row)
+        row: list[CellValue] = [name, len(contrast.seeds), show_difference(clean), show_p(clean)]
+        rows.append([*row, show_difference(under), show_p(under)] if corrupted else row)
     return Table(title=title, columns=columns, rows=rows, note=note)
 
 
@@ -210,7 +203,7 @@ def _ablation_table(results: Results) -> Table:
         contrast = results.contrast(arm.arm, FULL)
         difference = contrast.metrics.get(score) if contrast is not None else None
         row: list[CellValue] = [ABLATIONS[arm.arm], arm.arm, len(arm.seeds), _metric_cell(arm, score)]
-        rows.append([*row, show_difference(difference), _show_p(difference)])
+        rows.append([*row, show_difference(difference), show_p(difference)])
     columns = [
         Column("left out"),
         Column("arm"),

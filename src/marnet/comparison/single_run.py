@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from marnet.comparison.data import ComparisonData
+from marnet.comparison.new_classes import measure_new_classes
 from marnet.comparison.plan import ComparisonConfig, PlannedRun
 from marnet.comparison.progress import ComparisonProgress
 from marnet.comparison.records import RunRecord
 from marnet.comparison.scoring import record_outputs, score_run
-from marnet.comparison.training_rows import keep_labels, keep_texts, repeat_one_text, shuffle_texts
+from marnet.comparison.training_rows import (
+    draw_classes,
+    keep_labels,
+    keep_texts,
+    repeat_one_text,
+    shuffle_texts,
+    without_classes,
+)
 from marnet.config import Config
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError, MarnetError
@@ -58,10 +66,22 @@ def perform(
     progress.trained()
     device = "cpu" if run.config.training.devices.startswith("cpu") else "auto"
     predictor = Predictor(work, device=device)
-    record = _score(predictor, data, comparison.split, arm=run.arm.name)
-    robustness = corruption_scores(predictor, data.manifest, comparison.split) if comparison.corruptions else None
+    left_out = (
+        draw_classes(data.manifest, comparison.leave_classes_out, run.seed) if comparison.leave_classes_out else []
+    )
+    scored = data.without_classes(left_out) if left_out else data
+    record = _score(predictor, scored, comparison.split, arm=run.arm.name)
+    metrics = record.metrics
+    if left_out:
+        metrics = metrics | measure_new_classes(
+            predictor, data, comparison.split, left_out, comparison.new_class_images, seed=run.seed
+        )
+    robustness = corruption_scores(predictor, scored.manifest, comparison.split) if comparison.corruptions else None
     known = {
         "key": run.key,
+        "metrics": metrics,
+        "leave_classes_out": comparison.leave_classes_out,
+        "new_class_images": comparison.new_class_images if left_out else [],
         "source": data.manifest.source,
         "placebo": run.arm.placebo,
         "label_budget": comparison.label_budget,
@@ -85,7 +105,12 @@ def _score(predictor: Predictor, data: ComparisonData, split: str, *, arm: str) 
 
 
 def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manifest) -> Manifest:
-    """Return the rows that a run trains on: budgets are applied first, the same for every arm, then the placebo."""
+    """Return the rows that a run trains on: without the classes that are left out, cut to the budgets, placebo last.
+
+    All but the placebo are the same for every arm.
+    """
+    if comparison.leave_classes_out:
+        manifest = without_classes(manifest, draw_classes(manifest, comparison.leave_classes_out, run.seed))
     if comparison.label_budget < 1:
         manifest = keep_labels(manifest, comparison.label_budget, run.seed)
     if comparison.text_budget < 1:

@@ -12,6 +12,7 @@ import numpy as np
 
 from marnet.choices import LabelForm
 from marnet.comparison.arms import ABLATIONS, BASELINES, Role, find_roles, in_order
+from marnet.comparison.new_class_results import NewClassResult, summarise_new_classes
 from marnet.comparison.records import RunRecord
 from marnet.comparison.statistics import (
     McNemar,
@@ -74,6 +75,7 @@ class Results(NamedTuple):
     verdict: str
     notes: tuple[str, ...]
     label_form: LabelForm = "single"
+    new_classes: tuple[NewClassResult, ...] = ()  # where classes were left out of training
 
     @property
     def task(self) -> Task:
@@ -138,6 +140,7 @@ def summarise(records: Sequence[RunRecord], baseline: str = BASELINE) -> Results
         verdict=describe_outcome(roles, differences, baseline, unit=_unit(first)),
         notes=_notes(runs, names),
         label_form=first.label_form,
+        new_classes=summarise_new_classes({name: runs[name] for name in names}),
     )
 
 
@@ -165,7 +168,7 @@ def _check_same_images(records: Sequence[RunRecord]) -> None:
             ("split", record.split, first.split),
             ("form of labels", record.label_form, first.label_form),
             ("number of classes", len(record.classes), len(first.classes)),
-            ("classes", record.classes, first.classes),
+            *([] if first.leave_classes_out else [("classes", record.classes, first.classes)]),
         ):
             if found != needed:
                 shown = f": {found!r} and {needed!r}" if what != "classes" else ""

@@ -1,7 +1,7 @@
-"""Changes of a comparison to the training rows: budgets of labels and texts, and placebos of the texts.
+"""Changes of a comparison to the rows: classes left out, budgets of labels and texts, and placebos of the texts.
 
-Pure functions of a manifest and a seed. Only rows of split "train" change. Every draw depends on the seed alone, so all
-arms of one seed see the same rows.
+Pure functions of a manifest and a seed. Apart from classes that are left out, only rows of split "train" change. Every
+draw depends on the seed alone, so all arms of one seed see the same rows.
 """
 
 import math
@@ -12,7 +12,35 @@ from random import Random
 
 from marnet.data.manifest import Manifest, Record, count_classes
 from marnet.encoders.unique_texts import has_text
-from marnet.errors import DataError
+from marnet.errors import ConfigError, DataError
+from marnet.semantic.leave_classes_out import FEWEST_CLASSES
+
+
+def draw_classes(manifest: Manifest, count: int, seed: int) -> list[str]:
+    """Return the `count` classes that the seed leaves out.
+
+    Raises:
+        ConfigError: too few classes would be left, or images have several classes.
+    """
+    if manifest.label_form != "single" or len(manifest.classes) - count < FEWEST_CLASSES:
+        raise ConfigError(
+            f"{count} classes cannot be left out of {manifest.source}, which has {len(manifest.classes)} classes with "
+            f"labels of the form {manifest.label_form!r}: it takes one class per image, and {FEWEST_CLASSES} classes "
+            f"that stay. Lower `leave_classes_out`."
+        )
+    classes = sorted(manifest.classes)
+    Random(f"left-out classes {seed}").shuffle(classes)
+    return sorted(classes[:count])
+
+
+def without_classes(manifest: Manifest, left_out: Sequence[str]) -> Manifest:
+    """Return the rows of all other classes."""
+    gone = set(left_out)
+    return replace(
+        manifest,
+        records=tuple(record for record in manifest.records if record.label not in gone),
+        classes=tuple(name for name in manifest.classes if name not in gone),
+    )
 
 
 def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:

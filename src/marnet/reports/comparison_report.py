@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from marnet.comparison.arms import main_arm, placebos_of
+from marnet.comparison.cells import show_difference
 from marnet.comparison.record_store import read_comparison, record_paths
 from marnet.comparison.records import RunRecord
-from marnet.comparison.result_tables import METRICS, result_tables, show_difference, show_mean_sd
+from marnet.comparison.result_tables import METRICS, result_tables, show_mean_sd
 from marnet.comparison.summary import BASELINE, Results, group_records, summarise
 from marnet.errors import MarnetError, RunDirectoryError
 from marnet.inference import SplitOutputs, load

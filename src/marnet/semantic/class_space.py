@@ -10,6 +10,7 @@ images of the class, of which each has variance 1, and the prior are weighed aga
 from typing import NamedTuple, Self
 
 import numpy as np
+from scipy.linalg import eigh, solve_triangular
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 Array = np.ndarray
@@ -22,9 +23,10 @@ _LEAST_VARIANCE = 1e-4
 def principal_axes(features: Array) -> Array:
     """Return the up to 512 directions of largest variance `(D, r)` of features `(N, D)`, orthonormal."""
     centred = features - features.mean(0)
-    variances, directions = np.linalg.eigh(centred.T @ centred)
-    kept = variances[::-1] > 1e-9 * max(float(variances[-1]), 1e-12)
-    return np.asarray(directions[:, ::-1][:, kept][:, :_DIMENSIONS])
+    width = centred.shape[1]
+    last = [max(0, width - _DIMENSIONS), width - 1]
+    variances, directions = eigh(centred.T @ centred, subset_by_index=last)  # in ascending order
+    return np.asarray(directions[:, variances > 1e-9 * max(float(variances[-1]), 1e-12)])
 
 
 class ClassSpace(NamedTuple):
@@ -48,8 +50,9 @@ class ClassSpace(NamedTuple):
         share = float(ledoit_wolf_shrinkage(within, assume_centered=True))
         covariance = within.T @ within / max(1, len(within) - classes)
         level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
-        variances, directions = np.linalg.eigh((1 - share) * covariance + share * level * np.eye(len(covariance)))
-        projection = directions / np.sqrt(variances.clip(1e-6 * level))
+        share = max(share, 1e-6)  # so that it can be inverted
+        root = np.linalg.cholesky((1 - share) * covariance + share * level * np.eye(len(covariance)))
+        projection = solve_triangular(root, np.eye(len(root)), lower=True).T
         return cls(centre, projection, (means - centre) @ projection, counts)
 
     def known(self) -> Array:
@@ -146,8 +149,9 @@ def class_directions(known: Array, new: Array) -> tuple[Array, Array, Array]:
         An orthonormal basis `(d, r)`, and unit vectors `(C, r)` and `(K, r)`.
     """
     means = np.vstack([known, new])
-    basis, lengths, _ = np.linalg.svd(means.T, full_matrices=False)
-    basis = basis[:, lengths > 1e-9 * max(float(lengths[0]), 1e-12)]
+    squares, combinations = np.linalg.eigh(means @ means.T)  # fewer classes than dimensions
+    kept = squares > 1e-12 * max(float(squares[-1]), 1e-12)
+    basis = means.T @ combinations[:, kept] / np.sqrt(squares[kept])
     units = unit_rows(means @ basis)
     return basis, units[: len(known)], units[len(known) :]
 

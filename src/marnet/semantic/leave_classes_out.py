@@ -68,7 +68,13 @@ class Balance(NamedTuple):
 
 
 def fit_new_classes(
-    train: ClassRows, held: ClassRows, similarity: Array | None, new: Sequence[NewClassData], *, seed: int = 0
+    train: ClassRows,
+    held: ClassRows,
+    similarity: Array | None,
+    new: Sequence[NewClassData],
+    *,
+    axes: Array | None = None,
+    seed: int = 0,
 ) -> NewClasses:
     """Make new classes from texts and images, without training.
 
@@ -77,6 +83,7 @@ def fit_new_classes(
         held: rows of the same classes that it was not trained on.
         similarity: of the texts of the C classes, `(C, C)`; needed if a new class has a text.
         new: the K new classes.
+        axes: directions of the features to keep, `(D_v, r)`; None: `principal_axes` of those of `train`.
         seed: of the sample, the folds and the images that play those of new classes.
 
     Raises:
@@ -86,7 +93,8 @@ def fit_new_classes(
     check_enough(train, held)
     random = np.random.default_rng(seed)
     train, held = train.sample(random), held.sample(random)
-    axes = principal_axes(train.features)
+    if axes is None:
+        axes = principal_axes(train.features)
     train, held = (each._replace(features=each.features @ axes) for each in (train, held))
     space = ClassSpace.fit(train.features, train.labels, classes)
     folds = list(_make_folds(train, held, similarity, random))
@@ -97,7 +105,8 @@ def fit_new_classes(
         chosen = [number for number, each in enumerate(new) if _group(each) == group]
         shown = [space.project(new[number].features @ axes) for number in chosen]
         texts = [each for number in chosen if (each := new[number].similarity) is not None]
-        placed[chosen] = _place(space, similarity, np.stack(texts) if texts else None, shown, balance.trust)
+        prior = _make_prior(space, similarity, np.stack(texts) if texts else None, len(chosen))
+        placed[chosen] = _place(prior, shown, balance.trust)
     basis, trained, units = class_directions(space.known(), placed)
     found = [balances[_group(each)] for each in new]
 
@@ -136,33 +145,24 @@ def _group(new: NewClassData) -> tuple[bool, int]:
     return new.similarity is not None, min(len(new.features), _MOST_IMAGES)
 
 
-def _place(
-    space: ClassSpace, similarity: Array | None, new: Array | None, shown: Sequence[Array], trust: float
-) -> Array:
-    """Return the means of K new classes `(K, d)`.
-
-    Args:
-        space: of the known classes.
-        similarity: of their texts, `(C, C)`.
-        new: similarity of the texts of the new classes to theirs, `(K, C)`; None: they have none.
-        shown: the projected images of each new class, `(k, d)`.
-        trust: in the prior.
-    """
-    prior = _make_prior(space, similarity, new, len(shown))
-    means = np.stack([each.mean(0) if len(each) else np.zeros(each.shape[1]) for each in shown])
-    return prior.posterior(prior.new, means, np.array([len(each) for each in shown], float), trust=trust)
-
-
 def _make_prior(space: ClassSpace, similarity: Array | None, new: Array | None, count: int) -> Prior:
+    """Return the prior of `count` new classes, by their texts if both similarities are given."""
     if similarity is None or new is None:
         return plain_prior(space, count)
     return text_prior(space, similarity, new)
+
+
+def _place(prior: Prior, shown: Sequence[Array], trust: float) -> Array:
+    """Return the means of new classes `(K, d)` by their prior and the projected images of each, `(k, d)`."""
+    means = np.stack([each.mean(0) if len(each) else np.zeros(each.shape[1]) for each in shown])
+    return prior.posterior(prior.new, means, np.array([len(each) for each in shown], float), trust=trust)
 
 
 class _Fold(NamedTuple):
     """Classes that play the new ones, and the others."""
 
     space: ClassSpace  # of the others
+    known: Array  # (C', d), their means
     similarity: Array | None  # of their texts
     similarity_new: Array | None  # of the texts of those left out to theirs
     others: Array  # projected held-out rows of the others, with
@@ -171,6 +171,11 @@ class _Fold(NamedTuple):
     left_out: Array  # projected rows of those left out, with
     left_out_labels: Array
     left_out_logits: Array  # (m, C')
+
+    @property
+    def left_out_classes(self) -> int:
+        """How many classes play the new ones."""
+        return int(self.left_out_labels.max()) + 1
 
 
 class _Scores(NamedTuple):
@@ -192,6 +197,7 @@ def _make_folds(
         space = ClassSpace.fit(train.features[inside], np.searchsorted(others, train.labels[inside]), len(others))
         yield _Fold(
             space,
+            space.known(),
             None if similarity is None else similarity[np.ix_(others, others)],
             None if similarity is None else similarity[np.ix_(left_out, others)],
             space.project(held.features[tested]),
@@ -206,9 +212,13 @@ def _make_folds(
 def _find_balance(folds: Sequence[_Fold], with_text: bool, images: int, seed: int) -> Balance:
     """Return the balance with which classes that were left out are found best."""
     found, scale = [], 0.0
+    priors = [
+        _make_prior(fold.space, fold.similarity, fold.similarity_new if with_text else None, fold.left_out_classes)
+        for fold in folds
+    ]
     for trust in (1.0, *_TRUST) if images else (1.0,):
         random = np.random.default_rng(seed)
-        scored = [_score_fold(fold, with_text, images, trust, random) for fold in folds]
+        scored = [_score_fold(fold, prior, images, trust, random) for fold, prior in zip(folds, priors, strict=True)]
         scale = scale or _fit_scale(scored)  # it hardly depends on the trust
         harmonic, bias = _fit_bias(scored, scale)
         found.append((harmonic, Balance(trust, scale, bias)))
@@ -216,21 +226,19 @@ def _find_balance(folds: Sequence[_Fold], with_text: bool, images: int, seed: in
 
 
 def _score_fold(
-    fold: _Fold, with_text: bool, images: int, trust: float, random: np.random.Generator
+    fold: _Fold, prior: Prior, images: int, trust: float, random: np.random.Generator
 ) -> tuple[_Scores, _Scores]:
     """Return the scores of the held-out rows of the others, and of those of the classes that were left out.
 
     Of the latter, `images` rows per class are shown, at most half of what it has; the rest is looked for.
     """
-    classes = int(fold.left_out_labels.max()) + 1
     shown, looked_for = [], np.ones(len(fold.left_out), bool)
-    for label in range(classes):
+    for label in range(fold.left_out_classes):
         rows = random.permutation(np.flatnonzero(fold.left_out_labels == label))
         own = rows[: min(images, len(rows) // 2)]
         shown.append(fold.left_out[own])
         looked_for[own] = False
-    placed = _place(fold.space, fold.similarity, fold.similarity_new if with_text else None, shown, trust)
-    basis, known, new = class_directions(fold.space.known(), placed)
+    basis, known, new = class_directions(fold.known, _place(prior, shown, trust))
     units = np.vstack([known, new]).T
     return (
         _Scores(unit_rows(fold.others @ basis) @ units, fold.others_labels, fold.others_logits),
