@@ -1,7 +1,7 @@
 """Leave classes out of a comparison, and measure how a run takes them in afterwards, without training.
 
 The seed draws the classes that a run is not trained for, the same for all arms. They are then added to it
-(`marnet.semantic.leave_classes_out`) from 0 or more of their images: with their texts, without, and as a placebo with
+(`marnet.semantic.class_maker`) from 0 or more of their images: with their texts, without, and as a placebo with
 the texts of other classes. Images of new classes that were not shown, and the held-out images of the others, say how
 well old and new compete. What the bias is fitted on, and what is scored, are different halves of the held-out images,
 each in its turn.
@@ -18,9 +18,9 @@ from marnet.comparison.training_rows import derangement
 from marnet.data.manifest import Manifest, Record
 from marnet.evaluation.new_classes import new_class_metrics
 from marnet.inference import Predictor, SplitOutputs
-from marnet.semantic.class_space import principal_axes
+from marnet.semantic.class_maker import NewClassData, NewClassMaker
 from marnet.semantic.class_texts import ClassText, class_similarity, sentence_encoder
-from marnet.semantic.leave_classes_out import ClassRows, NewClassData, fit_new_classes
+from marnet.semantic.leave_classes_out import ClassRows
 
 VARIANTS = ("images", "text", "shuffled")  # the class is made from: its images alone; a text as well; a wrong text
 _PREFIX = "new"
@@ -67,7 +67,7 @@ def measure_new_classes(
     logits = torch.cat([each.logits for each, _ in parts])
     labels = np.array([list(left_out).index(record.label) for each, _ in parts for record in each.records])
     may_be_shown = np.concatenate([np.full(len(each.records), shown) for each, shown in parts])
-    axes = principal_axes(train.features)
+    maker = NewClassMaker(train, seed=seed)
     texts = _similarities(predictor, data.manifest, left_out, seed)
     halves = np.array_split(draw.permutation(len(held.labels)), 2)
     found: dict[str, float] = {}
@@ -90,7 +90,7 @@ def measure_new_classes(
             scored = []
             for half in range(2):
                 fitted, tested = (ClassRows(*(part[halves[each]] for part in held)) for each in (half, 1 - half))
-                added = fit_new_classes(train, fitted, similarity, new, axes=axes, seed=seed)
+                added = maker.make(fitted, similarity, new)
                 with torch.inference_mode():
                     answers = torch.cat(
                         [

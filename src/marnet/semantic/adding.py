@@ -18,8 +18,9 @@ from marnet.runs.code import AllowCode
 from marnet.runs.copying import copy_run
 from marnet.runs.directory import read_classes
 from marnet.runs.new_classes import AddedClass, AddedClasses, read_new_classes, write_new_classes
+from marnet.semantic.class_maker import NewClassData, NewClassMaker
 from marnet.semantic.class_texts import ClassText, class_similarity, sentence_encoder
-from marnet.semantic.leave_classes_out import MOST_ROWS, ClassRows, NewClassData, fit_new_classes
+from marnet.semantic.leave_classes_out import MOST_ROWS, ClassRows
 from marnet.training.features import open_features
 
 TRAIN, HELD = "train", "val"
@@ -99,7 +100,8 @@ def add_classes(
         NewClassData(None if similarity_new is None or each.text is None else similarity_new[number], own.numpy())
         for number, (each, own) in enumerate(zip(all_new, shown, strict=True))
     ]
-    module = fit_new_classes(_class_rows(train, len(trained)), _class_rows(held, len(trained)), similarity, placed)
+    maker = NewClassMaker(_class_rows(train, len(trained)))
+    module = maker.make(_class_rows(held, len(trained)), similarity, placed)
     with torch.inference_mode():
         logits = module(held.logits[:, : len(trained)], held.x_v)
     confidences = [round(float(each), 6) for each in logits.softmax(-1).amax(-1).sort().values]

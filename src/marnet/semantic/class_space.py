@@ -7,6 +7,7 @@ prior variance is what is left of the known classes after the same prediction, e
 images of the class, of which each has variance 1, and the prior are weighed against each other direction by direction.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -97,6 +98,18 @@ class Prior(NamedTuple):
         outside = difference - inside @ self.axes.T
         moved = (inside * (counts / (counts + 1 / along))) @ self.axes.T + outside * (counts / (counts + 1 / rest))
         return np.asarray(prior + moved)
+
+    def place(self, shown: Sequence[Array], *, trust: float = 1.0) -> Array:
+        """Return the means of the new classes `(K, d)`, given the projected images of each, `(k, d)` with k >= 0."""
+        means = np.stack([each.mean(0) if len(each) else np.zeros(each.shape[1]) for each in shown])
+        return self.posterior(self.new, means, np.array([len(each) for each in shown], float), trust=trust)
+
+
+def make_prior(space: ClassSpace, similarity: Array | None, similarity_new: Array | None, new: int) -> Prior:
+    """Return the prior of `new` classes: by their texts if both similarities are given, else without."""
+    if similarity is None or similarity_new is None:
+        return plain_prior(space, new)
+    return text_prior(space, similarity, similarity_new)
 
 
 def text_prior(space: ClassSpace, similarity: Array, similarity_new: Array) -> Prior:

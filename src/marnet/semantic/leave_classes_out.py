@@ -1,35 +1,21 @@
-"""New classes for a trained classifier, weighed against the trained ones by leaving some of these out in turn.
+"""How new classes compete with those that a classifier was trained for, by leaving some of these out in turn.
 
 A fold of the trained classes plays the new ones: the space, the priors and the means are made without them, and their
 images are then looked for among the held-out images of the other classes. That shows how far the prior is to be
 trusted, how sharp the cosines are to be read, and how large a bias new classes need to compete fairly.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from marnet.errors import ConfigError
-from marnet.modules.new_classes import NewClasses
-from marnet.semantic.class_space import (
-    Array,
-    ClassSpace,
-    Prior,
-    class_directions,
-    plain_prior,
-    principal_axes,
-    text_prior,
-    unit_rows,
-)
+from marnet.semantic.class_space import Array, ClassSpace, Prior, class_directions, make_prior, unit_rows
 
-FEWEST_CLASSES = 3  # that a run must have been trained for
 _FOLDS = 5
 _TRUST = (0.25, 0.5, 2.0, 4.0)  # in the prior, beside 1
-_MOST_IMAGES = 8  # of a class, up to which their number makes a difference to the balance
 MOST_ROWS = 100  # of a class; more take long and say the same
 _BIASES = 200  # that are tried
 
@@ -52,13 +38,6 @@ class ClassRows(NamedTuple):
         return ClassRows(self.features[kept], self.labels[kept], self.logits[kept])
 
 
-class NewClassData(NamedTuple):
-    """What is known of a new class: a text, images, or both."""
-
-    similarity: Array | None  # (C,), of its text to those of the trained classes; None: it has no text
-    features: Array  # (k, D_v), of its images; k may be 0
-
-
 class Balance(NamedTuple):
     """How new classes compete with trained ones."""
 
@@ -67,115 +46,16 @@ class Balance(NamedTuple):
     bias: float
 
 
-def fit_new_classes(
-    train: ClassRows,
-    held: ClassRows,
-    similarity: Array | None,
-    new: Sequence[NewClassData],
-    *,
-    axes: Array | None = None,
-    seed: int = 0,
-) -> NewClasses:
-    """Make new classes from texts and images, without training.
-
-    Args:
-        train: rows that the model was trained on.
-        held: rows of the same classes that it was not trained on.
-        similarity: of the texts of the C classes, `(C, C)`; needed if a new class has a text.
-        new: the K new classes.
-        axes: directions of the features to keep, `(D_v, r)`; None: `principal_axes` of those of `train`.
-        seed: of the sample, the folds and the images that play those of new classes.
-
-    Raises:
-        ConfigError: there are fewer than three trained classes with rows, or a new class has neither text nor image.
-    """
-    classes = train.logits.shape[1]
-    check_enough(train, held)
-    random = np.random.default_rng(seed)
-    train, held = train.sample(random), held.sample(random)
-    if axes is None:
-        axes = principal_axes(train.features)
-    train, held = (each._replace(features=each.features @ axes) for each in (train, held))
-    space = ClassSpace.fit(train.features, train.labels, classes)
-    folds = list(_make_folds(train, held, similarity, random))
-    groups = {_group(each): None for each in new}
-    balances = {group: _find_balance(folds, *group, seed) for group in groups}
-    placed = np.zeros((len(new), space.means.shape[1]))
-    for group, balance in balances.items():
-        chosen = [number for number, each in enumerate(new) if _group(each) == group]
-        shown = [space.project(new[number].features @ axes) for number in chosen]
-        texts = [each for number in chosen if (each := new[number].similarity) is not None]
-        prior = _make_prior(space, similarity, np.stack(texts) if texts else None, len(chosen))
-        placed[chosen] = _place(prior, shown, balance.trust)
-    basis, trained, units = class_directions(space.known(), placed)
-    found = [balances[_group(each)] for each in new]
-
-    def tensor(values: Array | list[float]) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(values), dtype=torch.float32)
-
-    return NewClasses(
-        tensor(axes @ space.centre),
-        tensor(axes @ space.projection @ basis),
-        tensor(trained),
-        tensor(units),
-        tensor([each.scale for each in found]),
-        tensor([each.bias for each in found]),
-    )
-
-
-def check_enough(train: ClassRows, held: ClassRows) -> None:
-    """Refuse rows that new classes cannot be weighed by.
-
-    Raises:
-        ConfigError: a trained class has no row to learn its place from, or there are fewer than three, or nothing is
-            held out.
-    """
-    classes = train.logits.shape[1]
-    missing = int((np.bincount(train.labels, minlength=classes) == 0).sum())
-    if classes < FEWEST_CLASSES or missing or not len(held.labels):
-        raise ConfigError(
-            f"New classes are weighed against {FEWEST_CLASSES} trained classes or more, each with images in train, and "
-            f"held-out images of them; found {classes} classes, {missing} of them without an image, and "
-            f"{len(held.labels)} held-out images. Name the rows that the run was trained on."
-        )
-
-
-def _group(new: NewClassData) -> tuple[bool, int]:
-    """Return what the balance depends on: whether there is a text, and how many images."""
-    return new.similarity is not None, min(len(new.features), _MOST_IMAGES)
-
-
-def _make_prior(space: ClassSpace, similarity: Array | None, new: Array | None, count: int) -> Prior:
-    """Return the prior of `count` new classes, by their texts if both similarities are given."""
-    if similarity is None or new is None:
-        return plain_prior(space, count)
-    return text_prior(space, similarity, new)
-
-
-def _place(prior: Prior, shown: Sequence[Array], trust: float) -> Array:
-    """Return the means of new classes `(K, d)` by their prior and the projected images of each, `(k, d)`."""
-    means = np.stack([each.mean(0) if len(each) else np.zeros(each.shape[1]) for each in shown])
-    return prior.posterior(prior.new, means, np.array([len(each) for each in shown], float), trust=trust)
-
-
-class _Fold(NamedTuple):
+class Fold(NamedTuple):
     """Classes that play the new ones, and the others."""
 
+    out: Array  # numbers of the classes that are left out, in ascending order
+    others: Array  # of the others
     space: ClassSpace  # of the others
     known: Array  # (C', d), their means
-    similarity: Array | None  # of their texts
-    similarity_new: Array | None  # of the texts of those left out to theirs
-    others: Array  # projected held-out rows of the others, with
-    others_labels: Array  # their labels among the others, and
-    others_logits: Array  # (n, C'), of the model for the others alone
-    left_out: Array  # projected rows of those left out, with
-    left_out_labels: Array
-    left_out_logits: Array  # (m, C')
-
-    @property
-    def left_out_classes(self) -> int:
-        """How many classes play the new ones."""
-        return int(self.left_out_labels.max()) + 1
+    images: Array  # (m, d), projected rows of the classes that are left out
+    labels: Array  # (m,), theirs among these
+    logits: Array  # (m, C'), of the model for the others alone
 
 
 class _Scores(NamedTuple):
@@ -186,39 +66,49 @@ class _Scores(NamedTuple):
     logits: Array  # (n, C')
 
 
-def _make_folds(
-    train: ClassRows, held: ClassRows, similarity: Array | None, random: np.random.Generator
-) -> Iterator[_Fold]:
-    classes = train.logits.shape[1]
+def make_folds(train: ClassRows, random: np.random.Generator) -> list[Fold]:
+    """Leave each class out of the rows once, with a fifth of all classes."""
+    classes, folds = train.logits.shape[1], []
     for part in np.array_split(random.permutation(classes), min(_FOLDS, classes)):
-        left_out = np.sort(part)
-        others = np.setdiff1d(np.arange(classes), left_out)
-        inside, tested = np.isin(train.labels, others), np.isin(held.labels, others)
+        out = np.sort(part)
+        others = np.setdiff1d(np.arange(classes), out)
+        inside = np.isin(train.labels, others)
         space = ClassSpace.fit(train.features[inside], np.searchsorted(others, train.labels[inside]), len(others))
-        yield _Fold(
-            space,
-            space.known(),
-            None if similarity is None else similarity[np.ix_(others, others)],
-            None if similarity is None else similarity[np.ix_(left_out, others)],
-            space.project(held.features[tested]),
-            np.searchsorted(others, held.labels[tested]),
-            held.logits[tested][:, others],
-            space.project(train.features[~inside]),
-            np.searchsorted(left_out, train.labels[~inside]),
-            train.logits[~inside][:, others],
-        )
+        images, labels = space.project(train.features[~inside]), np.searchsorted(out, train.labels[~inside])
+        folds.append(Fold(out, others, space, space.known(), images, labels, train.logits[~inside][:, others]))
+    return folds
 
 
-def _find_balance(folds: Sequence[_Fold], with_text: bool, images: int, seed: int) -> Balance:
-    """Return the balance with which classes that were left out are found best."""
+def find_balance(
+    folds: Sequence[Fold], held: ClassRows, similarity: Array | None, with_text: bool, images: int, *, seed: int
+) -> Balance:
+    """Return the balance with which classes that were left out are found best.
+
+    Args:
+        folds: of the classes.
+        held: rows that the model was not trained on, with the features of the folds.
+        similarity: of the texts of all classes, `(C, C)`.
+        with_text: new classes have a text.
+        images: how many images new classes are made from.
+        seed: of the images that play them.
+    """
+    tests, priors = [], []
+    for fold in folds:
+        texts = similarity if with_text else None
+        within = None if texts is None else texts[np.ix_(fold.others, fold.others)]
+        across = None if texts is None else texts[np.ix_(fold.out, fold.others)]
+        priors.append(make_prior(fold.space, within, across, len(fold.out)))
+        rows = np.isin(held.labels, fold.others)
+        projected = fold.space.project(held.features[rows])
+        tests.append((projected, np.searchsorted(fold.others, held.labels[rows]), held.logits[rows][:, fold.others]))
     found, scale = [], 0.0
-    priors = [
-        _make_prior(fold.space, fold.similarity, fold.similarity_new if with_text else None, fold.left_out_classes)
-        for fold in folds
-    ]
     for trust in (1.0, *_TRUST) if images else (1.0,):
         random = np.random.default_rng(seed)
-        scored = [_score_fold(fold, prior, images, trust, random) for fold, prior in zip(folds, priors, strict=True)]
+        scored = [
+            _score_fold(fold, prior, test, images=images, trust=trust, random=random)
+            for fold, prior, test in zip(folds, priors, tests, strict=True)
+            if len(test[0])
+        ]
         scale = scale or _fit_scale(scored)  # it hardly depends on the trust
         harmonic, bias = _fit_bias(scored, scale)
         found.append((harmonic, Balance(trust, scale, bias)))
@@ -226,26 +116,33 @@ def _find_balance(folds: Sequence[_Fold], with_text: bool, images: int, seed: in
 
 
 def _score_fold(
-    fold: _Fold, prior: Prior, images: int, trust: float, random: np.random.Generator
+    fold: Fold,
+    prior: Prior,
+    held: tuple[Array, Array, Array],
+    *,
+    images: int,
+    trust: float,
+    random: np.random.Generator,
 ) -> tuple[_Scores, _Scores]:
-    """Return the scores of the held-out rows of the others, and of those of the classes that were left out.
+    """Return the scores of held-out rows of the others, and of rows of the classes that were left out.
 
     Of the latter, `images` rows per class are shown, at most half of what it has; the rest is looked for.
     """
-    shown, looked_for = [], np.ones(len(fold.left_out), bool)
-    for label in range(fold.left_out_classes):
-        rows = random.permutation(np.flatnonzero(fold.left_out_labels == label))
+    shown, looked_for = [], np.ones(len(fold.images), bool)
+    for label in range(len(fold.out)):
+        rows = random.permutation(np.flatnonzero(fold.labels == label))
         own = rows[: min(images, len(rows) // 2)]
-        shown.append(fold.left_out[own])
+        shown.append(fold.images[own])
         looked_for[own] = False
-    basis, known, new = class_directions(fold.known, _place(prior, shown, trust))
+    basis, known, new = class_directions(fold.known, prior.place(shown, trust=trust))
     units = np.vstack([known, new]).T
+    projected, labels, logits = held
     return (
-        _Scores(unit_rows(fold.others @ basis) @ units, fold.others_labels, fold.others_logits),
+        _Scores(unit_rows(projected @ basis) @ units, labels, logits),
         _Scores(
-            unit_rows(fold.left_out[looked_for] @ basis) @ units,
-            fold.left_out_labels[looked_for] + len(known),
-            fold.left_out_logits[looked_for],
+            unit_rows(fold.images[looked_for] @ basis) @ units,
+            fold.labels[looked_for] + len(known),
+            fold.logits[looked_for],
         ),
     )
 

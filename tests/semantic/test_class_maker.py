@@ -6,8 +6,9 @@ import torch
 
 from marnet.errors import ConfigError
 from marnet.modules.new_classes import NewClasses
+from marnet.semantic.class_maker import NewClassData, NewClassMaker
 from marnet.semantic.class_space import unit_rows
-from marnet.semantic.leave_classes_out import ClassRows, NewClassData, fit_new_classes
+from marnet.semantic.leave_classes_out import ClassRows
 
 CLASSES, NEW, WIDTH, EACH = 40, 8, 24, 30
 
@@ -39,7 +40,7 @@ class World:
         similarity = texts @ texts[:CLASSES].T
         shown = [self.images(np.array([CLASSES + number]), images)[0] for number in range(NEW)]
         new = [NewClassData(similarity[CLASSES + k] if text else None, own) for k, own in enumerate(shown)]
-        return fit_new_classes(self.rows(EACH), self.rows(10), similarity[:CLASSES] if text else None, new)
+        return NewClassMaker(self.rows(EACH)).make(self.rows(10), similarity[:CLASSES] if text else None, new)
 
     def accuracies(self, added: NewClasses) -> tuple[float, float, float]:
         """Return the accuracy on old classes, on new ones, and on new ones among themselves."""
@@ -114,18 +115,22 @@ def test_text_and_images_may_differ_between_new_classes_and_order_does_not_matte
     train, held = world.rows(EACH), world.rows(10)
     features = torch.tensor(world.images(np.arange(CLASSES + 2), 2)[0])
     logits = torch.tensor(world.logits(features.numpy()))
-    forth = fit_new_classes(train, held, similarity[:CLASSES], new)(logits, features)
-    back = fit_new_classes(train, held, similarity[:CLASSES], new[::-1])(logits, features)
+    maker = NewClassMaker(train)
+    forth = maker.make(held, similarity[:CLASSES], new)(logits, features)
+    back = maker.make(held, similarity[:CLASSES], new[::-1])(logits, features)
     assert torch.allclose(forth[:, [CLASSES, CLASSES + 1]], back[:, [CLASSES + 1, CLASSES]], atol=1e-4)
 
 
-def test_too_few_classes_and_classes_without_images_are_refused() -> None:
+def test_too_few_classes_classes_without_images_and_nothing_held_out_are_refused() -> None:
     world = World()
     rows = world.rows(3)
     new = [NewClassData(None, rows.features[:1])]
     two = ClassRows(rows.features[:6], rows.labels[:6], rows.logits[:6, :2])
     with pytest.raises(ConfigError, match="3 trained classes"):
-        fit_new_classes(two, two, None, new)
+        NewClassMaker(two)
     some = ClassRows(rows.features[3:], rows.labels[3:], rows.logits[3:])
     with pytest.raises(ConfigError, match="1 of them without an image"):
-        fit_new_classes(some, rows, None, new)
+        NewClassMaker(some)
+    nothing = ClassRows(rows.features[:0], rows.labels[:0], rows.logits[:0])
+    with pytest.raises(ConfigError, match="held-out"):
+        NewClassMaker(rows).make(nothing, None, new)
