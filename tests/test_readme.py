@@ -41,6 +41,7 @@ def test_the_commands_run_in_their_order(
         "train",
         "predict",
         "explain",
+        "add-class",
         "report",
         "compare",
     ]
