@@ -42,6 +42,7 @@ def test_the_commands_run_in_their_order(
         "predict",
         "explain",
         "add-class",
+        "search",
         "report",
         "compare",
     ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from marnet.model import MARNet
     from marnet.runs.models import load_model, save
     from marnet.semantic.adding import NewClass, add_classes, remove_class
+    from marnet.semantic.search import SearchIndex, SearchResult
     from marnet.training.fit import TrainedRun, fit
     from marnet.training.train import train
 
@@ -51,6 +52,7 @@ _HOMES = {
     "marnet.model": ("MARNet",),
     "marnet.runs.models": ("load_model", "save"),
     "marnet.semantic.adding": ("NewClass", "add_classes", "remove_class"),
+    "marnet.semantic.search": ("SearchIndex", "SearchResult"),
     "marnet.training.fit": ("TrainedRun", "fit"),
     "marnet.training.train": ("train",),
 }
@@ -71,6 +73,8 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Record",
+    "SearchIndex",
+    "SearchResult",
     "TrainedRun",
     "__version__",
     "add_classes",

@@ -73,6 +73,7 @@ def test_no_command_prints_control_characters(
         call("predict", run, picture, "--top", "3", *as_json),
         call("evaluate", run, "--data", table, *as_json),
         call("evaluate", run, "--data", table, "--split", "no\x1b[0m", *as_json),
+        call("search", run, "--data", table, "--image", picture, *as_json),
         call("data", "info", table, *as_json),
         call("data", "check", table, *as_json),
         call("data", "info", tmp_path / "not\x1b[0mthere.csv", *as_json),
@@ -80,7 +81,7 @@ def test_no_command_prints_control_characters(
     ]
     for _, out, err in said:
         assert not set("\x1b\x07\x9b\u202e\u2028") & set(out + err)
-    assert [code for code, _, _ in said] == [1, 0, 0, 1, 0, said[5][0], 1, 0]
+    assert [code for code, _, _ in said] == [1, 0, 0, 1, 0, 0, said[6][0], 1, 0]
     if as_json:
         labels = {row["label"] for row in json.loads(said[1][1])[0]["predictions"]}
         assert labels == {NASTY, "apple", "lime"}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
+from marnet.encoders.text import build_text_encoder
 from marnet.encoders.unique_texts import UniqueTextTable, has_text
 from marnet.encoders.words import fit_word_encoder, split_tags
 from marnet.errors import EncoderError
@@ -189,3 +190,9 @@ def test_nothing_to_learn_from_is_refused() -> None:
     for kind in ("bow", "tags"):
         with pytest.raises(EncoderError, match=f"'{kind}' found nothing to learn in 0 different training texts"):
             fit_word_encoder(kind, ["", "  "])
+
+
+def test_words_that_an_encoder_does_not_know() -> None:
+    assert build_text_encoder("bow", ["a red apple", "green"]).unknown_words("Red lime, a green LIME!") == ("lime",)
+    assert build_text_encoder("tags", ["red, round"]).unknown_words("red,square , round") == ("square",)
+    assert build_text_encoder("random:bow", ["red apple"]).unknown_words("anything") == ()

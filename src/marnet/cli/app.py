@@ -23,6 +23,7 @@ from marnet.cli import (
     predict,
     remove_class,
     report,
+    search,
     settings,
     train,
 )
@@ -65,6 +66,7 @@ app.command()(predict.predict)
 app.command("add-class")(add_class.add_class)
 app.command("remove-class")(remove_class.remove_class)
 app.command()(explain.explain)
+app.command()(search.search)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(demo.demo)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from marnet.cli.data.opening import as_json_value
 from marnet.cli.options import AllowCode, AsJson, Run
 from marnet.cli.output import print_json
 from marnet.errors import ConfigError
@@ -17,6 +18,14 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     data: Annotated[
         str | None, typer.Option(help="Score another data source; its labels are matched to the run's by name.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Score the features that 'marnet embed' wrote into this folder; no image is opened."),
+    ] = None,
+    retrieval: Annotated[
+        bool,
+        typer.Option("--retrieval", help="Also score how images find their texts and texts their images."),
+    ] = False,
     corruptions: Annotated[
         bool,
         typer.Option("--corruptions", help="Also score under 22 corruptions at 5 severities; see docs/robustness.md."),
@@ -33,34 +42,42 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     allow_code: AllowCode = False,
 ) -> None:
     """Print the metrics of a run on one split."""
-    from marnet.inference import load
+    if baseline is not None and not corruptions:
+        raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
+    if features is not None and corruptions:
+        raise ConfigError("--features holds no images that could be corrupted. Leave it out, or --corruptions.")
+    from marnet.evaluation.evaluate import evaluate as score
+    from marnet.evaluation.evaluate import evaluate_new_classes, evaluate_sets
+    from marnet.inference import Predictor
+    from marnet.semantic.space import UnifiedSpace
 
-    predictor = load(run, allow_code=allow_code)
+    predictor = Predictor(run, allow_code=allow_code, with_text=retrieval)
+    space = UnifiedSpace(predictor) if retrieval else None  # refuses a run before anything is computed
     if abstain is not None:
-        predictor.least_probability(abstain)  # refuses a rate before anything is computed
+        predictor.least_probability(abstain)  # refuses a rate likewise
     if corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
         from marnet.evaluation.robustness import evaluate_robustness
 
-        found = evaluate_robustness(run, split=split, source=data, baseline=baseline, allow_code=allow_code)
+        found = evaluate_robustness(predictor, split=split, source=data, baseline=baseline, allow_code=allow_code)
         metrics, content = found.metrics._asdict(), robustness_json(found)
-    elif baseline is not None:
-        raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
     else:
-        from marnet.evaluation.evaluate import evaluate as score
-
-        metrics = content = score(predictor, data, split=split)._asdict()
+        metrics = content = score(predictor, data, split=split, features=features, allow_code=allow_code)._asdict()
     more: dict[str, float | None] = {}
     if abstain is not None:
-        from marnet.evaluation.evaluate import evaluate_sets
-
-        more |= evaluate_sets(predictor, data, error=abstain, split=split)._asdict()
+        more |= evaluate_sets(
+            predictor, data, error=abstain, split=split, features=features, allow_code=allow_code
+        )._asdict()
     if predictor.added:
-        from marnet.evaluation.evaluate import evaluate_new_classes
-
-        more |= evaluate_new_classes(predictor, data, split=split)._asdict()
+        more |= evaluate_new_classes(predictor, data, split=split, features=features, allow_code=allow_code)._asdict()
     known = {name: value for name, value in more.items() if value is not None and not math.isnan(value)}
     metrics, content = metrics | known, content | dict.fromkeys(more) | known  # JSON has no NaN
+    if space is not None:
+        from marnet.cli.retrieval import print_retrieval
+        from marnet.evaluation.retrieval import evaluate_retrieval
+
+        retrieved = evaluate_retrieval(space, data, split=split, features=features, allow_code=allow_code)
+        content = content | {"retrieval": as_json_value(retrieved)}
     if as_json:
         print_json(content)
         return
@@ -74,3 +91,5 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         print_robustness(
             found, f"{capitalised(found.task.score_title)} (%) of {run} on {split}, corrupted at severity 1 to 5"
         )
+    if space is not None:
+        print_retrieval(retrieved)

@@ -34,6 +34,7 @@ class TextEncoder(nn.Module, ABC):
 
     width: int  # D_s
     trainable: bool
+    vocabulary: tuple[str, ...] = ()  # the words that it knows; empty where it takes any text
     placeholder: ClassVar[str] = ""  # stands for the part of the name after the prefix; "" where there is none
 
     @abstractmethod
@@ -43,6 +44,10 @@ class TextEncoder(nn.Module, ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return JSON values from which `restore` rebuilds the encoder; "kind" is the family's name."""
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Return the words of a text that say nothing to the encoder, each once; by default there are none."""
+        return ()
 
     def save_files(self, folder: Path) -> None:
         """Write the files that `restore` needs besides the settings and the weights; most encoders need none."""

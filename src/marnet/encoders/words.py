@@ -105,6 +105,16 @@ class WordEncoder(TextEncoder):
         settings: dict[str, Any] = {"kind": self.kind, "vocabulary": list(self.vocabulary)}
         return settings | {"unspaced": True} if self.unspaced else settings
 
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Return the words, or the tags, of a text that the vocabulary lacks.
+
+        Example:
+            >>> fit_word_encoder("words", ["a red apple"]).unknown_words("Red lime, green lime")
+            ('lime', 'green')
+        """
+        known = set(self.vocabulary)
+        return tuple(dict.fromkeys(word for word in self._vectoriser.build_analyzer()(text) if word not in known))
+
     @classmethod
     def build(cls, name: str, texts: Sequence[str], options: TextOptions) -> "WordEncoder":
         """Learn the encoder from the training texts; see `fit_word_encoder`."""

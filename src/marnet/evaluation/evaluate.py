@@ -1,13 +1,29 @@
 """The metrics of one run on one split."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from marnet.data.dataset import ImageTextDataset
+from marnet.data.features import FeatureDataset
+from marnet.data.images import BrokenImage
+from marnet.data.manifest import Record
+from marnet.errors import ConfigError, DataError
 from marnet.evaluation.new_classes import NewClassMetrics, new_class_metrics
-from marnet.inference import Predictor, load
+from marnet.inference import Predictor, SplitOutputs, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
+from marnet.semantic.stored_features import features_for
+
+
+class OpenedRows(NamedTuple):
+    """The rows of a split; row i of the dataset is `records[i]`."""
+
+    dataset: ImageTextDataset | FeatureDataset
+    records: Sequence[Record]
+    skipped: Sequence[BrokenImage] = ()
 
 
 def evaluate(
@@ -15,6 +31,7 @@ def evaluate(
     data: Any = None,
     *,
     split: str = "val",
+    features: Path | str | None = None,
     device: str = "auto",
     allow_code: AllowCode = False,
 ) -> Metrics | MultiLabelMetrics:
@@ -25,6 +42,8 @@ def evaluate(
         data: rows instead of those that the run was trained with, in any form that `train` takes; their labels are
             matched by name. Where they name no splits, all of them are scored (rows of the run keep their split).
         split: train, val or test.
+        features: a folder written by 'marnet embed' with the backbone of the run, in place of `data`; its rows are
+            scored, and no image is opened.
         device: where to compute; "auto" takes a GPU if there is one. A `Predictor` has its own.
         allow_code: import code that the run names (`module:PACKAGE.NAME`); without it, such a run is refused.
 
@@ -39,7 +58,8 @@ def evaluate(
         9
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
-    return predictor.evaluate(data, split=split)
+    outputs = _outputs(predictor, data, split, features, allow_code)
+    return predictor.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
 
 
 def evaluate_sets(
@@ -48,6 +68,7 @@ def evaluate_sets(
     *,
     error: float,
     split: str = "val",
+    features: Path | str | None = None,
     device: str = "auto",
     allow_code: AllowCode = False,
 ) -> SetMetrics:
@@ -58,6 +79,7 @@ def evaluate_sets(
         data: as for `evaluate`.
         error: the rate at which the true class may be missing from a set, such as 0.05.
         split: train, val or test. The sets are made from val, so that their coverage there says little.
+        features: as for `evaluate`.
         device: as for `evaluate`.
         allow_code: as for `evaluate`.
 
@@ -67,20 +89,66 @@ def evaluate_sets(
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
     least = predictor.least_probability(error)
-    outputs = predictor.outputs(predictor.rows(data, split), split)
+    outputs = _outputs(predictor, data, split, features, allow_code)
     return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
 
 
-def evaluate_new_classes(predictor: Predictor, data: Any = None, *, split: str = "val") -> NewClassMetrics:
+def evaluate_new_classes(
+    predictor: Predictor,
+    data: Any = None,
+    *,
+    split: str = "val",
+    features: Path | str | None = None,
+    allow_code: AllowCode = False,
+) -> NewClassMetrics:
     """Return how the classes that were added to a run compete with those that it was trained for.
 
     Args:
         predictor: of a run with added classes.
         data: as for `evaluate`; rows of new classes come from other data than the run's own.
         split: train, val or test.
+        features: as for `evaluate`.
+        allow_code: as for `evaluate`.
 
     Raises:
         MarnetError: as for `evaluate`.
     """
-    outputs = predictor.outputs(predictor.rows(data, split), split)
+    outputs = _outputs(predictor, data, split, features, allow_code)
     return new_class_metrics(outputs.logits, outputs.labels, len(predictor.classes) - len(predictor.added))
+
+
+def open_rows(
+    predictor: Predictor,
+    data: Any = None,
+    *,
+    split: str,
+    features: Path | str | None = None,
+    allow_code: AllowCode = False,
+) -> OpenedRows:
+    """Return the rows of a split, with their images or with the features in their place; see `evaluate`.
+
+    Raises:
+        ConfigError: both `data` and `features` were given, or another backbone computed the features.
+        DataError: the split is empty, or a label or an image cannot be used.
+    """
+    if features is None:
+        opened = predictor.open_split(predictor.rows(data, split), split)
+        return OpenedRows(opened.dataset, opened.records, opened.skipped)
+    if data is not None:
+        raise ConfigError("Both `data` and `features` were given, but one of them brings the rows. Leave one out.")
+    found = features_for(predictor, features, allow_code=allow_code)
+    rows = found.manifest
+    if rows.label_form != predictor.config.data.labels:
+        raise DataError(
+            f"{rows.source} has labels of the form {rows.label_form!r}, but {predictor.run} was trained with "
+            f"{predictor.config.data.labels!r}. Name other features."
+        )
+    own = found._replace(manifest=dataclasses.replace(rows, classes=predictor.classes))
+    return OpenedRows(own.dataset(split), rows.split(split))
+
+
+def _outputs(
+    predictor: Predictor, data: Any, split: str, features: Path | str | None, allow_code: AllowCode
+) -> SplitOutputs:
+    opened = open_rows(predictor, data, split=split, features=features, allow_code=allow_code)
+    return predictor.outputs_of(opened.dataset, opened.records, skipped=len(opened.skipped))

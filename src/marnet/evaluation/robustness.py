@@ -38,7 +38,7 @@ class Robustness(NamedTuple):
 
 
 def evaluate_robustness(
-    run: Path | str,
+    run: Path | str | Predictor,
     *,
     split: str = "val",
     source: str | None = None,
@@ -49,7 +49,7 @@ def evaluate_robustness(
     """Evaluate a run on a split, uncorrupted and corrupted, and a baseline on the same corrupted images.
 
     Args:
-        run: the run directory.
+        run: the run directory, or a `Predictor`.
         split: train, val or test.
         source: a data source to use instead of the run's own rows; its labels are matched by name.
         baseline: the run directory of another method, trained with the same rows unless there is a `source`.
@@ -63,7 +63,7 @@ def evaluate_robustness(
     names = CORRUPTIONS if corruptions is None else tuple(dict.fromkeys(corruptions))
     for name in names:
         find_corruption(name)  # a wrong name is refused before anything is loaded
-    predictor = load(run, allow_code=allow_code)
+    predictor = run if isinstance(run, Predictor) else load(run, allow_code=allow_code)
     manifest = predictor.rows(source, split)
     other = None if baseline is None else load(baseline, allow_code=allow_code)
     if other is not None and source is None:

@@ -76,6 +76,7 @@ class Picture(NamedTuple):
 
     image: bytes
     caption: str
+    text: str = ""  # below the caption
 
     @property
     def source(self) -> str:
@@ -89,10 +90,11 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Images side by side."""
+    """Images side by side: a few large ones, or many small ones."""
 
     kind: ClassVar[str] = "pictures"
     pictures: Sequence[Picture]
+    layout: Literal["few", "many"] = "few"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from marnet.runs.new_classes import AddedClass, AddedClasses, read_new_classes, 
 from marnet.semantic.class_maker import NewClassData, NewClassMaker
 from marnet.semantic.class_texts import ClassText, class_similarity, sentence_encoder
 from marnet.semantic.leave_classes_out import MOST_ROWS, ClassRows
-from marnet.training.features import open_features
+from marnet.semantic.stored_features import features_for
 
 TRAIN, HELD = "train", "val"
 
@@ -202,8 +202,7 @@ def _read_rows(
     else:
         if data is not None:
             raise ConfigError("Both `data` and `features` were given, but one of them brings the rows. Leave one out.")
-        found = open_features(features, allow_code=allow_code)
-        _check_same_backbone(predictor, features, found.backbone.state_dict())
+        found = features_for(predictor, features, allow_code=allow_code)
         manifest = found.manifest
         _check_same_classes(manifest, trained)
         found = found.with_rows(dataclasses.replace(_sample(manifest), classes=tuple(predictor.classes)))
@@ -226,15 +225,6 @@ def _sample(manifest: Manifest) -> Manifest:
             kept.append(record)
     chosen = set(map(id, kept))
     return dataclasses.replace(manifest, records=tuple(each for each in manifest.records if id(each) in chosen))
-
-
-def _check_same_backbone(predictor: Predictor, folder: Path | str, state: Mapping[str, Tensor]) -> None:
-    own = predictor.model.backbone.state_dict()
-    if own.keys() != state.keys() or not all(torch.equal(own[name].cpu(), state[name].cpu()) for name in own):
-        raise ConfigError(
-            f"The features in {folder} are not those of the backbone of {predictor.run}, which is another one or was "
-            f"fine-tuned. Leave `features` out, so that they are computed."
-        )
 
 
 def _check_same_classes(manifest: Manifest, trained: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ _FOLDS = 5
 _TRUST = (0.25, 0.5, 2.0, 4.0)  # in the prior, beside 1
 MOST_ROWS = 100  # of a class; more take long and say the same
 _BIASES = 200  # that are tried
+_LOG_SCALES = (-3.0, 6.0)  # least and largest
 
 
 class ClassRows(NamedTuple):
@@ -170,7 +171,11 @@ def _fit_scale(scored: Sequence[tuple[_Scores, _Scores]]) -> float:
                 slope += scale * ((probabilities * cosines).sum(1) - cosines[right]).mean(), of_new.mean()
         return total, slope
 
-    return float(np.exp(minimize(loss, np.array([2.5, 0.0]), jac=True, method="L-BFGS-B").x[0]))
+    return float(
+        np.exp(
+            minimize(loss, np.array([2.5, 0.0]), jac=True, method="L-BFGS-B", bounds=[_LOG_SCALES, (None, None)]).x[0]
+        )
+    )
 
 
 def _fit_bias(scored: Sequence[tuple[_Scores, _Scores]], scale: float) -> tuple[float, float]:
