@@ -73,6 +73,8 @@ NOT_FAST = (
     "evaluation/corruptions/test_weather.py",
     "evaluation/test_analysis.py",
     "evaluation/test_retrieval.py",
+    "evaluation/test_label_errors.py",
+    "evaluation/test_next_to_label.py",
     "evaluation/test_robustness.py",
     "inference/test_activation.py",
     "inference/test_predicting.py",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from marnet.errors import MarnetError
     from marnet.estimator import MARNetClassifier
     from marnet.evaluation.evaluate import evaluate
+    from marnet.evaluation.label_errors import label_errors
+    from marnet.evaluation.next_to_label import next_to_label
     from marnet.evaluation.text_value import text_value
     from marnet.inference import Prediction, Predictor, load
     from marnet.inference.calibration import calibrate
@@ -44,6 +46,8 @@ _HOMES = {
     "marnet.errors": ("MarnetError",),
     "marnet.estimator": ("MARNetClassifier",),
     "marnet.evaluation.evaluate": ("evaluate",),
+    "marnet.evaluation.label_errors": ("label_errors",),
+    "marnet.evaluation.next_to_label": ("next_to_label",),
     "marnet.evaluation.text_value": ("text_value",),
     "marnet.inference": ("Prediction", "Predictor", "load"),
     "marnet.inference.calibration": ("calibrate",),
@@ -82,6 +86,7 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "label_errors",
     "list_backbones",
     "list_methods",
     "list_settings",
@@ -89,6 +94,7 @@ __all__ = [
     "load",
     "load_model",
     "make_config",
+    "next_to_label",
     "read_manifest",
     "remove_class",
     "save",

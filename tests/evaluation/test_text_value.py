@@ -62,6 +62,6 @@ def test_one_set_of_rows_is_measured(features: Path, call: Call) -> None:
     code, _, err = call("data", "text-value", SOURCE, "--features", features)
     assert (code, err) == (
         1,
-        "Error: The texts of one set of rows are measured. Give either SOURCE, a source of rows, or --features, a "
+        "Error: One set of rows is read. Give either SOURCE, a source of rows, or --features, a "
         "folder written by 'marnet embed'.\n",
     )

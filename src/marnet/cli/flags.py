@@ -186,6 +186,38 @@ COMMANDS: Mapping[str, CommandFlags] = {
         arguments={**_SOURCE_ARGUMENTS, "features": "--features", "allow_code": "--allow-code"},
         sets=("data.", "backbone.", "text.", "training.seed"),
     ),
+    "data label-errors": CommandFlags(
+        settings={
+            "data.source": "SOURCE",
+            "data.features": "--features",
+            "data.image_size": "--image-size",
+            "backbone.name": "--backbone",
+            "backbone.pretrained": "--pretrained",
+        },
+        arguments={
+            "run": "SOURCE",
+            "source": "SOURCE",
+            "data": "--data",
+            "features": "--features",
+            "sets": "--set",
+            "top": "--top",
+            "csv": "--csv",
+            "out": "--html",
+            "allow_code": "--allow-code",
+        },
+        sets=("data.", "backbone.", "text.", "training.seed"),
+    ),
+    "data next": CommandFlags(
+        arguments={
+            "run": "RUN",
+            "source": "SOURCE",
+            "wanted": "--for",
+            "budget": "--budget",
+            "out": "--out",
+            "seed": "--seed",
+            "allow_code": "--allow-code",
+        },
+    ),
     "data convert": CommandFlags(
         settings=_SOURCE,
         arguments={

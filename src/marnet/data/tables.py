@@ -133,6 +133,18 @@ def match_columns(table: str, names: Sequence[str], wanted: Collection[str]) -> 
     return matched
 
 
+def check_new_table(path: Path) -> None:
+    """Refuse a place at which `write_table` cannot write, or something stands already.
+
+    Raises:
+        DataError: the suffix is unknown, or the path is taken.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise DataError(f"Table {path} cannot be written: its suffix must be one of {', '.join(_WRITERS)}.")
+    if path.exists():
+        raise DataError(f"{path} already exists; nothing was changed. Choose another name for the table.")
+
+
 def write_table(path: Path, columns: dict[str, list[str]]) -> None:
     """Write columns of equal length as CSV, JSONL or Parquet, by the suffix.
 

@@ -1,22 +1,17 @@
 """`text_value`: what the texts of a data source hold, before any training."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from marnet.cache import cache_directory
 from marnet.config import Config, make_config
 from marnet.config.nested import merge_settings, unflatten
-from marnet.encoders.text import build_text_encoder
-from marnet.encoders.text_encoder import TextOptions
 from marnet.encoders.unique_texts import has_text
-from marnet.errors import ConfigError
+from marnet.evaluation.feature_rows import open_feature_set, text_vectors
 from marnet.runs.code import AllowCode
 from marnet.semantic.text_value import TextValue, measure_text_value
-from marnet.training.features import FeatureSet, embed, open_features
+from marnet.training.features import FeatureSet
 
 _SPLIT = "train"
 
@@ -62,15 +57,7 @@ def text_value(
 
 def text_value_of(config: Config, *, allow_code: AllowCode = False) -> TextValue:
     """Measure the text value of the rows or features that a configuration names; see `text_value`."""
-    if (config.data.features is None) == (not config.data.source):
-        raise ConfigError(
-            "The texts of one set of rows are measured. Give either `data`, a source of rows, or `features`, a folder "
-            "written by 'marnet embed'."
-        )
-    if config.data.features is not None:
-        return _measure(open_features(config.data.features, allow_code=allow_code), config)
-    with tempfile.TemporaryDirectory(prefix="marnet-") as folder:
-        return _measure(open_features(embed(config, Path(folder) / "features"), allow_code=allow_code), config)
+    return _measure(open_feature_set(config, allow_code=allow_code), config)
 
 
 def _measure(found: FeatureSet, config: Config) -> TextValue:
@@ -78,18 +65,7 @@ def _measure(found: FeatureSet, config: Config) -> TextValue:
     kept = [row for row, record in enumerate(records) if has_text(record.text)]
     dataset = found.dataset(_SPLIT)
     texts = [records[row].text for row in kept]
-    section = config.text
-    options = TextOptions(
-        dimensions=section.dimensions,
-        max_vocabulary=section.max_vocabulary,
-        pooling=section.pooling,
-        max_length=section.max_length,
-        cache=cache_directory(),
-    )
-    vectors = np.zeros((0, 1))
-    if texts:
-        with torch.inference_mode():
-            vectors = build_text_encoder(section.name, texts, options)(texts).numpy()
+    vectors = text_vectors(config.text, texts)
     groups = [records[row].group or records[row].image for row in kept]
     return measure_text_value(
         found.splits[_SPLIT].numpy()[kept],

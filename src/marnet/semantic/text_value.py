@@ -5,23 +5,20 @@ text vectors and from both to the classes; from the texts of some classes to the
 image features to text vectors. Each is done again with texts that were shuffled, which shows what chance gives.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from marnet.errors import DataError
+from marnet.semantic.folds import FOLDS, make_folds, reduced
 
-FOLDS = 5
 FEWEST_ROWS, FEWEST_CLASSES = 50, 10  # of rows with text; of classes, to compare them and to hold some out
 MOST_ROWS = 5000  # a sample of more takes long and says the same
 NEAREST = 10  # texts that a search looks at
-_DIMENSIONS = 256  # that are kept of the features and of the text vectors
 _TEXT_WEIGHTS = (0.3, 1.0, 3.0)  # of the text beside the image, of which the best counts
 _PERMUTATIONS = 200
 _DRAWS = 4  # of the classes that are held out
@@ -96,10 +93,10 @@ def measure_text_value(
             f"The value of texts cannot be told from {len(drawn)} rows with text, {texts} different texts and "
             f"{targets.shape[1]} classes. It takes {FEWEST_ROWS} rows, 2 texts and 2 classes at least. Name more rows."
         )
-    image, text = _reduced(features), _reduced(vectors)
+    image, text = reduced(features), reduced(vectors)
     random = np.random.default_rng(seed)
     other = random.permutation(len(text))
-    folds = list(_folds(labels, [groups[row] for row in drawn] if groups else None, seed))
+    folds = list(make_folds(labels, [groups[row] for row in drawn] if groups else None, seed))
     single = labels.ndim == 1
 
     def score(inputs: Array) -> float:
@@ -127,30 +124,6 @@ def measure_text_value(
         new_classes=_new_classes(image, of_image, of_text, targets, random) if enough and single else None,
         search=_search(image, text, other, folds),
     )
-
-
-def _reduced(vectors: Array) -> Array:
-    """Return the directions of largest variance `(N, d)`, centred, of mean squared length 1."""
-    centred = vectors - vectors.mean(0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    reduced: Array = centred @ directions[:, ::-1][:, :_DIMENSIONS]
-    reduced /= max(float(np.sqrt((reduced**2).sum(1).mean())), 1e-12)
-    return reduced
-
-
-def _folds(labels: Array, groups: Sequence[str] | None, seed: int) -> Iterator[tuple[Array, Array]]:
-    """Yield the rows to fit on and the rows to score, for each fold.
-
-    Where images have one class, the folds are stratified: else a class with many rows in a fold has few to fit on, and
-    vectors that say nothing would score below chance.
-    """
-    single, grouped = labels.ndim == 1, groups is not None and len(set(groups)) >= FOLDS
-    folder = ((StratifiedGroupKFold if grouped else StratifiedKFold) if single else (GroupKFold if grouped else KFold))(
-        FOLDS, shuffle=True, random_state=seed
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # it is in fewer folds, which does no harm
-        yield from folder.split(labels, labels if single else None, groups if grouped else None)
 
 
 def _ridge(inputs: Array, targets: Array) -> RidgeCV:
