@@ -20,7 +20,7 @@ import numpy as np
 from marnet import make_config
 from marnet.data.manifest import label_indices
 from marnet.evaluation.feature_rows import text_vectors
-from marnet.semantic.label_errors import audit_labels
+from marnet.semantic.datasets.label_errors import audit_labels
 from marnet.training.features import open_features
 
 SHARE, TOP = 0.05, 20

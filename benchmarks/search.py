@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from marnet.runs.directory import describe_environment
-from marnet.semantic.index_file import StoredIndex, read_index, write_index
-from marnet.semantic.nearest import nearest
+from marnet.semantic.search.index_file import StoredIndex, read_index, write_index
+from marnet.semantic.search.nearest import nearest
 
 
 def unit_vectors(count: int, width: int, seed: int) -> np.ndarray:

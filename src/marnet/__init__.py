@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from marnet.metrics import Metrics, MultiLabelMetrics
     from marnet.model import MARNet
     from marnet.runs.models import load_model, save
-    from marnet.semantic.adding import NewClass, add_classes, remove_class
-    from marnet.semantic.search import SearchIndex, SearchResult
+    from marnet.semantic.classes.adding import NewClass, add_classes, remove_class
+    from marnet.semantic.search.index import SearchIndex, SearchResult
     from marnet.training.fit import TrainedRun, fit
     from marnet.training.train import train
 
@@ -55,8 +55,8 @@ _HOMES = {
     "marnet.metrics": ("Metrics", "MultiLabelMetrics"),
     "marnet.model": ("MARNet",),
     "marnet.runs.models": ("load_model", "save"),
-    "marnet.semantic.adding": ("NewClass", "add_classes", "remove_class"),
-    "marnet.semantic.search": ("SearchIndex", "SearchResult"),
+    "marnet.semantic.classes.adding": ("NewClass", "add_classes", "remove_class"),
+    "marnet.semantic.search.index": ("SearchIndex", "SearchResult"),
     "marnet.training.fit": ("TrainedRun", "fit"),
     "marnet.training.train": ("train",),
 }

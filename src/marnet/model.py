@@ -96,7 +96,7 @@ class MARNet(nn.Module):
         widths = {VISUAL: visual_width} | {name: int(branch.width) for name, branch in self.branches.items()}  # type: ignore[arg-type]
         self.heads = nn.ModuleDict({name: nn.Linear(width, num_classes) for name, width in widths.items()})
         self.calibration = Calibration(num_classes if several_classes else None)
-        self.new_classes: NewClasses | None = None  # added after training, see `marnet.semantic.adding`
+        self.new_classes: NewClasses | None = None  # added after training, see `marnet.semantic.classes.adding`
         self.objective = objective or Objective(list(self.parts.values()))
 
     @property

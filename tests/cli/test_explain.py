@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import marnet
-from marnet.semantic.explain import Explainer
+from marnet.semantic.reading.explain import Explainer
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from marnet.semantic.search import SearchIndex
+from marnet.semantic.search.index import SearchIndex
 
 Call = Callable[..., tuple[int, str, str]]
 

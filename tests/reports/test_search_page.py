@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from marnet.semantic.query import Query
-from marnet.semantic.search import SearchIndex
+from marnet.semantic.search.index import SearchIndex
+from marnet.semantic.search.query import Query
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{ 7 * 6 }}"
 

@@ -39,8 +39,8 @@ def add_class(  # noqa: PLR0917 - typer calls it by keyword
     allow_code: AllowCode = False,
 ) -> None:
     """Add classes to a trained run from a description, a few images or both, without training."""
-    from marnet.semantic.adding import NewClass, add_classes
-    from marnet.semantic.class_table import find_images, read_class_table
+    from marnet.semantic.classes.adding import NewClass, add_classes
+    from marnet.semantic.classes.table import find_images, read_class_table
 
     if (table is None) == (name is None):
         raise ConfigError("The new classes are given either by --name with --text or --images, or by --table. Use one.")

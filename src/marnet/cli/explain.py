@@ -14,7 +14,7 @@ from marnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from marnet.reports.explanation import ExplainedImage
-    from marnet.semantic.explain import ClassExplanation, Explainer, TextChange
+    from marnet.semantic.reading.explain import ClassExplanation, Explainer, TextChange
 
 _LONGEST_TEXT = 120  # characters of a training text in a table
 
@@ -50,7 +50,7 @@ def explain(  # noqa: PLR0917 - typer calls it by keyword
     """
     from marnet.inference import Predictor
     from marnet.reports.page import check_report_target
-    from marnet.semantic.explain import Explainer
+    from marnet.semantic.reading.explain import Explainer
 
     if (label is None) == (not images):
         found = "neither images nor" if label is None else "both images and"
@@ -127,7 +127,7 @@ def _as_dict(image: "ExplainedImage") -> dict[str, Any]:
 def _print_image(image: "ExplainedImage") -> None:
     from marnet.cli.tables import print_table
     from marnet.errors import shorten
-    from marnet.semantic.wording import SYMBOLS, list_words
+    from marnet.semantic.reading.wording import SYMBOLS, list_words
 
     found = image.explanation
     symbol, first = SYMBOLS[found.branch], found.classes[0].label
@@ -152,7 +152,7 @@ def _print_image(image: "ExplainedImage") -> None:
 
 def _print_change(change: "TextChange", branch: str) -> None:
     from marnet.cli.tables import print_table
-    from marnet.semantic.wording import SYMBOLS, change_title, describe_change
+    from marnet.semantic.reading.wording import SYMBOLS, change_title, describe_change
 
     print_table(
         change_title(change),
@@ -165,7 +165,7 @@ def _print_change(change: "TextChange", branch: str) -> None:
 
 def _print_class(found: "ClassExplanation") -> None:
     from marnet.cli.tables import print_table
-    from marnet.semantic.wording import count_texts, list_words
+    from marnet.semantic.reading.wording import count_texts, list_words
 
     label, nearest = on_one_line(found.label), on_one_line(found.neighbours[0].label)
     say(f"{label}, {count_texts(found.texts)}")

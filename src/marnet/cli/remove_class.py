@@ -15,6 +15,6 @@ def remove_class(
     out: Annotated[Path, typer.Option(help="The directory of the new run.", show_default=False)],
 ) -> None:
     """Remove a class that was added to a run; all others stay as they are."""
-    from marnet.semantic.adding import remove_class as remove
+    from marnet.semantic.classes.adding import remove_class as remove
 
     say(f"Run: {remove(run, name, out)}")

@@ -10,8 +10,8 @@ from marnet.cli.output import on_one_line, print_json, say
 from marnet.errors import shorten
 
 if TYPE_CHECKING:
-    from marnet.semantic.query import Query
-    from marnet.semantic.search import SearchIndex, SearchResult
+    from marnet.semantic.search.index import SearchIndex, SearchResult
+    from marnet.semantic.search.query import Query
 
 _LONGEST_TEXT = 160  # characters that are printed
 
@@ -51,8 +51,8 @@ def search(  # noqa: PLR0917 - typer calls it by keyword
     """
     from marnet.reports.page import check_report_target
     from marnet.reports.search_page import write_search_page
-    from marnet.semantic.query import Query, query_vector
-    from marnet.semantic.search import SearchIndex
+    from marnet.semantic.search.index import SearchIndex
+    from marnet.semantic.search.query import Query, query_vector
     from marnet.semantic.space import open_space
 
     if html is not None:

@@ -1,7 +1,7 @@
 """Leave classes out of a comparison, and measure how a run takes them in afterwards, without training.
 
 The seed draws the classes that a run is not trained for, the same for all arms. They are then added to it
-(`marnet.semantic.class_maker`) from 0 or more of their images: with their texts, without, and as a placebo with
+(`marnet.semantic.classes.maker`) from 0 or more of their images: with their texts, without, and as a placebo with
 the texts of other classes. Images of new classes that were not shown, and the held-out images of the others, say how
 well old and new compete. What the bias is fitted on, and what is scored, are different halves of the held-out images,
 each in its turn.
@@ -18,9 +18,9 @@ from marnet.comparison.training_rows import derangement
 from marnet.data.manifest import Manifest, Record
 from marnet.evaluation.new_classes import new_class_metrics
 from marnet.inference import Predictor, SplitOutputs
-from marnet.semantic.class_maker import NewClassData, NewClassMaker
-from marnet.semantic.class_texts import ClassText, class_similarity, sentence_encoder
-from marnet.semantic.leave_classes_out import ClassRows
+from marnet.semantic.classes.balance import ClassRows
+from marnet.semantic.classes.maker import NewClassData, NewClassMaker
+from marnet.semantic.classes.texts import ClassText, class_similarity, sentence_encoder
 
 VARIANTS = ("images", "text", "shuffled")  # the class is made from: its images alone; a text as well; a wrong text
 _PREFIX = "new"

@@ -13,7 +13,7 @@ from random import Random
 from marnet.data.manifest import Manifest, Record, count_classes
 from marnet.encoders.unique_texts import has_text
 from marnet.errors import ConfigError, DataError
-from marnet.semantic.class_maker import FEWEST_CLASSES
+from marnet.semantic.classes.maker import FEWEST_CLASSES
 
 
 def draw_classes(manifest: Manifest, count: int, seed: int) -> list[str]:

@@ -24,7 +24,7 @@ from marnet.evaluation.feature_rows import (
 )
 from marnet.inference import Predictor, load
 from marnet.runs.code import AllowCode
-from marnet.semantic.label_errors import audit_labels, import_cleanlab
+from marnet.semantic.datasets.label_errors import audit_labels, import_cleanlab
 
 _logger = logging.getLogger("marnet")
 

@@ -15,7 +15,7 @@ from marnet.errors import ConfigError, DataError, ImageError, MarnetError, sugge
 from marnet.inference import Predictor, load
 from marnet.outputs import VISUAL
 from marnet.runs.code import AllowCode
-from marnet.semantic.next_to_label import choose_spread, uncertainty
+from marnet.semantic.datasets.next_to_label import choose_spread, uncertainty
 
 _BATCH = 64
 

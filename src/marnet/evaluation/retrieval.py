@@ -16,7 +16,7 @@ from marnet.evaluation.evaluate import open_rows
 from marnet.inference import Predictor, collect_outputs
 from marnet.inference.outputs import affordable_batch
 from marnet.runs.code import AllowCode
-from marnet.semantic.retrieval import RankMetrics, rank_metrics
+from marnet.semantic.search.retrieval import RankMetrics, rank_metrics
 from marnet.semantic.space import UnifiedSpace, open_space
 
 _FEWEST_TEXTS = 2

@@ -10,7 +10,7 @@ from marnet.config.nested import merge_settings, unflatten
 from marnet.encoders.unique_texts import has_text
 from marnet.evaluation.feature_rows import open_feature_set, text_vectors
 from marnet.runs.code import AllowCode
-from marnet.semantic.text_value import TextValue, measure_text_value
+from marnet.semantic.datasets.text_value import TextValue, measure_text_value
 from marnet.training.features import FeatureSet
 
 _SPLIT = "train"

@@ -13,7 +13,7 @@ class NewClasses(nn.Module):
     exp(scale_k s_c) over the trained classes c; how the trained ones share the rest is left to the model. So the logit
     of k is the logarithm of these odds, plus the logarithm of the sum of the exponentials of the model's logits.
 
-    `marnet.semantic.class_space` makes the space and the directions, `marnet.semantic.leave_classes_out` the scales and
+    `marnet.semantic.classes.space` makes the space and the directions, `marnet.semantic.classes.balance` the scales and
     biases.
 
     Args:

@@ -12,9 +12,9 @@ from marnet.inference.activation import ActivationMap
 from marnet.metrics import percent
 from marnet.reports.blocks import Picture, Pictures, Report, Section
 from marnet.reports.page import encode_jpeg, write_report
-from marnet.semantic.explain import ClassExplanation, ImageExplanation, TextChange
-from marnet.semantic.training_texts import NearText, WordScore
-from marnet.semantic.wording import SYMBOLS, change_title, count_texts, describe_change
+from marnet.semantic.reading.explain import ClassExplanation, ImageExplanation, TextChange
+from marnet.semantic.reading.training_texts import NearText, WordScore
+from marnet.semantic.reading.wording import SYMBOLS, change_title, count_texts, describe_change
 
 _DARKEST = 0.15  # the brightness of places that do not speak for a class
 _COSINE = "{:.2f}".format

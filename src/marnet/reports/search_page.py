@@ -10,8 +10,8 @@ from marnet.data.decoding import ImageLike, decode
 from marnet.errors import ImageError
 from marnet.reports.blocks import Picture, Pictures, Report, Section
 from marnet.reports.page import encode_jpeg, write_report
-from marnet.semantic.query import Query
-from marnet.semantic.search import ImageHit, SearchIndex, SearchResult
+from marnet.semantic.search.index import ImageHit, SearchIndex, SearchResult
+from marnet.semantic.search.query import Query
 
 _SIDE = 240  # pixels of a thumbnail
 _COSINE = "{:.2f}".format

@@ -33,7 +33,7 @@ def text_value(  # noqa: PLR0917 - typer calls it by keyword
     """Say what the texts hold that the images lack: for accuracy, new classes and search. Nothing is trained."""
     from marnet.config import make_config
     from marnet.evaluation.text_value import text_value_of
-    from marnet.semantic.text_value import describe_text_value
+    from marnet.semantic.datasets.text_value import describe_text_value
 
     typed = {
         "SOURCE": source,

@@ -14,8 +14,8 @@ from marnet.data.transforms import model_input
 from marnet.errors import ConfigError, shorten, suggest
 from marnet.inference import Predictor
 from marnet.outputs import VISUAL, PredictionOutput
+from marnet.semantic.reading.training_texts import NearText, TrainingTexts, WordScore
 from marnet.semantic.space import UnifiedSpace
-from marnet.semantic.training_texts import NearText, TrainingTexts, WordScore
 
 
 class ClassScores(NamedTuple):
@@ -88,7 +88,7 @@ class Explainer:
 
     Example:
         >>> import marnet
-        >>> from marnet.semantic.explain import Explainer
+        >>> from marnet.semantic.reading.explain import Explainer
         >>> explainer = Explainer(marnet.Predictor("runs/p", device="cpu", with_text=True))
         >>> found = explainer.explain("a.jpg", top=2, without="green")
         >>> len(found.near_texts), found.classes[0].label in ("apple", "eel", "lime"), found.change.removed

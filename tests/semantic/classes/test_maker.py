@@ -6,9 +6,9 @@ import torch
 
 from marnet.errors import ConfigError
 from marnet.modules.new_classes import NewClasses
-from marnet.semantic.class_maker import NewClassData, NewClassMaker
-from marnet.semantic.class_space import unit_rows
-from marnet.semantic.leave_classes_out import ClassRows
+from marnet.semantic.classes.balance import ClassRows
+from marnet.semantic.classes.maker import NewClassData, NewClassMaker
+from marnet.semantic.classes.space import unit_rows
 
 CLASSES, NEW, WIDTH, EACH = 40, 8, 24, 30
 

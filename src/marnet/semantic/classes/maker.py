@@ -8,8 +8,8 @@ import torch
 
 from marnet.errors import ConfigError
 from marnet.modules.new_classes import NewClasses
-from marnet.semantic.class_space import Array, ClassSpace, class_directions, make_prior, principal_axes
-from marnet.semantic.leave_classes_out import ClassRows, find_balance, make_folds
+from marnet.semantic.classes.balance import ClassRows, find_balance, make_folds
+from marnet.semantic.classes.space import Array, ClassSpace, class_directions, make_prior, principal_axes
 
 FEWEST_CLASSES = 3  # that a run must have been trained for
 _MOST_IMAGES = 8  # of a class, up to which their number makes a difference to the balance

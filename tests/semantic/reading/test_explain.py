@@ -11,8 +11,8 @@ from torch.nn import functional
 import marnet
 from marnet.errors import ConfigError
 from marnet.outputs import RECONSTRUCTION, VISUAL
-from marnet.semantic.explain import ClassScores, Explainer, move_semantics
-from marnet.semantic.training_texts import TrainingTexts
+from marnet.semantic.reading.explain import ClassScores, Explainer, move_semantics
+from marnet.semantic.reading.training_texts import TrainingTexts
 
 INGREDIENTS = {"basil", "blueberry", "tomato"}
 

@@ -12,11 +12,11 @@ from marnet.data.decoding import ImageLike
 from marnet.errors import ConfigError
 from marnet.runs.code import AllowCode
 from marnet.runs.identity import run_digest
-from marnet.semantic.changes import describe_changes
-from marnet.semantic.collection import Collection, list_collection, place_collection
-from marnet.semantic.index_file import StoredIndex, read_index, write_index
-from marnet.semantic.nearest import nearest
-from marnet.semantic.query import Query, query_vector
+from marnet.semantic.search.changes import describe_changes
+from marnet.semantic.search.collection import Collection, list_collection, place_collection
+from marnet.semantic.search.index_file import StoredIndex, read_index, write_index
+from marnet.semantic.search.nearest import nearest
+from marnet.semantic.search.query import Query, query_vector
 from marnet.semantic.space import UnifiedSpace, open_space
 
 _TEXTS = 16384  # that are encoded at a time

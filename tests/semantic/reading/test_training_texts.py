@@ -16,8 +16,8 @@ from marnet.data.manifest import Manifest, Record
 from marnet.encoders.words import split_words
 from marnet.errors import DataError
 from marnet.runs.new_classes import AddedClass
+from marnet.semantic.reading.training_texts import NearText, TrainingTexts, WordScore
 from marnet.semantic.space import UnifiedSpace
-from marnet.semantic.training_texts import NearText, TrainingTexts, WordScore
 
 TEXTS = ["red apple", "green apple", "green pear", "blue plum", "red plum", "spring onion, red"]
 

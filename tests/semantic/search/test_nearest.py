@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from marnet.semantic import nearest as module
-from marnet.semantic.nearest import nearest
+from marnet.semantic.search import nearest as module
+from marnet.semantic.search.nearest import nearest
 
 
 def unit(count: int, width: int, seed: int) -> np.ndarray:

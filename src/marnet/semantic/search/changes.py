@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from marnet.errors import ConfigError, list_some
-from marnet.semantic.collection import Collection
-from marnet.semantic.index_file import StoredIndex
+from marnet.semantic.search.collection import Collection
+from marnet.semantic.search.index_file import StoredIndex
 
 
 def describe_changes(file: Path, stored: StoredIndex, named: Collection | None) -> str:

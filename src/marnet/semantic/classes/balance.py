@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from marnet.semantic.class_space import Array, ClassSpace, Prior, class_directions, make_prior, unit_rows
+from marnet.semantic.classes.space import Array, ClassSpace, Prior, class_directions, make_prior, unit_rows
 
 _FOLDS = 5
 _TRUST = (0.25, 0.5, 2.0, 4.0)  # in the prior, beside 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from marnet.semantic.next_to_label import choose_spread, uncertainty
+from marnet.semantic.datasets.next_to_label import choose_spread, uncertainty
 
 
 def test_uncertainty_is_one_minus_the_margin() -> None:

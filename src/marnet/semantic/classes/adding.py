@@ -18,9 +18,9 @@ from marnet.runs.code import AllowCode
 from marnet.runs.copying import copy_run
 from marnet.runs.directory import read_classes
 from marnet.runs.new_classes import AddedClass, AddedClasses, read_new_classes, write_new_classes
-from marnet.semantic.class_maker import NewClassData, NewClassMaker
-from marnet.semantic.class_texts import ClassText, class_similarity, sentence_encoder
-from marnet.semantic.leave_classes_out import MOST_ROWS, ClassRows
+from marnet.semantic.classes.balance import MOST_ROWS, ClassRows
+from marnet.semantic.classes.maker import NewClassData, NewClassMaker
+from marnet.semantic.classes.texts import ClassText, class_similarity, sentence_encoder
 from marnet.semantic.stored_features import features_for
 
 TRAIN, HELD = "train", "val"
@@ -54,8 +54,8 @@ def add_classes(
     """Add classes to a trained run, without training. The logits of its own classes stay as they are.
 
     The rows that the run was trained on show where its classes lie among the image features, and how texts lead there;
-    the new classes are placed by that (`marnet.semantic.class_space`). They compete with a bias that is fitted by
-    leaving trained classes out in turn (`marnet.semantic.leave_classes_out`).
+    the new classes are placed by that (`marnet.semantic.classes.space`). They compete with a bias that is fitted by
+    leaving trained classes out in turn (`marnet.semantic.classes.balance`).
 
     Args:
         run: the run directory; classes that were added to it before stay.

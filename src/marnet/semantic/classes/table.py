@@ -7,7 +7,7 @@ from marnet.data.sources.folder_files import images_below
 from marnet.data.sources.listings import is_image
 from marnet.data.tables import read_table
 from marnet.errors import DataError
-from marnet.semantic.adding import NewClass
+from marnet.semantic.classes.adding import NewClass
 
 _NAME, _TEXT, _IMAGES = "name", "text", "images"
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import marnet
 from marnet.errors import ConfigError, ImageError
-from marnet.semantic.query import Query, query_vector
+from marnet.semantic.search.query import Query, query_vector
 from marnet.semantic.space import UnifiedSpace, open_space
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marnet.errors import DataError
-from marnet.semantic.text_value import TextValue, Witness, describe_text_value, measure_text_value
+from marnet.semantic.datasets.text_value import TextValue, Witness, describe_text_value, measure_text_value
 
 CLASSES, ROWS = 20, 600
 
@@ -104,7 +104,7 @@ def test_vectors_that_say_nothing_score_at_chance_and_not_below(random: np.rando
 
 
 def test_many_rows_are_sampled(random: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marnet.semantic.text_value.MOST_ROWS", 100)
+    monkeypatch.setattr("marnet.semantic.datasets.text_value.MOST_ROWS", 100)
     found = measure_text_value(noisy(np.eye(CLASSES), random), noisy(np.eye(CLASSES), random), LABELS)
     assert (found.rows, found.with_text) == (100, ROWS)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from marnet.encoders.unique_texts import has_text
 from marnet.errors import DataError
-from marnet.semantic.folds import FOLDS, reduced
-from marnet.semantic.held_out import held_out_probabilities
+from marnet.semantic.datasets.folds import FOLDS, reduced
+from marnet.semantic.datasets.held_out import held_out_probabilities
 
 FEWEST_ROWS = 50
 _REPEATING = 0.99  # texts that give the given label away more often than this were written from it

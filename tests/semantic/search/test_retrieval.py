@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from marnet.semantic import retrieval
-from marnet.semantic.retrieval import rank_metrics
+from marnet.semantic.search import retrieval
+from marnet.semantic.search.retrieval import rank_metrics
 
 
 def over_all_orders(similar: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from PIL import Image
 import marnet
 from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.runs.identity import run_digest
-from marnet.semantic.search import SearchIndex
+from marnet.semantic.search.index import SearchIndex
 from marnet.semantic.space import UnifiedSpace, open_space
 
 

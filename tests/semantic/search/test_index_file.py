@@ -10,7 +10,7 @@ import torch
 
 from marnet.errors import RunDirectoryError
 from marnet.runs.tensor_files import save_tensors
-from marnet.semantic.index_file import StoredIndex, read_index, write_index
+from marnet.semantic.search.index_file import StoredIndex, read_index, write_index
 
 NAMES = ("/a/ä\ud800\n.jpg", "/b/'\"\\.jpg", "shard.tar!1+2!c.jpg")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from marnet.errors import DataError
-from marnet.semantic.folds import reduced
-from marnet.semantic.held_out import held_out_probabilities
-from marnet.semantic.label_errors import LabelAudit, audit_labels
+from marnet.semantic.datasets.folds import reduced
+from marnet.semantic.datasets.held_out import held_out_probabilities
+from marnet.semantic.datasets.label_errors import LabelAudit, audit_labels
 
 CLASSES, ROWS, PLANTED = 8, 320, 16
 TRUTH = np.random.default_rng(1).integers(0, CLASSES, ROWS)

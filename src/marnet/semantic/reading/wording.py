@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from marnet.errors import shorten
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION
-from marnet.semantic.explain import TextChange
-from marnet.semantic.training_texts import WordScore
+from marnet.semantic.reading.explain import TextChange
+from marnet.semantic.reading.training_texts import WordScore
 
 SYMBOLS: Mapping[str, str] = {RECONSTRUCTION: "x_CDR", ALIGNMENT: "x_EMA"}  # of the branch in whose space texts lie
 _SEEN = 0.0005  # the least change of a probability that a reader sees

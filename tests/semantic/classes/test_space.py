@@ -5,7 +5,14 @@ import pytest
 from sklearn.covariance import LedoitWolf
 from sklearn.kernel_ridge import KernelRidge
 
-from marnet.semantic.class_space import ClassSpace, class_directions, plain_prior, principal_axes, text_prior, unit_rows
+from marnet.semantic.classes.space import (
+    ClassSpace,
+    class_directions,
+    plain_prior,
+    principal_axes,
+    text_prior,
+    unit_rows,
+)
 
 CLASSES, WIDTH = 12, 8
 

@@ -13,7 +13,7 @@ from PIL import Image
 import marnet
 from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.runs.new_classes import read_new_classes
-from marnet.semantic.class_table import read_class_table
+from marnet.semantic.classes.table import read_class_table
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -1,0 +1,1 @@
+"""Classes that a trained run takes in without training."""

@@ -1,0 +1,1 @@
+"""Search in the unified space: images and texts by a text, an image or both."""
