@@ -59,6 +59,7 @@ def run_key(
     text_budget: float,
     rows: str,
     features: str = "",
+    long_tail: float = 1.0,
     leave_classes_out: int = 0,
     new_class_images: Sequence[int] = (),
 ) -> str:
@@ -72,6 +73,8 @@ def run_key(
         "rows": rows,
         **({"features": features} if features else {}),
     }
+    if long_tail > 1:
+        content["long_tail"] = long_tail
     if leave_classes_out:
         content |= {"leave_classes_out": leave_classes_out, "new_class_images": list(new_class_images)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -87,6 +90,7 @@ def record_key(record: RunRecord) -> str:
         text_budget=record.text_budget,
         rows=record.rows_digest,
         features=record.features_digest,
+        long_tail=record.long_tail,
         leave_classes_out=record.leave_classes_out,
         new_class_images=record.new_class_images,
     )

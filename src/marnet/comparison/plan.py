@@ -62,6 +62,9 @@ class ComparisonConfig(Section):
     corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")
     text_budget: float = Field(1.0, gt=0, le=1, description="share of training texts to keep")
+    long_tail: float = Field(
+        1.0, ge=1, description="rows of the most frequent class over those of the rarest, by a power law; 1: all rows"
+    )
     leave_classes_out: int = Field(
         0, ge=0, description="classes that a run is not trained for, drawn by its seed, and then takes in untrained"
     )
@@ -211,6 +214,7 @@ def plan_run(
         split=comparison.split,
         label_budget=comparison.label_budget,
         text_budget=comparison.text_budget,
+        long_tail=comparison.long_tail,
         leave_classes_out=comparison.leave_classes_out,
         new_class_images=comparison.new_class_images,
         rows=rows,

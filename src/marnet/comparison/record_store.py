@@ -89,6 +89,13 @@ def _describe_differences(
         ("split", record.split, comparison.split),
         ("label_budget", record.label_budget, comparison.label_budget),
         ("text_budget", record.text_budget, comparison.text_budget),
+        ("long_tail", record.long_tail, comparison.long_tail),
+        ("leave_classes_out", record.leave_classes_out, comparison.leave_classes_out),
+        *(
+            [("new_class_images", record.new_class_images, comparison.new_class_images)]
+            if comparison.leave_classes_out
+            else []
+        ),
         ("the digest of the data's rows", record.rows_digest, data.fingerprint),
         ("the digest of the features", record.features_digest, data.features.digest if data.features else ""),
     ):

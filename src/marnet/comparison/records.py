@@ -22,6 +22,7 @@ FORMAT = 2  # 1 called rows_digest "rows"
 _ADDED = (
     "features_digest",
     "label_form",
+    "long_tail",
     "leave_classes_out",
     "new_class_images",
 )  # since then: absent in a file where nothing sets them
@@ -45,6 +46,7 @@ class RunRecord(BaseModel):
     placebo: Placebo | None = Field(None, description="set if the texts were made meaningless")
     label_budget: float = Field(1.0, description="share of the training rows that were used")
     text_budget: float = Field(1.0, description="share of their texts that were kept")
+    long_tail: float = Field(1.0, description="rows of the most frequent class over those of the rarest")
     leave_classes_out: int = Field(0, description="number of classes that it was not trained for, drawn by the seed")
     new_class_images: list[int] = Field(default=[], description="numbers of images from which these were then added")
     rows_digest: str = Field(

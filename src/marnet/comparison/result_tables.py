@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from marnet.comparison.arms import ABLATIONS
 from marnet.comparison.cells import show_difference, show_p
+from marnet.comparison.long_tail import long_tail_table
 from marnet.comparison.new_class_results import new_class_table
 from marnet.comparison.statistics import McNemar, MeanSD
 from marnet.comparison.summary import END, ArmResult, Contrast, Results
@@ -76,7 +77,7 @@ def metric_format(name: str) -> MetricFormat:
 def result_tables(results: Results) -> dict[str, Table]:
     """Return the tables that have rows, by name.
 
-    These are main, text, baselines, ablation, robustness, corruptions, new-classes and mcnemar.
+    These are main, text, baselines, ablation, robustness, corruptions, long-tail, new-classes and mcnemar.
     """
     tables = {
         "main": _main_table(results),
@@ -85,6 +86,10 @@ def result_tables(results: Results) -> dict[str, Table]:
         "ablation": _ablation_table(results),
         "robustness": _robustness_table(results),
         "corruptions": _corruption_table(results),
+        "long-tail": long_tail_table(
+            [(arm.arm, arm.metrics) for arm in results.arms],
+            {each.arm: each.metrics for each in results.contrasts if each.kind == "baseline"},
+        ),
         "new-classes": new_class_table(results.new_classes),
         "mcnemar": mcnemar_table(
             [

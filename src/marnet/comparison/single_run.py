@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from marnet.comparison.data import ComparisonData
+from marnet.comparison.long_tail import keep_long_tail, score_parts
 from marnet.comparison.new_classes import measure_new_classes
 from marnet.comparison.plan import ComparisonConfig, PlannedRun
 from marnet.comparison.progress import ComparisonProgress
@@ -20,7 +21,7 @@ from marnet.comparison.training_rows import (
     without_classes,
 )
 from marnet.config import Config
-from marnet.data.manifest import Manifest
+from marnet.data.manifest import Manifest, count_classes
 from marnet.errors import ConfigError, MarnetError
 from marnet.evaluation.robustness import corruption_scores
 from marnet.inference import Predictor
@@ -72,6 +73,8 @@ def perform(
     scored = data.without_classes(left_out) if left_out else data
     record = _score(predictor, scored, comparison.split, arm=run.arm.name)
     metrics = record.metrics
+    if comparison.long_tail > 1:
+        metrics = metrics | score_parts(record, count_classes(rows, "train"))
     if left_out:
         metrics = metrics | measure_new_classes(
             predictor, data, comparison.split, left_out, comparison.new_class_images, seed=run.seed
@@ -80,6 +83,7 @@ def perform(
     known = {
         "key": run.key,
         "metrics": metrics,
+        "long_tail": comparison.long_tail,
         "leave_classes_out": comparison.leave_classes_out,
         "new_class_images": comparison.new_class_images if left_out else [],
         "source": data.manifest.source,
@@ -105,12 +109,14 @@ def _score(predictor: Predictor, data: ComparisonData, split: str, *, arm: str) 
 
 
 def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manifest) -> Manifest:
-    """Return the rows that a run trains on: without the classes that are left out, cut to the budgets, placebo last.
+    """Return the rows that a run trains on: without the classes that are left out, cut, and last with its placebo.
 
     All but the placebo are the same for every arm.
     """
     if comparison.leave_classes_out:
         manifest = without_classes(manifest, draw_classes(manifest, comparison.leave_classes_out, run.seed))
+    if comparison.long_tail > 1:
+        manifest = keep_long_tail(manifest, comparison.long_tail, run.seed)
     if comparison.label_budget < 1:
         manifest = keep_labels(manifest, comparison.label_budget, run.seed)
     if comparison.text_budget < 1:
