@@ -12,13 +12,24 @@ from marnet.runs.starting import check_run_directory
 _LEFT_OUT = {LOCK, REPORT, MANIFEST}  # the rows are written again, because paths of images may be relative to them
 
 
+def check_free(out: Path) -> None:
+    """Refuse a place that holds something, or that cannot be written to; nothing is changed.
+
+    Raises:
+        RunDirectoryError: see above.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise RunDirectoryError(f"{out} already holds something; nothing was changed. Choose another `out`.")
+    check_run_directory(out)
+
+
 def copy_run(run: Path, out: Path) -> None:
     """Copy everything that a trained run needs to `out`, whole or not at all; no resume point, log or report.
 
     Raises:
         RunDirectoryError: `out` already holds something, or cannot be written.
     """
-    check_run_directory(out)
+    check_free(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:

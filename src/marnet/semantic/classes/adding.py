@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from marnet.data.manifest import Manifest
+from marnet.encoders.downloads import no_downloads
 from marnet.encoders.text import has_text
 from marnet.errors import ConfigError, DataError, list_some, suggest
 from marnet.inference import Predictor, SplitOutputs
 from marnet.runs.code import AllowCode
-from marnet.runs.copying import copy_run
+from marnet.runs.copying import check_free, copy_run
 from marnet.runs.directory import read_classes
 from marnet.runs.new_classes import AddedClass, AddedClasses, read_new_classes, write_new_classes
 from marnet.semantic.classes.balance import MOST_ROWS, ClassRows
@@ -83,6 +84,7 @@ def add_classes(
         ('apple', 'eel', 'lime', 'kiwi')
     """
     run, out = Path(run), Path(out)
+    check_free(out)  # before anything is computed
     predictor = Predictor(run, device=device, allow_code=allow_code)
     _check_classes(predictor, classes)
     trained = read_classes(run)
@@ -95,7 +97,8 @@ def add_classes(
     if any(each.text is not None for each in all_new):
         encoder = sentence_encoder(text_encoder, of_run=predictor.config.text.name)
         new_texts = [ClassText(each.name, (each.text or "",)) for each in all_new]
-        similarity, similarity_new = class_similarity(_class_texts(manifest, trained), new_texts, encoder)
+        with no_downloads(refused=text_encoder is None):  # nothing is fetched that nobody named
+            similarity, similarity_new = class_similarity(_class_texts(manifest, trained), new_texts, encoder)
     placed = [
         NewClassData(None if similarity_new is None or each.text is None else similarity_new[number], own.numpy())
         for number, (each, own) in enumerate(zip(all_new, shown, strict=True))
