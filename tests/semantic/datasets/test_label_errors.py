@@ -118,7 +118,7 @@ def test_rows_of_a_group_do_not_vouch_for_one_another() -> None:
     grouped = audit_labels(features, LABELS[twice], none, blank, groups=names)
     loose = audit_labels(features, LABELS[twice], none, blank)
     wrong = np.isin(twice, WRONG)
-    assert np.median(grouped.by_image[wrong]) < 0.1 < 0.5 < np.median(loose.by_image[wrong])
+    assert np.median(grouped.by_image[wrong]) < 0.2 < 0.5 < np.median(loose.by_image[wrong])
 
 
 @pytest.mark.parametrize(
