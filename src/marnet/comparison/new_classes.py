@@ -23,7 +23,7 @@ from marnet.semantic.classes.maker import NewClassData, NewClassMaker
 from marnet.semantic.classes.texts import ClassText, class_similarity, sentence_encoder
 
 VARIANTS = ("images", "text", "shuffled")  # the class is made from: its images alone; a text as well; a wrong text
-_PREFIX = "new"
+NEW_CLASS = "new_"  # begins the names of their metrics
 
 
 def metric_name(variant: str, images: int, metric: str) -> str:
@@ -33,7 +33,7 @@ def metric_name(variant: str, images: int, metric: str) -> str:
         >>> metric_name("text", 0, "harmonic")
         'new_text_0_harmonic'
     """
-    return f"{_PREFIX}_{variant}_{images}_{metric}"
+    return f"{NEW_CLASS}{variant}_{images}_{metric}"
 
 
 def measure_new_classes(

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 
 from marnet.comparison.arms import ABLATIONS
 from marnet.comparison.cells import show_difference, show_p
-from marnet.comparison.long_tail import long_tail_table
+from marnet.comparison.long_tail import PARTS, long_tail_table, part_name
 from marnet.comparison.new_class_results import new_class_table
+from marnet.comparison.new_classes import NEW_CLASS
 from marnet.comparison.statistics import McNemar, MeanSD
 from marnet.comparison.summary import END, ArmResult, Contrast, Results
 from marnet.comparison.tables import CellValue, Column, Shown, Table
@@ -114,10 +115,15 @@ def _difference_columns(title: str) -> list[Column]:
 
 def _main_table(results: Results) -> Table:
     names = dict.fromkeys(metric for arm in results.arms for metric in arm.metrics)
+    elsewhere = {*_UNDER_CORRUPTION, *map(part_name, PARTS)}  # in tables of their own, as are those of new classes
     return _metric_table(
         results,
         results.arms,
-        [name for name in dict.fromkeys((*METRICS, *names)) if name in names and name not in _UNDER_CORRUPTION],
+        [
+            name
+            for name in dict.fromkeys((*METRICS, *names))
+            if name in names and name not in elsewhere and not name.startswith(NEW_CLASS)
+        ],
         title=f"Metrics on {results.split}, mean \N{PLUS-MINUS SIGN} standard deviation over seeds",
         note="The best mean of each column is marked, even if its lead may be chance. Differences are paired by seed; "
         "the interval is a bootstrap over seeds, p comes from the exact permutation test.",
