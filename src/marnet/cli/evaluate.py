@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from marnet.cli.data.opening import as_json_value
 from marnet.cli.options import AllowCode, AsJson, Run
-from marnet.cli.output import print_json
+from marnet.cli.output import as_json_value, print_json
 from marnet.errors import ConfigError
 
 
@@ -46,8 +45,8 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
     if features is not None and corruptions:
         raise ConfigError("--features holds no images that could be corrupted. Leave it out, or --corruptions.")
-    from marnet.evaluation.evaluate import evaluate as score
-    from marnet.evaluation.evaluate import evaluate_new_classes, evaluate_sets
+    from marnet.evaluation.evaluate import score_sets, split_outputs
+    from marnet.evaluation.new_classes import new_class_metrics
     from marnet.inference import Predictor
     from marnet.semantic.space import UnifiedSpace
 
@@ -62,14 +61,17 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         found = evaluate_robustness(predictor, split=split, source=data, baseline=baseline, allow_code=allow_code)
         metrics, content = found.metrics._asdict(), robustness_json(found)
     else:
-        metrics = content = score(predictor, data, split=split, features=features, allow_code=allow_code)._asdict()
+        outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)
+        scored = predictor.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
+        metrics = content = scored._asdict()
+    if corruptions and (abstain is not None or predictor.added):
+        outputs = split_outputs(predictor, data, split=split)
     more: dict[str, float | None] = {}
     if abstain is not None:
-        more |= evaluate_sets(
-            predictor, data, error=abstain, split=split, features=features, allow_code=allow_code
-        )._asdict()
+        more |= score_sets(predictor, outputs, abstain)._asdict()
     if predictor.added:
-        more |= evaluate_new_classes(predictor, data, split=split, features=features, allow_code=allow_code)._asdict()
+        trained = len(predictor.classes) - len(predictor.added)
+        more |= new_class_metrics(outputs.logits, outputs.labels, trained)._asdict()
     known = {name: value for name, value in more.items() if value is not None and not math.isnan(value)}
     metrics, content = metrics | known, content | dict.fromkeys(more) | known  # JSON has no NaN
     if space is not None:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marnet.cli.data.opening import as_json_value
 from marnet.cli.messages import translate
 from marnet.cli.options import AllowCode, AsJson, Run
-from marnet.cli.output import on_one_line, print_json, say
+from marnet.cli.output import as_json_value, on_one_line, print_json, say
 from marnet.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -54,3 +54,12 @@ def print_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def as_json_value(value: Any) -> Any:
+    """Return NamedTuples as dicts and tuples as lists, down to the leaves."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: as_json_value(each) for key, each in value.items()}
+    return [as_json_value(each) for each in value] if isinstance(value, list | tuple) else value

@@ -10,7 +10,6 @@ from marnet.data.features import FeatureDataset
 from marnet.data.images import BrokenImage
 from marnet.data.manifest import Record
 from marnet.errors import ConfigError, DataError
-from marnet.evaluation.new_classes import NewClassMetrics, new_class_metrics
 from marnet.inference import Predictor, SplitOutputs, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
 from marnet.metrics import Metrics, MultiLabelMetrics
@@ -58,7 +57,7 @@ def evaluate(
         9
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
-    outputs = _outputs(predictor, data, split, features, allow_code)
+    outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)
     return predictor.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
 
 
@@ -88,33 +87,15 @@ def evaluate_sets(
         MarnetError: as for `evaluate`.
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
+    predictor.least_probability(error)  # refuses a rate before anything is computed
+    outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)
+    return score_sets(predictor, outputs, error)
+
+
+def score_sets(predictor: Predictor, outputs: SplitOutputs, error: float) -> SetMetrics:
+    """Return how prediction sets with a rate of error do on the outputs of a split; see `evaluate_sets`."""
     least = predictor.least_probability(error)
-    outputs = _outputs(predictor, data, split, features, allow_code)
     return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
-
-
-def evaluate_new_classes(
-    predictor: Predictor,
-    data: Any = None,
-    *,
-    split: str = "val",
-    features: Path | str | None = None,
-    allow_code: AllowCode = False,
-) -> NewClassMetrics:
-    """Return how the classes that were added to a run compete with those that it was trained for.
-
-    Args:
-        predictor: of a run with added classes.
-        data: as for `evaluate`; rows of new classes come from other data than the run's own.
-        split: train, val or test.
-        features: as for `evaluate`.
-        allow_code: as for `evaluate`.
-
-    Raises:
-        MarnetError: as for `evaluate`.
-    """
-    outputs = _outputs(predictor, data, split, features, allow_code)
-    return new_class_metrics(outputs.logits, outputs.labels, len(predictor.classes) - len(predictor.added))
 
 
 def open_rows(
@@ -147,8 +128,14 @@ def open_rows(
     return OpenedRows(own.dataset(split), rows.split(split))
 
 
-def _outputs(
-    predictor: Predictor, data: Any, split: str, features: Path | str | None, allow_code: AllowCode
+def split_outputs(
+    predictor: Predictor,
+    data: Any = None,
+    *,
+    split: str,
+    features: Path | str | None = None,
+    allow_code: AllowCode = False,
 ) -> SplitOutputs:
+    """Return the outputs of a run for the rows of a split; the arguments and errors are those of `open_rows`."""
     opened = open_rows(predictor, data, split=split, features=features, allow_code=allow_code)
     return predictor.outputs_of(opened.dataset, opened.records, skipped=len(opened.skipped))

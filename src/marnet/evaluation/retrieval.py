@@ -16,6 +16,7 @@ from marnet.evaluation.evaluate import open_rows
 from marnet.inference import Predictor, collect_outputs
 from marnet.inference.outputs import affordable_batch
 from marnet.runs.code import AllowCode
+from marnet.semantic.classes.texts import readable
 from marnet.semantic.search.retrieval import RankMetrics, rank_metrics
 from marnet.semantic.space import UnifiedSpace, open_space
 
@@ -117,7 +118,7 @@ def _predicted_names(predictor: Predictor, logits: torch.Tensor) -> list[str]:
     """Return the name of the predicted class of each image; where images have several, all of them."""
     top = 1 if predictor.config.data.labels == "single" else None
     read = predictor.task.read(predictor.task.probabilities(logits), top)
-    return [" ".join(predictor.classes[column].replace("_", " ") for column in columns) for columns in read]
+    return [" ".join(readable(predictor.classes[column]) for column in columns) for columns in read]
 
 
 def _tf_idf(names: Sequence[str], texts: Sequence[str]) -> tuple[csr_array, csr_array]:

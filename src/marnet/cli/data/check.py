@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marnet.cli.data.opening import as_json_value, data_settings, open_manifest
+from marnet.cli.data.opening import data_settings, open_manifest
 from marnet.cli.messages import translate
 from marnet.cli.options import AsJson, DataSets, Labels, Source
-from marnet.cli.output import on_one_line, print_json, printable
+from marnet.cli.output import as_json_value, on_one_line, print_json, printable
 
 if TYPE_CHECKING:
     from marnet.data.tools.audit.check import CheckResult

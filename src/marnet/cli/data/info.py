@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from marnet.cli.data.opening import as_json_value, open_manifest
+from marnet.cli.data.opening import open_manifest
 from marnet.cli.options import AsJson, DataSets, Labels, Source
-from marnet.cli.output import print_json, say
+from marnet.cli.output import as_json_value, print_json, say
 
 if TYPE_CHECKING:
     from marnet.data.tools.audit.statistics import SourceStatistics, SplitStatistics, Spread

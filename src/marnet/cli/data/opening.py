@@ -1,6 +1,6 @@
-"""From the arguments that the data commands share to a manifest, and from results to JSON."""
+"""From the arguments that the data commands share to a manifest."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from marnet.cli.flags import settings_from_flags
 
@@ -22,12 +22,3 @@ def open_manifest(command: str, source: str, labels: str | None, sets: list[str]
     from marnet.data.sources import open_data
 
     return open_data(source, data_settings(command, source, labels, sets))
-
-
-def as_json_value(value: Any) -> Any:
-    """Return NamedTuples as dicts and tuples as lists, down to the leaves."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: as_json_value(each) for key, each in value.items()}
-    return [as_json_value(each) for each in value] if isinstance(value, list | tuple) else value

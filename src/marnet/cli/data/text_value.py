@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from marnet.cli.data.opening import as_json_value
 from marnet.cli.flags import settings_from_flags
 from marnet.cli.options import AllowCode, AsJson, Backbone, ImageSize, Labels, Pretrained
-from marnet.cli.output import print_json, say
+from marnet.cli.output import as_json_value, print_json, say
 
 
 def text_value(  # noqa: PLR0917 - typer calls it by keyword
