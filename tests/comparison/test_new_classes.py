@@ -17,6 +17,7 @@ from marnet.config import make_config
 from marnet.data.manifest import read_manifest
 from marnet.errors import ConfigError
 from marnet.evaluation.new_classes import new_class_metrics
+from marnet.reports.comparison_report import write_comparison_report
 from marnet.training import embed
 
 CLASSES, LEFT_OUT = 8, 2
@@ -66,7 +67,8 @@ def test_metrics_are_there_for_every_variant_and_number_of_images(found: marnet.
 
 def test_the_results_show_what_the_text_adds(found: marnet.Comparison) -> None:
     text = (found.path / "results.md").read_text()
-    assert "Classes that were added without training" in text
+    page = write_comparison_report(found.path).read_text()
+    assert all("Classes that were added without training" in each for each in (text, page))
     by_seed = {record.seed: record.metrics for record in found.records if record.arm == "marnet"}
     gains = [
         100 * (each[metric_name("text", 2, "harmonic")] - each[metric_name("images", 2, "harmonic")])

@@ -111,7 +111,8 @@ def _make_context(
 
 
 def _describe_data(results: Results) -> str:
-    images = " or ".join(map(str, results.images))
+    few = results.images[:2] == results.images
+    images = " or ".join(map(str, results.images)) if few else f"{results.images[0]} to {results.images[-1]}"
     seeds = max(len(arm.seeds) for arm in results.arms)
     return (
         f"{len(results.arms)} arms were trained on {results.source}, each with up to {seeds} "

@@ -17,7 +17,8 @@ def build(context: ReportContext) -> Section:
     if context.outcome is None:
         return Section(title=TITLE, blocks=_run_tables(context.first_records, context.split))
     tables = context.outcome.tables
-    shown = [tables[name] for name in ("main", "text", "baselines", "mcnemar") if name in tables]
+    names = ("main", "text", "baselines", "long-tail", "new-classes", "mcnemar")
+    shown = [tables[name] for name in names if name in tables]
     return Section(title=TITLE, text=context.outcome.results.notes, blocks=shown)
 
 
