@@ -11,10 +11,10 @@ from marnet.comparison.tables import CellValue, Column, Shown, Table
 from marnet.comparison.verdict import format_p, points
 
 METRICS = {
-    "among_new": "among the new",
-    "harmonic": "harmonic mean of old and new",
-    "old": "images of trained classes",
-    "new": "images of new classes",
+    "among_new": "among new",
+    "harmonic": "harmonic",
+    "old": "trained",
+    "new": "new",
 }
 
 
@@ -77,9 +77,10 @@ def new_class_table(results: Sequence[NewClassResult]) -> Table:
         title="Classes that were added without training",
         columns=columns,
         rows=rows,
-        note="Each seed leaves other classes out of training. They are added afterwards from some of their images, "
-        "with their text, or with that of another class as a placebo; the other images of these classes are scored, "
-        "and held-out images of the trained ones.",
+        note="Accuracy among the new classes alone; the harmonic mean of those on images of trained and of new classes; "
+        "and these two. Each seed leaves other classes out of training. They are added afterwards from some of their "
+        "images, with their text, or with that of another class as a placebo; their other images are scored, and "
+        "held-out images of the trained ones.",
     )
 
 
