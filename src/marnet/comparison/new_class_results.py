@@ -77,10 +77,10 @@ def new_class_table(results: Sequence[NewClassResult]) -> Table:
         title="Classes that were added without training",
         columns=columns,
         rows=rows,
-        note="Accuracy among the new classes alone; the harmonic mean of those on images of trained and of new classes; "
-        "and these two. Each seed leaves other classes out of training. They are added afterwards from some of their "
-        "images, with their text, or with that of another class as a placebo; their other images are scored, and "
-        "held-out images of the trained ones.",
+        note="Accuracy among the new classes alone; the harmonic mean of those on images of trained and of new "
+        "classes; and these two. Each seed leaves other classes out of training. They are added afterwards from some "
+        "of their images, with their text, or with that of another class as a placebo; their other images are scored, "
+        "and held-out images of the trained ones.",
     )
 
 
