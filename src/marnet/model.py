@@ -78,6 +78,7 @@ class MARNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.visual_width = visual_width
         self.classes = None if classes is None else tuple(classes)
         self.settings: dict[str, Any] | None = None  # those that it was built from, for `marnet.save`
         self.text_gradient = text_gradient
@@ -150,7 +151,8 @@ class MARNet(nn.Module):
         fused = branches[VISUAL]
         if self.fusion is not None:
             fused = self.fusion(list(features.values()), list(branches.values()))
-        return PredictionOutput(self.with_new_classes(self.calibration(fused), features[VISUAL]), branches, features)
+        x_v = features[VISUAL]
+        return PredictionOutput(self.with_new_classes(self.calibration(fused, x_v), x_v), branches, features)
 
     def with_new_classes(self, logits: Tensor, x_v: Tensor) -> Tensor:
         """Return logits `(B, C)` with those of the K classes that were added after training, `(B, C + K)`."""

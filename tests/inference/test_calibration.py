@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from marnet.inference import calibration
+from marnet.inference import held_out_fit
 from marnet.inference.calibration import cross_fit, fit_calibration, uncalibrated_logits
 from marnet.metrics import classification_metrics, multi_label_metrics
 from marnet.model import MARNet
@@ -93,7 +93,7 @@ def test_the_line_mends_what_a_temperature_cannot() -> None:
     apply_calibration(model, fitted)
     new, truth = sure_and_wrong(20_000, 2)
     alone = classification_metrics(new * fitted.inverse_temperature, truth)
-    both = classification_metrics(model.calibration(new), truth)
+    both = classification_metrics(model.calibration(new, new), truth)
     assert both.top1 == alone.top1
     assert alone.ece > 0.02
     assert both.ece < alone.ece / 2
@@ -134,7 +134,7 @@ def test_a_branch_that_raises_the_likelihood_but_not_the_number_of_correct_rows_
     other[20:60] = 2.5 * (1 - right[20:60])
     outputs = outputs_of(visual=visual, b=other)
     assert fit_calibration(model_of("b", classes=2), outputs, labels).branch_weights == {"visual": 1.0, "b": 0.0}
-    monkeypatch.setattr(calibration, "_hits", lambda logits, targets: 0)
+    monkeypatch.setattr(held_out_fit, "_hits", lambda logits, rows: 0)
     by_likelihood = fit_calibration(model_of("b", classes=2), outputs, labels).branch_weights
     assert by_likelihood is not None
     assert by_likelihood["b"] > 0.5

@@ -74,7 +74,7 @@ def test_own_val_is_cross_fitted_and_other_rows_are_not(trained_run: Path) -> No
         collected = collect_outputs(predictor.model, dataset, predictor.spec, batch_size=64)
     expected = cross_fit(predictor.model, collected, own.labels).logits
     assert torch.equal(own.logits, expected)
-    plain = predictor.model.calibration(collected.logits)
+    plain = predictor.model.calibration(collected.logits, collected.x_v)
     assert not torch.allclose(own.logits, plain)
 
     fewer = dataclasses.replace(manifest, records=manifest.records[:-1])  # not the rows that were fitted on

@@ -39,4 +39,4 @@ def test_a_line_that_changes_nothing_and_a_single_class_leave_the_probabilities(
     torch.testing.assert_close(calibrate_top(LOGITS, 1.0, 0.0).softmax(-1), LOGITS.softmax(-1), atol=1e-4, rtol=0)
     alone = Calibration().eval()
     alone.top_odds.copy_(torch.tensor([0.5, 1.0]))
-    assert alone(LOGITS[:, :1]).equal(LOGITS[:, :1])
+    assert alone(LOGITS[:, :1], LOGITS).equal(LOGITS[:, :1])

@@ -54,6 +54,7 @@ def odd_manifest(manifest_file: Path, tmp_path: Path) -> Path:
     return tmp_path / "odd.csv"
 
 
+@pytest.mark.slow  # the next one, of averaged weights, takes the same way
 def test_two_processes_validate_as_one_does(odd_manifest: Path, tmp_path: Path) -> None:
     """In every epoch, on 21 rows in batches of 4; so they choose the epoch that one process would choose."""
     script, run = tmp_path / "train.py", tmp_path / "run"
@@ -112,7 +113,13 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="th
 @pytest.mark.parametrize(
     ("number", "rank", "code", "sentence"),
     [
-        (signal.SIGKILL, 0, -9, "The first of the training processes was killed, and the others ended."),
+        pytest.param(
+            signal.SIGKILL,
+            0,
+            -9,
+            "The first of the training processes was killed, and the others ended.",
+            marks=pytest.mark.slow,
+        ),
         (signal.SIGKILL, 1, 1, "Error: The training process with rank 1 was killed (SIGKILL)"),
         pytest.param(signal.SIGTERM, 0, 143, "Stopped by SIGTERM.", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 1, 143, "Stopped by SIGTERM.", marks=pytest.mark.slow),

@@ -32,7 +32,10 @@ def stop(command: list[str], number: signal.Signals, *, after: str) -> tuple[int
     return child.wait(60), said
 
 
-@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [(signal.SIGTERM, 143, "SIGTERM"), pytest.param(signal.SIGINT, 130, "Ctrl-C", marks=pytest.mark.slow)],
+)
 def test_train_says_how_to_go_on(
     number: signal.Signals, code: int, name: str, manifest_file: Path, tmp_path: Path
 ) -> None:
@@ -59,7 +62,9 @@ def test_a_script_in_python_ends_with_143_and_names_the_argument(manifest_file: 
     assert f"Stopped by SIGTERM. Go on with the run in {run} by `resume=True`" in said
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
+)
 def test_compare_says_that_it_goes_on_when_started_again(
     number: signal.Signals, code: int, manifest_file: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,9 @@ from marnet.errors import MarnetError
 from marnet.methods import FULL, find_method
 from marnet.runs.code import is_trusted
 
+# Newer than records that lack them, which were trained as with these values.
+_AS_BEFORE = {"training.class_means": "auto"}
+
 # Settings that do not change what a run learns; and how the source is read, for which the digest of its rows stands.
 _WITHOUT_EFFECT = (
     "data.source",
@@ -34,7 +37,11 @@ def learned_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: nested settings of a run, of this version or an older one.
     """
     upgraded = upgrade_settings(settings)
-    flat = {name: value for name, value in flatten(upgraded).items() if name not in _WITHOUT_EFFECT}
+    flat = {
+        name: value
+        for name, value in flatten(upgraded).items()
+        if name not in _WITHOUT_EFFECT and (name not in _AS_BEFORE or value != _AS_BEFORE[name])
+    }
     if "data.features" in flat:
         flat["data.features"] = None  # their folder; the digest of the features stands for them
     name = str(upgraded.get("method", FULL))

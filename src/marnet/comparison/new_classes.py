@@ -18,9 +18,9 @@ from marnet.comparison.training_rows import derangement
 from marnet.data.manifest import Manifest, Record
 from marnet.evaluation.new_classes import new_class_metrics
 from marnet.inference import Predictor, SplitOutputs
+from marnet.inference.class_means.texts import ClassText, class_similarity, sentence_encoder
 from marnet.semantic.classes.balance import ClassRows
 from marnet.semantic.classes.maker import NewClassData, NewClassMaker
-from marnet.semantic.classes.texts import ClassText, class_similarity, sentence_encoder
 
 VARIANTS = ("images", "text", "shuffled")  # the class is made from: its images alone; a text as well; a wrong text
 NEW_CLASS = "new_"  # begins the names of their metrics

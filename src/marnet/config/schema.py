@@ -16,6 +16,7 @@ from marnet.atomic import write_text
 from marnet.choices import (
     Augmentation,
     Balance,
+    ClassMeans,
     ClipBy,
     Guide,
     Keep,
@@ -281,6 +282,11 @@ class TrainingConfig(Section):
     balance: Balance = Field("none", description="treatment of rare classes (docs/data.md)")
     logit_adjustment: float = Field(
         1.0, gt=0, description="for training.balance=logit-adjust: tau, the factor on the log priors"
+    )
+    class_means: ClassMeans = Field(
+        "auto",
+        description="after training, add the cosines with the means of the classes to the prediction where that helps "
+        "held-out rows; auto: where a class has 20 times the training rows of another (docs/labels.md)",
     )
     precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = Field(
         "32", description="bits of the arithmetic; mixed: weights stay in 32 bits"

@@ -14,9 +14,9 @@ from marnet.encoders.words import split_words
 from marnet.errors import DataError
 from marnet.evaluation.evaluate import open_rows
 from marnet.inference import Predictor, collect_outputs
+from marnet.inference.class_means.texts import readable
 from marnet.inference.outputs import affordable_batch
 from marnet.runs.code import AllowCode
-from marnet.semantic.classes.texts import readable
 from marnet.semantic.search.retrieval import RankMetrics, rank_metrics
 from marnet.semantic.space import UnifiedSpace, open_space
 

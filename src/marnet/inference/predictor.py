@@ -393,9 +393,10 @@ class Predictor:
             collected = collect_outputs(self.model, dataset, self.spec, batch_size=size, device=self.device)
         collected = collected._replace(logits=collected.logits[:, : self.model.num_classes])  # those it was trained for
         labels = torch.as_tensor(dataset.labels)
-        logits, thresholds = self.finite(calibration(collected.logits)), None
+        logits, thresholds = self.finite(calibration(collected.logits, collected.x_v)), None
         if self._calibrated_on(records):
-            logits, thresholds = cross_fit(self.model, collected, labels)
+            balanced = self.calibration is not None and self.calibration.balanced
+            logits, thresholds = cross_fit(self.model, collected, labels, balanced=balanced)
         uncalibrated = None if self.calibration is None else uncalibrated_logits(self.model, collected)
         if self.config.data.threshold is not None:  # it wins over those that were fitted
             thresholds = None

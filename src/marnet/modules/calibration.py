@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from marnet.modules.class_means import ClassMeans
+
 _AHEAD = 1e-4  # of the most probable class over the second, in logits, so that it stays the most probable
 
 
@@ -24,6 +26,9 @@ class FittedCalibration(NamedTuple):
     confidences: Sequence[
         float
     ] = ()  # of the most probable class, in ascending order; not for several classes per image
+    class_means: float = 0.0  # weight of the cosines with the means of the classes
+    rarity: float = 0.0  # weight of how rare a class is
+    balanced: bool = False  # every class counted the same, with however many held-out rows
 
 
 class Calibration(nn.Module):
@@ -41,6 +46,7 @@ class Calibration(nn.Module):
         inverse_temperature: `()` or `(C,)`, above 0.
         top_odds: `(2,)`, the slope and the offset of the line; [1, 0] changes nothing.
         thresholds: `(C,)`, the least probability at which an image has a class; None for one class per image.
+        class_means: added to the logits before all else; None: the run has none.
         fitted: the numbers of it; None: it was not fitted, or is off.
     """
 
@@ -56,12 +62,18 @@ class Calibration(nn.Module):
         self.register_buffer("top_odds", torch.tensor([1.0, 0.0]), persistent=False)
         thresholds = None if classes is None else torch.full(shape, 0.5)
         self.register_buffer("thresholds", thresholds, persistent=False)
+        self.class_means: ClassMeans | None = None
         self.fitted: FittedCalibration | None = None
 
-    def forward(self, logits: Tensor) -> Tensor:
-        """Return calibrated logits of logits `(B, C)`; in training mode they come back as they are."""
+    def forward(self, logits: Tensor, x_v: Tensor) -> Tensor:
+        """Return calibrated logits of logits `(B, C)` and image features `(B, D_v)`.
+
+        In training mode the logits come back as they are.
+        """
         if self.training or self.fitted is None:
             return logits
+        if self.class_means is not None:
+            logits = self.class_means(logits, x_v)
         scaled = logits * self.inverse_temperature.to(logits.device)
         if self.thresholds is not None or logits.shape[-1] < 2:
             return scaled

@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from marnet.modules.class_means import unit_coordinates
 
 
 class NewClasses(nn.Module):
@@ -13,8 +14,8 @@ class NewClasses(nn.Module):
     exp(scale_k s_c) over the trained classes c; how the trained ones share the rest is left to the model. So the logit
     of k is the logarithm of these odds, plus the logarithm of the sum of the exponentials of the model's logits.
 
-    `marnet.semantic.classes.space` makes the space and the directions, `marnet.semantic.classes.balance` the scales and
-    biases.
+    `marnet.inference.class_means.space` makes the space and the directions, `marnet.semantic.classes.balance` the
+    scales and biases.
 
     Args:
         centre: `(D_v,)`, subtracted from image features.
@@ -53,7 +54,7 @@ class NewClasses(nn.Module):
 
     def forward(self, logits: Tensor, x_v: Tensor) -> Tensor:
         """Return logits `(B, C + K)` of the model's logits `(B, C)` and image features `(B, D_v)`."""
-        x = functional.normalize((x_v.to(self.centre.dtype) - self.centre) @ self.projection, dim=-1)
+        x = unit_coordinates(x_v, self.centre, self.projection)
         ahead = self.scale * (x @ self.new.T) + self.bias  # (B, K)
         against = (self.scale[:, None, None] * (x @ self.trained.T)).logsumexp(-1).T  # (K, B, C) -> (B, K)
         added = logits.logsumexp(-1, keepdim=True) + (ahead - against).to(logits.dtype)

@@ -8,15 +8,17 @@
   "thresholds": null,
   "scores": [0.01, ...],
   "top_slope": 0.8, "top_offset": 0.1,
-  "confidences": [0.2, ...]
+  "confidences": [0.2, ...],
+  "class_means": 0.0, "rarity": 0.0, "balanced": false
 }
 ```
 
 `branch_weights` is null for a fusion that has none; for several classes per image `inverse_temperature` and
 `thresholds` are lists with one entry per class. `scores` are 1 - p(true class) of each row, in ascending order, for
 prediction sets; `confidences` are the probabilities of the most probable class of each row, in ascending order, by
-which images of no known class are told. `top_slope` and `top_offset` correct the log-odds of the most probable class. A
-file of an earlier version lacks the last three.
+which images of no known class are told. `top_slope` and `top_offset` correct the log-odds of the most probable class.
+`class_means` and `rarity` are the weights of class_means.safetensors (`marnet.modules.class_means`); where `balanced`
+is true, every class counted the same. A file of an earlier version lacks the last six.
 """
 
 import math
@@ -32,7 +34,7 @@ from marnet.model import MARNet
 from marnet.modules.calibration import FittedCalibration
 from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import VISUAL
-from marnet.runs.layout import CALIBRATION
+from marnet.runs.layout import CALIBRATION, CLASS_MEANS
 
 _LARGEST = 1e6  # of a weight or an inverse temperature
 
@@ -51,6 +53,9 @@ def apply_calibration(model: MARNet, fitted: FittedCalibration | None) -> None:
         if calibration.thresholds is not None:
             thresholds: Any = 0.5 if fitted is None or fitted.thresholds is None else fitted.thresholds
             calibration.thresholds.copy_(torch.as_tensor(thresholds))
+    if calibration.class_means is not None:
+        calibration.class_means.weight = 0.0 if fitted is None else fitted.class_means
+        calibration.class_means.rarity = 0.0 if fitted is None else fitted.rarity
     calibration.fitted = fitted
 
 
@@ -83,6 +88,9 @@ def read_calibration(run: Path, model: MARNet) -> FittedCalibration | None:
         and (weights is None or _are_numbers(list(weights.values()), len(weights), least=0.0))
         and _are_numbers(fitted.top_slope, None, least=1e-6)
         and _are_numbers(fitted.top_offset, None, least=-_LARGEST)
+        and _are_numbers(fitted.class_means, None, least=0.0)
+        and _are_numbers(fitted.rarity, None, least=-_LARGEST)
+        and isinstance(fitted.balanced, bool)
         and isinstance(fitted.scores, list)
         and _are_numbers(fitted.scores, len(fitted.scores), least=0.0)
         and isinstance(fitted.confidences, list | tuple)
@@ -90,6 +98,8 @@ def read_calibration(run: Path, model: MARNet) -> FittedCalibration | None:
     )
     if not fits:
         raise RunDirectoryError(f"{path} does not fit the model: a number is missing or out of range. {_WAY_OUT}")
+    if (fitted.class_means or fitted.rarity) and model.calibration.class_means is None:
+        raise RunDirectoryError(f"{run} has no {CLASS_MEANS}, whose weight {path} gives. Restore it, or train again.")
     return fitted
 
 

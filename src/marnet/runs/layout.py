@@ -11,7 +11,7 @@ REPLACED = ".replaced"  # the old run, until the one that replaces it has weight
 CONFIG, CLASSES, IMAGE, MANIFEST = "config.yaml", "classes.json", "image.json", recorded.FILE
 WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", "text.json"
 BACKBONE, TEXT_FILES = "backbone", "text"
-CALIBRATION = "calibration.json"
+CALIBRATION, CLASS_MEANS = "calibration.json", "class_means.safetensors"
 NEW_CLASSES, NEW_CLASSES_WEIGHTS = "new_classes.json", "new_classes.safetensors"
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
 TENSORBOARD = "tensorboard"
@@ -32,6 +32,7 @@ FILES = frozenset(
         TEXT_WEIGHTS,
         TEXT_SETTINGS,
         CALIBRATION,
+        CLASS_MEANS,
         NEW_CLASSES,
         NEW_CLASSES_WEIGHTS,
         METRICS,

@@ -11,6 +11,7 @@ from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD
 from marnet.errors import ConfigError
 from marnet.model import MARNet
 from marnet.runs.calibration import write_calibration
+from marnet.runs.class_means import write_class_means
 from marnet.runs.code import AllowCode
 from marnet.runs.lock import claimed
 from marnet.runs.overwriting import keeping_replaced
@@ -58,6 +59,8 @@ def save(model: MARNet, folder: Path | str, *, spec: ImageSpec | None = None, ov
         save_weights(folder, model)
         if model.calibration.fitted is not None:
             write_calibration(folder, model.calibration.fitted)
+            if model.calibration.class_means is not None:
+                write_class_means(folder, model.calibration.class_means)
     return folder
 
 

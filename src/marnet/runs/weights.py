@@ -21,6 +21,7 @@ from marnet.jsonfile import read_json, write_json
 from marnet.methods import find_method
 from marnet.model import TRAINING_ONLY, MARNet
 from marnet.runs.calibration import apply_calibration, read_calibration
+from marnet.runs.class_means import read_class_means
 from marnet.runs.code import AllowCode, allows_downloads, named_code, refuse_code, refuse_download
 from marnet.runs.directory import (
     BACKBONE,
@@ -34,7 +35,7 @@ from marnet.runs.directory import (
     read_image_spec,
     read_run_config,
 )
-from marnet.runs.layout import CALIBRATION
+from marnet.runs.layout import CALIBRATION, CLASS_MEANS
 from marnet.runs.legacy import upgrade_names
 from marnet.runs.new_classes import AddedClass, read_new_classes, remove_new_classes
 from marnet.runs.overwriting import forget_replaced
@@ -75,7 +76,8 @@ def save_weights(run: Path, model: MARNet, *, state: Mapping[str, Tensor] | None
     prediction = {name: tensor for name, tensor in state.items() if name not in training_only}
     metadata = {"format": "marnet", "version": package_version("marnet")}
     _save_folder(run / BACKBONE, partial(save_architecture, model.backbone))
-    (run / CALIBRATION).unlink(missing_ok=True)  # it was that of other weights
+    for made_for_others in (CALIBRATION, CLASS_MEANS):
+        (run / made_for_others).unlink(missing_ok=True)
     remove_new_classes(run)
     with ExitStack() as files:  # both are written before either gets its name
         if model.text_width:
@@ -138,6 +140,7 @@ def load_run(
         model.training_only.text = _restore_text_encoder(run, training_state, allow_code=allow_code)
         state |= training_state
     _load_state(model, upgrade_names(state), run, with_text=with_text)
+    model.calibration.class_means = read_class_means(run, len(classes), model.visual_width)
     apply_calibration(model, read_calibration(run, model))
     added = read_new_classes(run, classes)
     if added is None:

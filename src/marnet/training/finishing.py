@@ -11,9 +11,11 @@ from marnet.inference.calibration import cross_fit, fit_calibration
 from marnet.jsonfile import write_json
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.calibration import apply_calibration, write_calibration
+from marnet.runs.class_means import write_class_means
 from marnet.runs.directory import HISTORY, METRICS, read_history
 from marnet.runs.weights import load_run
 from marnet.tasks import Task
+from marnet.training.class_means import make_class_means
 from marnet.training.lightning import is_first_process
 from marnet.training.training_data import TrainingData, describe_data
 
@@ -27,14 +29,18 @@ def finish_run(
     labels = torch.as_tensor(data.val.labels)
     outputs = collect_outputs(model, data.val, data.spec, batch_size=config.training.batch_size)
     metrics = before = task.metrics(outputs.logits, labels)
+    balanced = config.training.balance != "none"
     if config.training.calibrate:
-        logits, thresholds = cross_fit(model, outputs, labels)
+        model.calibration.class_means = make_class_means(model, config, data)
+        logits, thresholds = cross_fit(model, outputs, labels, balanced=balanced)
         if config.data.threshold is not None:
             thresholds = None
         metrics = task.metrics(logits, labels, thresholds=thresholds)
     if is_first_process():
         if config.training.calibrate:
-            write_calibration(run, fit_calibration(model, outputs, labels))
+            if model.calibration.class_means is not None:
+                write_class_means(run, model.calibration.class_means)
+            write_calibration(run, fit_calibration(model, outputs, labels, balanced=balanced))
         report = {
             "val": metrics._asdict(),
             "val_uncalibrated": before._asdict(),

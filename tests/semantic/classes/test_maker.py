@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from marnet.errors import ConfigError
+from marnet.inference.class_means.space import unit_rows
 from marnet.modules.new_classes import NewClasses
 from marnet.semantic.classes.balance import ClassRows
 from marnet.semantic.classes.maker import NewClassData, NewClassMaker
-from marnet.semantic.classes.space import unit_rows
 
 CLASSES, NEW, WIDTH, EACH = 40, 8, 24, 30
 

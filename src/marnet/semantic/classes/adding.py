@@ -15,13 +15,14 @@ from marnet.encoders.downloads import no_downloads
 from marnet.encoders.text import has_text
 from marnet.errors import ConfigError, DataError, list_some, suggest
 from marnet.inference import Predictor, SplitOutputs
+from marnet.inference.class_means.fit import MOST_ROWS
+from marnet.inference.class_means.texts import ClassText, class_similarity, sentence_encoder
 from marnet.runs.code import AllowCode
 from marnet.runs.copying import check_free, copy_run
 from marnet.runs.directory import read_classes
 from marnet.runs.new_classes import AddedClass, AddedClasses, read_new_classes, write_new_classes
-from marnet.semantic.classes.balance import MOST_ROWS, ClassRows
+from marnet.semantic.classes.balance import ClassRows
 from marnet.semantic.classes.maker import NewClassData, NewClassMaker
-from marnet.semantic.classes.texts import ClassText, class_similarity, sentence_encoder
 from marnet.semantic.stored_features import features_for
 
 TRAIN, HELD = "train", "val"
@@ -55,8 +56,8 @@ def add_classes(
     """Add classes to a trained run, without training. The logits of its own classes stay as they are.
 
     The rows that the run was trained on show where its classes lie among the image features, and how texts lead there;
-    the new classes are placed by that (`marnet.semantic.classes.space`). They compete with a bias that is fitted by
-    leaving trained classes out in turn (`marnet.semantic.classes.balance`).
+    the new classes are placed by that (`marnet.inference.class_means.space`). They compete with a bias that is fitted
+    by leaving trained classes out in turn (`marnet.semantic.classes.balance`).
 
     Args:
         run: the run directory; classes that were added to it before stay.

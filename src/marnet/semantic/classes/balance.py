@@ -12,11 +12,11 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from marnet.semantic.classes.space import Array, ClassSpace, Prior, class_directions, make_prior, unit_rows
+from marnet.inference.class_means.fit import sample_rows
+from marnet.inference.class_means.space import Array, ClassSpace, Prior, class_directions, make_prior, unit_rows
 
 _FOLDS = 5
 _TRUST = (0.25, 0.5, 2.0, 4.0)  # in the prior, beside 1
-MOST_ROWS = 100  # of a class; more take long and say the same
 _BIASES = 200  # that are tried
 _NEAR = 0.015  # share of the largest harmonic mean that is given up for the trained classes
 _LOG_SCALES = (-3.0, 6.0)  # least and largest
@@ -31,12 +31,7 @@ class ClassRows(NamedTuple):
 
     def sample(self, random: np.random.Generator) -> "ClassRows":
         """Return at most 100 rows per class."""
-        order = random.permutation(len(self.labels))
-        rank = np.zeros(len(order), int)
-        for label in np.unique(self.labels):
-            rows = order[self.labels[order] == label]
-            rank[rows] = np.arange(len(rows))
-        kept = rank < MOST_ROWS
+        kept = sample_rows(self.labels, random)
         return ClassRows(self.features[kept], self.labels[kept], self.logits[kept])
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from marnet.errors import ConfigError
+from marnet.inference.class_means.space import Array, ClassSpace, class_directions, make_prior, principal_axes
 from marnet.modules.new_classes import NewClasses
 from marnet.semantic.classes.balance import ClassRows, find_balance, make_folds
-from marnet.semantic.classes.space import Array, ClassSpace, class_directions, make_prior, principal_axes
 
 FEWEST_CLASSES = 3  # that a run must have been trained for
 _MOST_IMAGES = 8  # of a class, up to which their number makes a difference to the balance

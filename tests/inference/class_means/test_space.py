@@ -5,7 +5,7 @@ import pytest
 from sklearn.covariance import LedoitWolf
 from sklearn.kernel_ridge import KernelRidge
 
-from marnet.semantic.classes.space import (
+from marnet.inference.class_means.space import (
     ClassSpace,
     class_directions,
     plain_prior,

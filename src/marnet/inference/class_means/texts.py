@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from marnet.cache import cache_directory
 from marnet.encoders.text import TextOptions, build_text_encoder, has_text
 from marnet.errors import EncoderError
-from marnet.semantic.classes.space import Array, unit_rows
+from marnet.inference.class_means.space import Array, unit_rows
 
 TFIDF = "tfidf"  # of `text_encoder`: the words alone
 SENTENCES = "hf:sentence-transformers/all-MiniLM-L6-v2"  # by default, where it is at hand

@@ -1,0 +1,63 @@
+"""The means of the classes of a trained run, for classes with few training rows (`marnet.inference.class_means`)."""
+
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, Subset
+
+from marnet.config import Config
+from marnet.data.dataset import ImageTextDataset
+from marnet.data.transforms import eval_transform
+from marnet.inference import collect_outputs
+from marnet.inference.class_means.fit import fit_class_means, sample_rows, text_similarity
+from marnet.methods import find_method
+from marnet.model import MARNet
+from marnet.modules.class_means import ClassMeans
+from marnet.training.training_data import TrainingData
+
+IMBALANCE = 20  # training rows of the most frequent class for one of the rarest, from which `auto` means on
+_FEWEST_CLASSES = 3
+_SEED = 0  # of the rows that are used where a class has many
+
+
+def wants_class_means(config: Config, labels: np.ndarray, classes: int) -> bool:
+    """Return whether a run of these training labels `(N,)` gets the means of its classes."""
+    wanted = config.training.class_means
+    if wanted == "off" or not config.training.calibrate or labels.ndim != 1 or classes < _FEWEST_CLASSES:
+        return False
+    counts = np.bincount(labels, minlength=classes)
+    return bool(counts.min() > 0) and (wanted == "on" or counts.max() >= IMBALANCE * counts.min())
+
+
+def make_class_means(model: MARNet, config: Config, data: TrainingData) -> ClassMeans | None:
+    """Return the means of the classes, with a weight of 0; None if the run gets none.
+
+    Args:
+        model: with the weights that are kept and without a calibration.
+        config: of the run.
+        data: its rows.
+    """
+    labels, classes = data.train.labels, data.manifest.classes
+    if not wants_class_means(config, labels, len(classes)):
+        return None
+    rows = sample_rows(labels, np.random.default_rng(_SEED))
+    features = collect_outputs(
+        model, _plain_rows(data, rows), data.spec, batch_size=config.training.batch_size
+    ).x_v.numpy()
+    similarity = None
+    method = find_method(config.method)
+    if method.needs_text:
+        said: dict[str, list[str]] = {name: [] for name in classes}
+        for label, text in zip(labels.tolist(), data.train.texts, strict=True):
+            said[classes[label]].append(text)
+        encoder = method.text_encoder(config).name
+        similarity = text_similarity(said, encoder if encoder.startswith("hf:") else None)
+    return fit_class_means(features, labels[rows], np.bincount(labels, minlength=len(classes)), similarity)
+
+
+def _plain_rows(data: TrainingData, rows: np.ndarray) -> Dataset[Any]:
+    """Return some training rows without augmentation."""
+    train = data.train
+    if isinstance(train, ImageTextDataset):
+        train = ImageTextDataset(train.images, train.texts, train.labels, eval_transform(data.spec), rows=train.rows)
+    return Subset(train, rows.tolist())
