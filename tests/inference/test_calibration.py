@@ -14,6 +14,7 @@ from marnet.inference.calibration import cross_fit, fit_calibration, uncalibrate
 from marnet.metrics import classification_metrics, multi_label_metrics
 from marnet.model import MARNet
 from marnet.modules.calibration import top_log_odds
+from marnet.modules.class_means import ClassMeans
 from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import PredictionOutput
 from marnet.runs.calibration import apply_calibration
@@ -183,3 +184,59 @@ def test_uncalibrated_logits_are_those_of_the_visual_head() -> None:
     outputs = PredictionOutput(2 * true, {"visual": true, "b": -true}, {})
     assert uncalibrated_logits(model_of("b"), outputs) is true
     assert uncalibrated_logits(model_of(), outputs) is outputs.logits
+
+
+def planted_means(rows: int, *, share: float, noise: bool = False) -> tuple[MARNet, PredictionOutput, Tensor]:
+    """Return a model with class means, and rows of two classes, of which the second has this share.
+
+    Its head has hardly learned the second class; the means are right, or noise.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(rows, generator=generator) < share).long()
+    truth = nn.functional.one_hot(labels, 2).float()
+    x_v = (torch.randn(rows, 2, generator=generator) if noise else truth) + 0.4 * torch.randn(
+        rows, 2, generator=generator
+    )
+    model = model_of(classes=2)
+    model.calibration.class_means = ClassMeans(torch.zeros(2), torch.eye(2), torch.eye(2), torch.tensor([0.05, 3.0]))
+    logits = truth + torch.randn(rows, 2, generator=generator) + torch.tensor([3.0, 0.0])
+    return model, PredictionOutput(logits, {"visual": logits}, {"visual": x_v}), labels
+
+
+def recalls(logits: Tensor, labels: Tensor) -> list[float]:
+    right = logits.argmax(1) == labels
+    return [float(right[labels == label].float().mean()) for label in range(2)]
+
+
+def test_class_means_and_rarity_find_a_class_that_the_head_does_not() -> None:
+    model, outputs, labels = planted_means(600, share=0.5)
+    fitted = fit_calibration(model, outputs, labels)
+    assert fitted.class_means > 1
+    assert fitted.rarity > 0.5  # the head puts the rare class 3 logits too low
+    apply_calibration(model, fitted)
+    assert recalls(outputs.logits, labels)[1] < 0.2
+    found = recalls(model.calibration(outputs.logits, outputs.x_v), labels)
+    assert min(found) > 0.9
+    assert recalls(cross_fit(model, outputs, labels).logits, labels) == pytest.approx(found, abs=0.02)
+
+
+def test_class_means_that_are_noise_get_no_weight() -> None:
+    model, outputs, labels = planted_means(600, share=0.02, noise=True)
+    fitted = fit_calibration(model, outputs, labels)
+    assert fitted.class_means < 0.2
+    model.calibration.class_means = None
+    assert fit_calibration(model, outputs, labels).class_means == 0
+
+
+def test_a_balanced_fit_counts_every_class_the_same() -> None:
+    model, outputs, labels = planted_means(2000, share=0.05, noise=True)
+    found = {}
+    for balanced in (False, True):
+        fitted = fit_calibration(model, outputs, labels, balanced=balanced)
+        assert fitted.balanced is balanced
+        apply_calibration(model, fitted)
+        found[balanced] = recalls(model.calibration(outputs.logits, outputs.x_v), labels)
+    assert found[False][1] < 0.1
+    assert found[True][1] > 0.5
+    apply_calibration(model, None)
+    assert model.calibration(outputs.logits, outputs.x_v).equal(outputs.logits)

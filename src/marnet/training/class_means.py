@@ -26,7 +26,7 @@ def wants_class_means(config: Config, labels: np.ndarray, classes: int) -> bool:
     if wanted == "off" or not config.training.calibrate or labels.ndim != 1 or classes < _FEWEST_CLASSES:
         return False
     counts = np.bincount(labels, minlength=classes)
-    return bool(counts.min() > 0) and (wanted == "on" or counts.max() >= IMBALANCE * counts.min())
+    return bool(counts.min() > 0) and (wanted == "on" or bool(counts.max() >= IMBALANCE * counts.min()))
 
 
 def make_class_means(model: MARNet, config: Config, data: TrainingData) -> ClassMeans | None:

@@ -72,4 +72,7 @@ def test_the_numbers_in_words() -> None:
     )
     assert "The head on the visual features predicts alone." in alone
     assert "the temperature 0.80, so that predictions become more confident" in alone
+    assert "cosine" not in alone
+    rare = describe_calibration(FITTED._replace(class_means=12.3, rarity=-1.0))
+    assert "a weight of 12.3, and a class with half the training rows of another is lowered by 0.69." in rare
     assert "temperature 1.00, so that nothing changes" in describe_calibration(FITTED._replace(inverse_temperature=1.0))

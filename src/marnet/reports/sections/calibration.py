@@ -1,5 +1,6 @@
 """Calibration: reliability before and after, the fitted numbers in words, and prediction sets. For reports of runs."""
 
+import math
 from collections.abc import Mapping
 
 from scipy.special import expit, logit
@@ -70,6 +71,7 @@ def describe_calibration(fitted: FittedCalibration) -> str:
         _describe_weights(fitted.branch_weights),
         _describe_temperature(fitted.inverse_temperature),
         _describe_line(fitted.top_slope, fitted.top_offset),
+        _describe_means(fitted.class_means, fitted.rarity),
     ]
     if fitted.thresholds:
         low, high = min(fitted.thresholds), max(fitted.thresholds)
@@ -94,6 +96,16 @@ def _describe_weights(weights: Mapping[str, float] | None) -> str:
         )
     shares = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
     return f"The prediction is a sum of the branches' logits, with weights {shares}."
+
+
+def _describe_means(weight: float, rarity: float) -> str:
+    if not weight and not rarity:
+        return ""
+    moved = "raised" if rarity >= 0 else "lowered"
+    return (
+        f"The cosine with the mean of each class is added to its logit with a weight of {weight:.1f}, and a class with "
+        f"half the training rows of another is {moved} by {abs(rarity) * math.log(2):.2f}."
+    )
 
 
 def _describe_temperature(inverse: float | list[float]) -> str:
