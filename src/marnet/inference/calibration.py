@@ -23,6 +23,8 @@ from marnet.modules.fusion.weighted import Weighted
 from marnet.outputs import VISUAL, PredictionOutput
 from marnet.runs.calibration import apply_calibration
 
+_COSINE_SCALE = 20.0  # of cosines with class means, which as logits are then about as sharp as those of a head
+
 
 class CrossFitted(NamedTuple):
     """Predictions for the rows of a calibration, each by the numbers that the other rows gave."""
@@ -67,7 +69,7 @@ def fit_calibration(
         top_slope=numbers.line[0],
         top_offset=numbers.line[1],
         confidences=[round(confidence, 6) for confidence in confidences],
-        class_means=float(added[0]) / total,
+        class_means=_COSINE_SCALE * float(added[0]) / total,
         rarity=float(added[1]) / total,
         balanced=rows.row_weights is not None,
     )
@@ -148,7 +150,7 @@ def _held_out(model: MARNet, outputs: PredictionOutput, labels: Tensor, *, balan
     means = model.calibration.class_means
     if means is not None:
         added = (len(found), len(found) + 1)
-        found += [means.cosines(outputs.x_v), means.rare.expand_as(found[0])]
+        found += [_COSINE_SCALE * means.cosines(outputs.x_v), means.rare.expand_as(found[0])]
         groups += [added, (*branches, *added)] if branches else [added]
         signed = added[1:]
     targets = labels.numpy()
