@@ -1,4 +1,7 @@
-"""Metrics of a set of predictions: accuracy, macro F1, likelihood and calibration."""
+"""Metrics of a set of predictions: accuracy, macro F1, likelihood and calibration.
+
+Only the functions that need torchmetrics import it: that takes seconds, which prediction does without.
+"""
 
 import math
 from typing import NamedTuple
@@ -6,13 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.functional.classification import (
-    binary_average_precision,
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-    multiclass_recall,
-)
 
 CALIBRATION_BINS = 15
 
@@ -49,18 +45,22 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
             f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit. "
             f"Expected (N, C) and (N,), N >= 1."
         )
+    from torchmetrics.functional import classification as scores
+
     logits = logits.detach().double()
     classes = logits.shape[1]
     probabilities = logits.softmax(-1)
-    recalls = multiclass_recall(logits, labels, classes, average="none")
+    recalls = scores.multiclass_recall(logits, labels, classes, average="none")
     confidence, predicted = probabilities.max(-1)
     return Metrics(
-        top1=float(multiclass_accuracy(logits, labels, classes, average="micro")),
-        top5=float(multiclass_accuracy(logits, labels, classes, average="micro", top_k=min(5, classes))),
-        macro_f1=float(multiclass_f1_score(logits, labels, classes, average="macro")),
+        top1=float(scores.multiclass_accuracy(logits, labels, classes, average="micro")),
+        top5=float(scores.multiclass_accuracy(logits, labels, classes, average="micro", top_k=min(5, classes))),
+        macro_f1=float(scores.multiclass_f1_score(logits, labels, classes, average="macro")),
         macro_recall=float(recalls[torch.bincount(labels, minlength=classes) > 0].mean()),
         nll=float(functional.cross_entropy(logits, labels)),
-        ece=float(multiclass_calibration_error(probabilities, labels, classes, n_bins=CALIBRATION_BINS, norm="l1")),
+        ece=float(
+            scores.multiclass_calibration_error(probabilities, labels, classes, n_bins=CALIBRATION_BINS, norm="l1")
+        ),
         brier=float((probabilities - functional.one_hot(labels, classes)).square().sum(-1).mean()),
         aurc=float(1 - accuracy_coverage(confidence, predicted == labels).accuracy.mean()),
         n=len(labels),
@@ -128,6 +128,8 @@ def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
 
 def average_precisions(scores: Tensor, targets: Tensor) -> list[float]:
     """Return the average precision of each of C classes for scores and 0 or 1 `(N, C)`, NaN without a positive."""
+    from torchmetrics.functional.classification import binary_average_precision
+
     true = (targets > 0.5).long()
     # torchmetrics takes a sigmoid of scores beyond 0 and 1, which ties the large ones: hand it their ranks between.
     values, ranks = torch.unique(scores, return_inverse=True)  # ranks (N, C)

@@ -11,6 +11,7 @@ import yaml
 
 from marnet.config import make_config
 from marnet.data.manifest import read_manifest
+from marnet.data.recorded import read_recorded
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -187,6 +188,19 @@ def test_the_package_starts_without_loading_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_prediction_loads_nothing_that_only_training_and_scoring_need(trained_run: Path) -> None:
+    image = read_recorded(trained_run).records[0].image
+    unneeded = {"torchmetrics", "lightning", "sklearn", "matplotlib", "pandas", "transformers"}
+    code = (
+        "import sys\nfrom marnet.cli.app import main\n"
+        f"sys.argv = ['marnet', 'predict', {str(trained_run)!r}, {image!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code)\n"
+        f"print(sorted({unneeded} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["0", "[]"]
 
 
 def test_help_shows_the_defaults_that_training_has(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:

@@ -5,11 +5,10 @@ are two, `SingleLabel` and `MultiLabel`; all other code asks the task.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from torch import Tensor
-from torchmetrics import Metric
 
 from marnet.choices import Balance, LabelForm
 from marnet.config import Config
@@ -18,6 +17,9 @@ from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.tasks.answers import Answers, Tally
 from marnet.tasks.multi import MultiLabel
 from marnet.tasks.single import SingleLabel
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class Task(Protocol):
@@ -62,7 +64,7 @@ class Task(Protocol):
         """Return probabilities `(B, C)` for logits `(B, C)`."""
         ...
 
-    def score_metric(self) -> Metric:
+    def score_metric(self) -> "Metric":
         """Return an object that takes logits and targets batch by batch and computes the score of them all."""
         ...
 

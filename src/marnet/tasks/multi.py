@@ -1,17 +1,20 @@
 """Any number of classes per image: sigmoid, binary cross-entropy, mAP; and two ways to balance rare classes."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from marnet.choices import Balance
 from marnet.errors import ConfigError
 from marnet.losses import ClassificationLoss
-from marnet.metrics import MultiLabelMetrics, mean_average_precision, multi_label_metrics
+from marnet.metrics import MultiLabelMetrics, multi_label_metrics
 from marnet.tasks.answers import Answers, PrecisionTally, several_classes
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class MultiLabel:
@@ -64,9 +67,11 @@ class MultiLabel:
         """Return the sigmoid."""
         return logits.sigmoid()
 
-    def score_metric(self) -> Metric:
+    def score_metric(self) -> "Metric":
         """Return mean average precision."""
-        return _MeanAveragePrecision()
+        from marnet.tasks.precision_metric import MeanAveragePrecision
+
+        return MeanAveragePrecision()
 
     def metrics(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> MultiLabelMetrics:
         """Return the metrics, see `MultiLabelMetrics`; `thresholds` `(N, C)` replace those of the task."""
@@ -148,25 +153,3 @@ def log_odds(counts: np.ndarray, rows: int) -> Tensor:
     mixed = (counts > 0) & (counts < rows)
     safe = np.where(mixed, counts, rows / 2)
     return torch.from_numpy(np.log(safe / (rows - safe))).float()
-
-
-class _MeanAveragePrecision(Metric):
-    """The `mean_average_precision` over all batches of all processes."""
-
-    logits: list[Tensor]
-    targets: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("logits", [], dist_reduce_fx="cat")
-        self.add_state("targets", [], dist_reduce_fx="cat")
-
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Take in the logits and targets of a batch, `(B, C)` each."""
-        self.logits.append(logits.detach())
-        self.targets.append(targets)
-
-    def compute(self) -> Tensor:
-        """Return the score `()`."""
-        logits, targets = dim_zero_cat(self.logits), dim_zero_cat(self.targets)
-        return torch.tensor(mean_average_precision(logits, targets), device=logits.device)

@@ -1,16 +1,19 @@
 """One class per image: softmax, cross-entropy, top-1; and three ways to balance rare classes."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from marnet.choices import Balance
 from marnet.losses import ClassificationLoss, classification_loss
 from marnet.metrics import Metrics, classification_metrics
 from marnet.tasks.answers import Answers, CorrectTally, one_class
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 _SHOWN = 5  # classes per image that are shown by default
 
@@ -45,8 +48,10 @@ class SingleLabel:
         """Return the softmax."""
         return logits.softmax(-1)
 
-    def score_metric(self) -> Metric:
+    def score_metric(self) -> "Metric":
         """Return top-1."""
+        from torchmetrics.classification import MulticlassAccuracy
+
         return MulticlassAccuracy(self.num_classes, average="micro")
 
     def metrics(self, logits: Tensor, targets: Tensor, *, thresholds: Tensor | None = None) -> Metrics:
