@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from marnet.model import MARNet
     from marnet.runs.models import load_model, save
     from marnet.semantic.classes.adding import NewClass, add_classes, remove_class
-    from marnet.semantic.search.index import SearchIndex, SearchResult
+    from marnet.semantic.search.index import SearchIndex
+    from marnet.semantic.search.result import SearchResult
     from marnet.training.fit import TrainedRun, fit
     from marnet.training.train import train
 
@@ -56,7 +57,8 @@ _HOMES = {
     "marnet.model": ("MARNet",),
     "marnet.runs.models": ("load_model", "save"),
     "marnet.semantic.classes.adding": ("NewClass", "add_classes", "remove_class"),
-    "marnet.semantic.search.index": ("SearchIndex", "SearchResult"),
+    "marnet.semantic.search.index": ("SearchIndex",),
+    "marnet.semantic.search.result": ("SearchResult",),
     "marnet.training.fit": ("TrainedRun", "fit"),
     "marnet.training.train": ("train",),
 }

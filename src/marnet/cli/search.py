@@ -10,8 +10,9 @@ from marnet.cli.output import on_one_line, print_json, say
 from marnet.errors import shorten
 
 if TYPE_CHECKING:
-    from marnet.semantic.search.index import SearchIndex, SearchResult
+    from marnet.semantic.search.index import SearchIndex
     from marnet.semantic.search.query import Query
+    from marnet.semantic.search.result import SearchResult
 
 _LONGEST_TEXT = 160  # characters that are printed
 

@@ -10,8 +10,9 @@ from marnet.data.decoding import ImageLike, decode
 from marnet.errors import ImageError
 from marnet.reports.blocks import Picture, Pictures, Report, Section
 from marnet.reports.page import encode_jpeg, write_report
-from marnet.semantic.search.index import ImageHit, SearchIndex, SearchResult
+from marnet.semantic.search.index import SearchIndex
 from marnet.semantic.search.query import Query
+from marnet.semantic.search.result import ImageHit, SearchResult
 
 _SIDE = 240  # pixels of a thumbnail
 _COSINE = "{:.2f}".format

@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,51 +14,24 @@ from marnet.errors import ConfigError
 from marnet.runs.code import AllowCode
 from marnet.runs.identity import run_digest
 from marnet.semantic.search.changes import describe_changes
+from marnet.semantic.search.clustering import add_clusters, describe_unclustered
+from marnet.semantic.search.clusters import ClusteredVectors, Clusters
 from marnet.semantic.search.collection import Collection, list_collection, place_collection
-from marnet.semantic.search.index_file import StoredIndex, read_index, write_index
-from marnet.semantic.search.nearest import nearest
+from marnet.semantic.search.index_file import IMAGES, TEXTS, StoredIndex, read_index, write_index
+from marnet.semantic.search.nearest import Nearest, nearest
 from marnet.semantic.search.query import Query, query_vector
+from marnet.semantic.search.result import ImageHit, SearchResult, TextHit
 from marnet.semantic.space import UnifiedSpace, open_space
 
 _TEXTS = 16384  # that are encoded at a time
 _logger = logging.getLogger("marnet")
 
 
-class ImageHit(NamedTuple):
-    """An image that a search found."""
-
-    image: str  # its path
-    cosine: float  # with the query, between -1 and 1
-    texts: tuple[str, ...]  # those of the image
-
-
-class TextHit(NamedTuple):
-    """A text that a search found."""
-
-    text: str
-    cosine: float  # with the query, between -1 and 1
-    images: int  # that have this text
-
-
-class SearchResult(NamedTuple):
-    """The nearest images to a query, and the nearest texts of images, the nearest first.
-
-    Example:
-        >>> import marnet
-        >>> index = marnet.SearchIndex.build("runs/p", split="val", device="cpu")
-        >>> found = index.search(image="a.jpg", top=3)
-        >>> len(found.images), found.texts[0].text in ("red, round", "green, round", "blue, long")
-        (3, True)
-    """
-
-    images: tuple[ImageHit, ...]
-    texts: tuple[TextHit, ...]
-
-
 class SearchIndex:
     """Images and their texts in the unified space of a run, to be searched. `build` makes one, `load` reads one.
 
-    The search is exact: every image is compared with the query.
+    The search is exact, every image is compared with the query, unless there are more than a million and `save` has
+    found clusters of them; see `marnet.semantic.search.clusters`.
 
     Attributes:
         space: of the run.
@@ -66,6 +40,7 @@ class SearchIndex:
         vectors: unit vectors of the images, `(N, width)` float32.
         text_vectors: unit vectors of the texts, `(T, width)` float32; zero for a text that says nothing to the encoder.
         unreadable: images that were left out.
+        clusters: of the vectors of "images" and of "texts", where they are too many for an exact search.
 
     Example:
         >>> import marnet
@@ -90,6 +65,7 @@ class SearchIndex:
         text_vectors: np.ndarray,
         *,
         unreadable: Sequence[str] = (),
+        clusters: Mapping[str, Clusters] | None = None,
     ) -> None:
         self.space = space
         self.collection = collection
@@ -101,8 +77,8 @@ class SearchIndex:
         own = [numbers[text] for texts in collection.texts for text in texts]
         self._images_of = np.bincount(np.array(own, np.int64), minlength=len(self.texts))  # (T,)
         self._telling = np.flatnonzero(text_vectors.any(1))  # rows of the texts that say something to the encoder
-        all_tell = len(self._telling) == len(text_vectors)
-        self._searched_texts = text_vectors if all_tell else text_vectors[self._telling]
+        self.clusters: dict[str, Clusters] = {}
+        self._use(clusters or {})
 
     @classmethod
     def build(
@@ -192,6 +168,9 @@ class SearchIndex:
     def save(self, file: Path | str) -> Path:
         """Write the index, whole or not at all, and return its path; an index that is there is replaced.
 
+        More than a million images or texts are put into clusters first, which takes minutes and the extra `faiss`.
+        From then on a search compares the query with the nearest clusters only.
+
         Raises:
             RunDirectoryError: the file cannot be written, or is something other than an index.
         """
@@ -211,8 +190,11 @@ class SearchIndex:
             vectors=self.vectors,
             text_vectors=self.text_vectors,
             stamps=every.stamps(),
+            clusters=self.clusters,
         )
+        stored = add_clusters(stored)
         write_index(stored, file)
+        self._use(stored.clusters)
         return file
 
     def search(
@@ -241,8 +223,8 @@ class SearchIndex:
         """
         if top < 1:
             raise ValueError(f"`top` is {top}, but it must be 1 or more.")
-        images = nearest(self.vectors, vector[None], top)
-        texts = nearest(self._searched_texts, vector[None], top)
+        images = self._near_images(vector[None], top)
+        texts = self._near_texts(vector[None], top)
         return SearchResult(
             tuple(
                 ImageHit(self.collection.images[row], float(cosine), self.collection.texts[row])
@@ -252,6 +234,17 @@ class SearchIndex:
                 TextHit(self.texts[row], float(cosine), int(self._images_of[row]))
                 for row, cosine in zip(self._telling[texts.rows[0]].tolist(), texts.cosines[0], strict=True)
             ),
+        )
+
+    def _use(self, clusters: Mapping[str, Clusters]) -> None:
+        """Search by clusters where there are any."""
+        self.clusters = dict(clusters)
+        self._near_images = _searcher(self.vectors, clusters.get(IMAGES))
+        telling, of_texts = self._telling, clusters.get(TEXTS)
+        all_tell = len(telling) == len(self.text_vectors)
+        self._near_texts = _searcher(
+            self.text_vectors if all_tell else self.text_vectors[telling],
+            None if of_texts is None else of_texts.take(telling),
         )
 
     @classmethod
@@ -279,8 +272,18 @@ class SearchIndex:
                 f"{file} was computed with other weights than those of {run}, or with another branch. Name another "
                 f"`index`, or delete it, and the next search writes it again."
             )
-        changes = describe_changes(file, stored, named)
-        if changes:
+        for changes in filter(None, (describe_changes(file, stored, named), describe_unclustered(file, stored))):
             _logger.warning("%s", changes)
         collection = Collection(stored.images, stored.texts, stored.source, stored.features)
-        return cls(space, collection, stored.vectors, stored.text_vectors, unreadable=stored.unreadable)
+        return cls(
+            space,
+            collection,
+            stored.vectors,
+            stored.text_vectors,
+            unreadable=stored.unreadable,
+            clusters=stored.clusters,
+        )
+
+
+def _searcher(vectors: np.ndarray, clusters: Clusters | None) -> Callable[[np.ndarray, int], Nearest]:
+    return partial(nearest, vectors) if clusters is None else ClusteredVectors(vectors, clusters).nearest

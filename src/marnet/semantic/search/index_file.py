@@ -6,10 +6,16 @@ texts    (T, width) float32   unit vectors of the different texts
 stamps   (N + U, 2) int64     size and time of change of the files of the images, and of U that could not be read
 names    uint8                JSON: the names and the texts of the images, the names of the unreadable ones
 ```
+and, where the images or the texts are in clusters,
+```
+images.centroids  texts.centroids  (L, width) float32
+images.members    texts.members    (N,) or (T,) int32     the cluster of each vector
+```
 The metadata say which run and which branch of it the vectors belong to.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +25,12 @@ import torch
 from marnet.atomic import replacing
 from marnet.errors import RunDirectoryError
 from marnet.runs.tensor_files import load_tensors, read_header, save_tensors
+from marnet.semantic.search.clusters import Clusters
 
 _FORMAT, _VERSION = "marnet-index", "1"
-_TENSORS = {"images": torch.float32, "texts": torch.float32, "stamps": torch.int64, "names": torch.uint8}
+IMAGES, TEXTS = "images", "texts"
+_TENSORS = {IMAGES: torch.float32, TEXTS: torch.float32, "stamps": torch.int64, "names": torch.uint8}
+_PARTS = {"centroids": torch.float32, "members": torch.int32}  # of clusters
 _WAY_OUT = "Delete it, and the next search writes it again."
 
 
@@ -38,6 +47,12 @@ class StoredIndex(NamedTuple):
     vectors: np.ndarray  # (N, width) float32
     text_vectors: np.ndarray  # (T, width) float32
     stamps: np.ndarray  # (N + U, 2) int64
+    clusters: Mapping[str, Clusters] = {}  # of the vectors of "images" and "texts", where they are in any
+
+    @property
+    def searched(self) -> dict[str, np.ndarray]:
+        """The vectors of "images" and of "texts"."""
+        return {IMAGES: self.vectors, TEXTS: self.text_vectors}
 
 
 def write_index(stored: StoredIndex, file: Path) -> None:
@@ -49,6 +64,8 @@ def write_index(stored: StoredIndex, file: Path) -> None:
     names = {"images": stored.images, "texts": stored.texts, "unreadable": stored.unreadable}
     content = np.frombuffer(json.dumps(names).encode("ascii"), np.uint8).copy()
     tensors = {"images": stored.vectors, "texts": stored.text_vectors, "stamps": stored.stamps, "names": content}
+    for name, clusters in stored.clusters.items():
+        tensors |= {f"{name}.{part}": array for part, array in clusters._asdict().items()}
     metadata = {"format": _FORMAT, "version": _VERSION, "run": stored.run, "branch": stored.branch}
     metadata |= {"source": json.dumps(stored.source), "features": json.dumps(stored.features)}
     try:
@@ -78,8 +95,10 @@ def read_index(file: Path) -> StoredIndex:
             f"{file} has version {found.get('version')!r} of its format, but this marnet reads version {_VERSION}. "
             f"Update marnet, or delete the file, and the next search writes it again."
         )
-    tensors = load_tensors(file, way_out=_WAY_OUT) if header.shapes.keys() == _TENSORS.keys() else {}
-    if {name: tensor.dtype for name, tensor in tensors.items()} != _TENSORS:
+    clustered = [name for name in (IMAGES, TEXTS) if f"{name}.centroids" in header.shapes]
+    expected = _TENSORS | {f"{name}.{part}": dtype for name in clustered for part, dtype in _PARTS.items()}
+    tensors = load_tensors(file, way_out=_WAY_OUT) if header.shapes.keys() == expected.keys() else {}
+    if {name: tensor.dtype for name, tensor in tensors.items()} != expected:
         raise _damaged(file, "it does not hold the tensors of an index")
     try:
         names = json.loads(tensors["names"].numpy().tobytes())
@@ -91,7 +110,13 @@ def read_index(file: Path) -> StoredIndex:
             tuple(map(_text, names["images"])),
             tuple(tuple(map(_text, own)) for own in names["texts"]),
             tuple(map(_text, names["unreadable"])),
-            *(tensors[name].numpy() for name in ("images", "texts", "stamps")),
+            vectors=tensors[IMAGES].numpy(),
+            text_vectors=tensors[TEXTS].numpy(),
+            stamps=tensors["stamps"].numpy(),
+            clusters={
+                name: Clusters(tensors[f"{name}.centroids"].numpy(), tensors[f"{name}.members"].numpy())
+                for name in clustered
+            },
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _damaged(file, f"its names cannot be read: {error}") from None
@@ -112,6 +137,20 @@ def _check(file: Path, stored: StoredIndex) -> None:
         raise _damaged(file, f"its {count} names do not fit its vectors {vectors.shape}")
     if not (np.isfinite(vectors).all() and np.isfinite(texts).all()):
         raise _damaged(file, "a vector is not finite")
+    for name, clusters in stored.clusters.items():
+        _check_clusters(file, clusters, stored.searched[name])
+
+
+def _check_clusters(file: Path, clusters: Clusters, vectors: np.ndarray) -> None:
+    centroids, members = clusters
+    fit = (
+        centroids.ndim == 2
+        and len(centroids) > 0
+        and centroids.shape[1:] == vectors.shape[1:]
+        and members.shape == vectors.shape[:1]
+    )
+    if not fit or not np.isfinite(centroids).all() or members.min() < 0 or members.max() >= len(centroids):
+        raise _damaged(file, f"its clusters {centroids.shape} do not fit its vectors {vectors.shape}")
 
 
 def _text(value: object) -> str:
