@@ -25,6 +25,13 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         bool,
         typer.Option("--retrieval", help="Also score how images find their texts and texts their images."),
     ] = False,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            help="With --retrieval: also score this CLIP model of transformers, hf:NAME or hf:FOLDER.",
+            metavar="hf:NAME",
+        ),
+    ] = None,
     corruptions: Annotated[
         bool,
         typer.Option("--corruptions", help="Also score under 22 corruptions at 5 severities; see docs/robustness.md."),
@@ -41,10 +48,8 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     allow_code: AllowCode = False,
 ) -> None:
     """Print the metrics of a run on one split."""
-    if baseline is not None and not corruptions:
-        raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
-    if features is not None and corruptions:
-        raise ConfigError("--features holds no images that could be corrupted. Leave it out, or --corruptions.")
+    _check_options(features=features, retrieval=retrieval, clip=clip, corruptions=corruptions, baseline=baseline)
+    from marnet.encoders.hf_clip import load_image_text_model
     from marnet.evaluation.evaluate import score_sets, split_outputs
     from marnet.evaluation.new_classes import new_class_metrics
     from marnet.inference import Predictor
@@ -52,6 +57,7 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
 
     predictor = Predictor(run, allow_code=allow_code, with_text=retrieval)
     space = UnifiedSpace(predictor) if retrieval else None  # refuses a run before anything is computed
+    model = None if clip is None else load_image_text_model(clip, setting="clip")  # likewise
     if abstain is not None:
         predictor.least_probability(abstain)  # refuses a rate likewise
     if corruptions:
@@ -78,7 +84,7 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         from marnet.cli.retrieval import print_retrieval
         from marnet.evaluation.retrieval import evaluate_retrieval
 
-        retrieved = evaluate_retrieval(space, data, split=split, features=features, allow_code=allow_code)
+        retrieved = evaluate_retrieval(space, data, split=split, features=features, clip=model, allow_code=allow_code)
         content = content | {"retrieval": as_json_value(retrieved)}
     if as_json:
         print_json(content)
@@ -95,3 +101,14 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
         )
     if space is not None:
         print_retrieval(retrieved)
+
+
+def _check_options(
+    *, features: Path | None, retrieval: bool, clip: str | None, corruptions: bool, baseline: Path | None
+) -> None:
+    if baseline is not None and not corruptions:
+        raise ConfigError("--baseline is used under corruptions only. Add --corruptions, or leave --baseline out.")
+    if clip is not None and not retrieval:
+        raise ConfigError("--clip is used for retrieval only. Add --retrieval, or leave --clip out.")
+    if features is not None and corruptions:
+        raise ConfigError("--features holds no images that could be corrupted. Leave it out, or --corruptions.")

@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "features": "--features",
             "corruptions": "--corruptions",
             "retrieval": "--retrieval",
+            "clip": "--clip",
             "allow_code": "--allow-code",
             "baseline": "--baseline",
             "abstain": "--abstain",

@@ -91,12 +91,7 @@ class HFTextEncoder(HFText):
         super().__init__()
         if pooling not in POOLINGS:
             raise EncoderError(f"Text pooling {pooling!r} is not known. Expected {' or '.join(POOLINGS)}.")
-        # If the files of a tokenizer are missing, transformers makes one up that knows no word.
-        if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-            raise EncoderError(
-                f"The tokenizer of hf:{name} knows no words. Its own files, such as tokenizer.json, must be in the "
-                f"folder of the model's config.json. Save both with save_pretrained into one folder."
-            )
+        check_tokenizer(tokenizer, f"hf:{name}")
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # not used here, so its weights would never learn
         if tokenizer.pad_token is None:
@@ -205,6 +200,19 @@ def load_hf_text(name: str, *, pooling: TextPooling = "mean", max_length: int = 
     model = load_pretrained(transformers.AutoModel, name, folder, config=config).float()
     tokenizer = load_pretrained(transformers.AutoTokenizer, name, folder)
     return HFTextEncoder(name, _encoder_half(model), tokenizer, pooling=pooling, max_length=max_length)
+
+
+def check_tokenizer(tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer without words, which transformers makes up if the files of the model's own are missing.
+
+    Raises:
+        EncoderError: it knows no words.
+    """
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise EncoderError(
+            f"The tokenizer of {name} knows no words. Its own files, such as tokenizer.json, must be in the "
+            f"folder of the model's config.json. Save both with save_pretrained into one folder."
+        )
 
 
 def _text_config(config: Any) -> Any:

@@ -1,14 +1,18 @@
 """How well the unified space of a run finds the texts of images and the images of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from marnet.data.decoding import decode
+from marnet.encoders.hf_clip import ImageTextModel, load_image_text_model
 from marnet.encoders.text import has_text
 from marnet.encoders.words import split_words
 from marnet.errors import DataError
@@ -21,6 +25,7 @@ from marnet.semantic.search.retrieval import RankMetrics, rank_metrics
 from marnet.semantic.space import UnifiedSpace, open_space
 
 _FEWEST_TEXTS = 2
+_BATCH = 32  # images or texts that go through another model together
 
 
 class BothWays(NamedTuple):
@@ -28,6 +33,16 @@ class BothWays(NamedTuple):
 
     image_to_text: RankMetrics
     text_to_image: RankMetrics
+
+
+class ClipRetrieval(NamedTuple):
+    """Retrieval by the cosines of another model, such as CLIP, on the same images and texts."""
+
+    model: str
+    image_to_text: RankMetrics
+    text_to_image: RankMetrics
+    most_tokens: int  # that the model reads of a text
+    truncated_texts: int  # that have more
 
 
 class Retrieval(NamedTuple):
@@ -40,6 +55,7 @@ class Retrieval(NamedTuple):
     without_text: int  # rows that were left out
     silent_texts: int  # that say nothing to the text encoder, so that they rank at chance
     skipped: int  # images that could not be read
+    clip: ClipRetrieval | None = None  # where such a model was named
 
 
 def evaluate_retrieval(
@@ -48,6 +64,7 @@ def evaluate_retrieval(
     *,
     split: str = "val",
     features: Path | str | None = None,
+    clip: str | ImageTextModel | None = None,
     device: str = "auto",
     allow_code: AllowCode = False,
 ) -> Retrieval:
@@ -58,12 +75,15 @@ def evaluate_retrieval(
         data: as for `marnet.evaluate`.
         split: train, val or test.
         features: as for `marnet.evaluate`.
+        clip: also score this model of transformers on the same images and texts: "hf:" with a repository or a folder
+            of CLIP, SigLIP or the like. It opens the images, with `features` as well.
         device: where to compute; a space has its own.
         allow_code: as for `marnet.evaluate`.
 
     Raises:
         ConfigError: the run has no space that images and texts share.
         DataError: fewer than two different texts are there.
+        EncoderError: `clip` cannot be found or loaded, or does not embed images and texts into one space.
         MarnetError: as for `marnet.evaluate`.
 
     Example:
@@ -74,6 +94,7 @@ def evaluate_retrieval(
     """
     space = open_space(run, device=device, allow_code=allow_code)
     predictor = space.predictor
+    model = load_image_text_model(clip, setting="clip") if isinstance(clip, str) else clip
     opened = open_rows(predictor, data, split=split, features=features, allow_code=allow_code)
     pairs = [(record.image, record.text) for record in opened.records if has_text(record.text)]
     row_of = {record.image: row for row, record in enumerate(opened.records)}
@@ -99,7 +120,32 @@ def evaluate_retrieval(
         without_text=len(opened.records) - len(pairs),
         silent_texts=int((~text_vectors.any(1)).sum()),
         skipped=len(opened.skipped),
+        clip=None if model is None else _by_clip(model.to(predictor.device), predictor, images, texts, relevant),
     )
+
+
+def _by_clip(
+    model: ImageTextModel, predictor: Predictor, images: Sequence[str], texts: Sequence[str], relevant: csr_array
+) -> ClipRetrieval:
+    most_pixels = predictor.config.data.max_pixels
+
+    def embed(batch: Sequence[str]) -> torch.Tensor:
+        return model.images([decode(image, max_pixels=most_pixels) for image in batch])
+
+    found = _both_ways(
+        _in_batches(embed, images, "Embedding images").numpy(),
+        _in_batches(model.texts, texts, "Embedding texts").numpy(),
+        relevant,
+    )
+    return ClipRetrieval(model.name, *found, model.most_tokens, model.count_too_long(texts))
+
+
+def _in_batches(embed: Callable[[Sequence[str]], torch.Tensor], items: Sequence[str], what: str) -> torch.Tensor:
+    console = Console(stderr=True)
+    firsts = range(0, len(items), _BATCH)
+    quiet = len(firsts) < 2 or not console.is_terminal
+    shown = track(firsts, description=what, console=console, transient=True, disable=quiet)
+    return torch.cat([embed(items[first : first + _BATCH]) for first in shown])
 
 
 def _both_ways(images: Any, texts: Any, relevant: csr_array) -> BothWays:
