@@ -69,6 +69,25 @@ def test_a_folder_with_an_index(trained_run: Path, manifest_file: Path, tmp_path
     assert index.read_bytes() == written
 
 
+def test_many_images_are_searched_by_clusters(
+    trained_run: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    arguments = ("search", trained_run, "red", "--index", tmp_path / "rows.index", "--top", "1")
+    exact = json.loads(call("search", trained_run, "red", "--top", "1", "--json")[1])
+    assert exact["searched"]["exact"] is True
+    monkeypatch.setattr("marnet.semantic.search.clustering.EXACT_UP_TO", 50)
+    code, out, err = call(*arguments)
+    assert code == 0, err
+    assert "Finding clusters of 60 images, which takes minutes" in err
+    assert out.splitlines()[0] == "The 1 nearest of 60 images, by clusters, to the text 'red':"
+    code, out, err = call(*arguments, "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert content["searched"]["exact"] is False
+    assert content["images"][0]["image"] == exact["images"][0]["image"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -97,10 +97,13 @@ def test_the_numbers_are_those_of_transformers(space: UnifiedSpace, clip: Path) 
     assert found._replace(clip=None) == evaluate_retrieval(space)
 
 
-def test_the_vectors_are_those_of_transformers(space: UnifiedSpace, clip: Path) -> None:
-    """Texts of different lengths, padded and cut off, and images that are not square."""
+def test_the_vectors_are_those_of_transformers(clip: Path, tmp_path: Path) -> None:
+    """Texts of different lengths, padded and cut off, and images that are larger than the input and not square."""
     texts = ["red", "blue, long", "green round green round green round green", "zebra"]
-    images = [row.image for row in space.predictor.manifest().split("val")[:3]]
+    images = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, image in enumerate(images):
+        pixels = np.random.default_rng(number).integers(256, size=(8, 10 + number, 3)).astype(np.uint8)
+        Image.fromarray(pixels).resize((90, 40 + 10 * number)).save(image)
     model = load_image_text_model(f"hf:{clip}", setting="clip")
     seen, said = model.images([Image.open(image).convert("RGB") for image in images]), model.texts(texts)
     assert seen.norm(dim=1).tolist() == pytest.approx([1] * 3, abs=1e-5)

@@ -87,6 +87,7 @@ def _as_dict(query: "Query", index: "SearchIndex", found: "SearchResult") -> dic
             "images": len(collection.images),
             "texts": len(index.texts),
             "unreadable": list(index.unreadable),
+            "exact": not index.clusters,
         },
         "images": [{**hit._asdict(), "texts": list(hit.texts)} for hit in found.images],
         "texts": [hit._asdict() for hit in found.texts],
@@ -94,8 +95,8 @@ def _as_dict(query: "Query", index: "SearchIndex", found: "SearchResult") -> dic
 
 
 def _print(query: "Query", index: "SearchIndex", found: "SearchResult") -> None:
-    count = len(index.collection.images)
-    say(f"The {len(found.images)} nearest of {count} images to {on_one_line(query.describe())}:")
+    count, by = len(index.collection.images), ", by clusters," if index.clusters else ""
+    say(f"The {len(found.images)} nearest of {count} images{by} to {on_one_line(query.describe())}:")
     for hit in found.images:
         say(f"  {hit.cosine:6.3f}  {on_one_line(hit.image)}")
         for text in hit.texts:
