@@ -69,12 +69,11 @@ def measure_clusters(stored: StoredIndex, queries: np.ndarray, top: int) -> tupl
     clustered: list[StoredIndex] = []
     (found_in,) = seconds_of(lambda: clustered.append(clustering.add_clusters(stored)), 1)
     clusters = clustered[0].clusters[IMAGES]
-    opened: list[ClusteredVectors] = []
-    (opened_in,) = seconds_of(lambda: opened.append(ClusteredVectors(stored.vectors, clusters)), 1)
-    reference = faiss_index(stored.vectors, clusters, opened[0].probes)
+    in_clusters = ClusteredVectors(clustered[0].vectors, clusters)
+    reference = faiss_index(clustered[0].vectors, clusters, in_clusters.probes)
     ways: dict[str, Callable[[np.ndarray], Nearest]] = {
         "exact": lambda query: nearest(stored.vectors, query, top),
-        "clusters": lambda query: opened[0].nearest(query, top),
+        "clusters": lambda query: in_clusters.nearest(query, top),
         "faiss": lambda query: Nearest(*reversed(reference.search(query, top))),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -93,20 +92,20 @@ def measure_clusters(stored: StoredIndex, queries: np.ndarray, top: int) -> tupl
                 np.isin(own[:count], true[:count]).mean() for own, true in zip(rows[way], rows["exact"], strict=True)
             ]
             measured[f"recall_{count}_{way}"] = float(np.mean(shares))
-    sizes = {"clusters": len(clusters.centroids), "probes": opened[0].probes}
-    return clustered[0], {"find_clusters": found_in, "open_clusters": opened_in, **measured, **sizes}
+    sizes = {"clusters": len(clusters.centroids), "probes": in_clusters.probes}
+    return clustered[0], {"find_clusters": found_in, **measured, **sizes}
 
 
-def faiss_index(vectors: np.ndarray, clusters: Clusters, probes: int) -> object:
+def faiss_index(stored: np.ndarray, clusters: Clusters, probes: int) -> object:
     """Return the index of faiss for the same clusters."""
     import faiss  # in the extra of that name
 
-    width = vectors.shape[1]
+    width = stored.shape[1]
     means = faiss.IndexFlatIP(width)
     means.add(clusters.centroids)
     index = faiss.IndexIVFFlat(means, width, len(clusters.centroids), faiss.METRIC_INNER_PRODUCT)
-    members = clusters.members.astype(np.int64)
-    index.add_core(len(vectors), faiss.swig_ptr(vectors), None, faiss.swig_ptr(members))
+    members, rows = np.repeat(np.arange(len(clusters.sizes)), clusters.sizes), clusters.rows
+    index.add_core(len(rows), faiss.swig_ptr(stored), faiss.swig_ptr(rows), faiss.swig_ptr(members))
     index.nprobe = probes
     return index
 

@@ -45,6 +45,7 @@ def test_clusters_are_kept_in_the_file(
 ) -> None:
     pytest.importorskip("faiss")
     assert index.clusters == {}
+    vectors, text_vectors = index.vectors, index.text_vectors
     with caplog.at_level(logging.INFO):
         path = index.save(tmp_path / "x.index")
     assert "Finding clusters of 400 images and 400 texts" in caplog.text
@@ -57,8 +58,10 @@ def test_clusters_are_kept_in_the_file(
     again = SearchIndex.load(path, index.space)
     assert caplog.text == ""
     for name, each in again.clusters.items():
-        assert np.array_equal(each.centroids, index.clusters[name].centroids)
-        assert np.array_equal(each.members, index.clusters[name].members)
+        for part, array in each._asdict().items():
+            assert np.array_equal(array, getattr(index.clusters[name], part))
+    assert np.array_equal(again.vectors, vectors)
+    assert np.array_equal(again.text_vectors, text_vectors)
     for row in (0, 1, 399):
         found = again.nearest_to(index.vectors[row], top=2)
         assert found == index.nearest_to(index.vectors[row], top=2)
@@ -106,10 +109,14 @@ def test_without_faiss_the_search_stays_exact_and_says_so_once(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("images.members", torch.full((IMAGES,), 80, dtype=torch.int32), r"its clusters \(80, .*do not fit"),
-        ("images.members", torch.full((IMAGES,), -1, dtype=torch.int32), "do not fit its vectors"),
-        ("images.members", torch.zeros(IMAGES - 1, dtype=torch.int32), "do not fit its vectors"),
-        ("images.members", torch.zeros(IMAGES, dtype=torch.int64), "does not hold the tensors of an index"),
+        ("images.rows", torch.zeros(IMAGES, dtype=torch.int64), r"its clusters \(80, .*do not fit"),
+        ("images.rows", torch.arange(IMAGES) + 1, "do not fit its vectors"),
+        ("images.rows", torch.arange(IMAGES) - 1, "do not fit its vectors"),
+        ("images.rows", torch.arange(IMAGES - 1), "do not fit its vectors"),
+        ("images.rows", torch.arange(IMAGES, dtype=torch.int32), "does not hold the tensors of an index"),
+        ("images.sizes", torch.full((80,), IMAGES), "do not fit its vectors"),
+        ("images.sizes", torch.full((80,), -1), "do not fit its vectors"),
+        ("images.sizes", torch.ones(79, dtype=torch.int64), "do not fit its vectors"),
         ("texts.centroids", torch.zeros(0, 1), "do not fit its vectors"),
         ("texts.centroids", torch.zeros(80, 1), "do not fit its vectors"),
         ("texts.centroids", None, "does not hold the tensors of an index"),

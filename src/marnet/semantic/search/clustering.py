@@ -39,8 +39,10 @@ def add_clusters(stored: StoredIndex) -> StoredIndex:
         )
         return stored
     _logger.info("Finding clusters of %s, which takes minutes ...", _count(missing))
-    found = {name: _find_clusters(vectors, faiss) for name, vectors in missing.items()}
-    return stored._replace(clusters={**stored.clusters, **found})
+    for name, vectors in missing.items():
+        found = find_clusters(vectors, faiss)
+        stored = stored.with_clusters(name, vectors[found.rows], found)
+    return stored
 
 
 def describe_unclustered(file: Path, stored: StoredIndex) -> str:
@@ -54,7 +56,7 @@ def describe_unclustered(file: Path, stored: StoredIndex) -> str:
     )
 
 
-def _find_clusters(vectors: Array, faiss: Any) -> Clusters:
+def find_clusters(vectors: Array, faiss: Any) -> Clusters:
     """Return 4 sqrt(N) clusters of `(N, D)` float32 unit vectors, by spherical k-means on a sample of them."""
     count, width = vectors.shape
     number = min(count, _CLUSTERS * math.isqrt(count))
@@ -69,8 +71,10 @@ def _find_clusters(vectors: Array, faiss: Any) -> Clusters:
     )
     means.train(vectors)
     blocks = [vectors[first : first + _BLOCK] for first in range(0, count, _BLOCK)]
-    members = [means.index.search(block, 1)[1][:, 0].astype(np.int32) for block in blocks]
-    return Clusters(np.ascontiguousarray(means.centroids, np.float32), np.concatenate(members))
+    members = np.concatenate([means.index.search(block, 1)[1][:, 0] for block in blocks])
+    members[~vectors.any(1)] = number  # behind all clusters
+    sizes = np.bincount(members, minlength=number)[:number]
+    return Clusters(np.ascontiguousarray(means.centroids, np.float32), sizes, np.argsort(members, kind="stable"))
 
 
 def _unclustered(stored: StoredIndex) -> dict[str, Array]:

@@ -5,34 +5,30 @@ takes faiss (`clustering.py`); the search is numpy's, so that an index is read a
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
-from marnet.semantic.search.nearest import Array, Nearest, nearest
+from marnet.semantic.search.nearest import Array, Nearest, largest
 
 _FEWEST_COMPARED = 10  # vectors for each one that is asked for; with fewer, too many of the nearest would be missed
 
 
 class Clusters(NamedTuple):
-    """N vectors in L clusters."""
+    """The order of N vectors by cluster. Those of zeros are in none and come last."""
 
     centroids: Array  # (L, D) float32, of unit length
-    members: Array  # (N,) int32, the cluster of each vector
-
-    def take(self, rows: Array) -> Self:
-        """Return some of the vectors, in the same clusters."""
-        return self._replace(members=self.members[rows])
+    sizes: Array  # (L,) int64, how many vectors each cluster has
+    rows: Array  # (N,) int64, the row of each vector before
 
 
 class ClusteredVectors:
-    """N vectors in L clusters, to be searched. A query is compared with the vectors of the sqrt(L) nearest clusters.
+    """N vectors in L clusters, to be searched. A query is compared with the vectors of the 2 sqrt(L) nearest clusters.
 
     Where these hold fewer than ten vectors for each one that is asked for, the query is compared with all vectors.
 
     Args:
-        vectors: `(N, D)` float32, of unit length.
+        stored: `(N, D)` float32, of unit length or zero, in the order of their clusters.
         clusters: of these vectors.
 
     Attributes:
@@ -40,35 +36,43 @@ class ClusteredVectors:
 
     Example:
         >>> import numpy as np
-        >>> vectors = np.repeat(np.eye(2, dtype=np.float32), 50, axis=0)
-        >>> clusters = Clusters(np.eye(2, dtype=np.float32), np.repeat(np.arange(2, dtype=np.int32), 50))
-        >>> ClusteredVectors(vectors, clusters).nearest(vectors[60:61], top=3).rows.tolist()
-        [[50, 51, 52]]
+        >>> stored = np.repeat(np.eye(2, dtype=np.float32), 50, axis=0)
+        >>> clusters = Clusters(np.eye(2, dtype=np.float32), np.array([50, 50]), np.arange(100)[::-1])
+        >>> ClusteredVectors(stored, clusters).nearest(stored[60:61], top=3).rows.tolist()
+        [[0, 1, 2]]
     """
 
-    def __init__(self, vectors: Array, clusters: Clusters) -> None:
-        self._vectors = vectors
-        self._centroids = clusters.centroids
-        self._by_cluster = np.argsort(clusters.members, kind="stable")  # (N,) rows, those of a cluster together
-        sizes = np.bincount(clusters.members, minlength=len(clusters.centroids))
-        self._ends = np.cumsum(sizes)
-        self._begins = self._ends - sizes
-        self.probes = math.isqrt(len(clusters.centroids))
+    def __init__(self, stored: Array, clusters: Clusters) -> None:
+        self.stored = stored
+        self._clusters = clusters
+        self._ends = np.cumsum(clusters.sizes)
+        self.probes = min(len(clusters.centroids), 2 * math.isqrt(len(clusters.centroids)))
+
+    @property
+    def vectors(self) -> Array:
+        """A copy of the vectors `(N, D)` in the order of their rows."""
+        vectors = np.empty_like(self.stored)
+        vectors[self._clusters.rows] = self.stored
+        return vectors
 
     def nearest(self, queries: Array, top: int) -> Nearest:
         """Return the K vectors of largest cosine with each of `(Q, D)` queries; of equal ones, those of lower rows."""
-        found = [self._nearest(query[None], top) for query in queries]
-        if not found:
-            return nearest(self._vectors, queries, top)
-        return Nearest(np.concatenate([each.rows for each in found]), np.concatenate([each.cosines for each in found]))
+        count = min(top, int(self._ends[-1]))
+        rows, cosines = np.zeros((len(queries), count), np.int64), np.zeros((len(queries), count), np.float32)
+        if count == 0:
+            return Nearest(rows, cosines)
+        for number, query in enumerate(queries):
+            rows[number], cosines[number] = self._nearest(query, count)
+        return Nearest(rows, cosines)
 
-    def _nearest(self, query: Array, top: int) -> Nearest:
-        compared = self._rows_of(nearest(self._centroids, query, self.probes).rows[0].tolist())
-        if len(compared) < _FEWEST_COMPARED * min(top, len(self._vectors)):
-            return nearest(self._vectors, query, top)
-        found = nearest(self._vectors[compared], query, top)
-        return found._replace(rows=compared[found.rows])
-
-    def _rows_of(self, clusters: Sequence[int]) -> Array:
-        """Return the rows of the vectors of some clusters, in order, which decides between equal cosines."""
-        return np.sort(np.concatenate([self._by_cluster[self._begins[at] : self._ends[at]] for at in clusters]))
+    def _nearest(self, query: Array, count: int) -> tuple[Array, Array]:
+        probed = largest(self._clusters.centroids @ query, self.probes)
+        sizes, ends = self._clusters.sizes[probed], self._ends[probed]
+        if sizes.sum() < _FEWEST_COMPARED * count:
+            spans = [slice(0, int(self._ends[-1]))]
+        else:
+            spans = [slice(end - size, end) for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)]
+        rows = np.concatenate([self._clusters.rows[span] for span in spans])
+        cosines = np.concatenate([self.stored[span] @ query for span in spans])
+        chosen = largest(cosines, count, rows)
+        return rows[chosen], cosines[chosen]

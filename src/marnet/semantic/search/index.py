@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from marnet.semantic.search.clustering import add_clusters, describe_unclustered
 from marnet.semantic.search.clusters import ClusteredVectors, Clusters
 from marnet.semantic.search.collection import Collection, list_collection, place_collection
 from marnet.semantic.search.index_file import IMAGES, TEXTS, StoredIndex, read_index, write_index
-from marnet.semantic.search.nearest import Nearest, nearest
+from marnet.semantic.search.nearest import ExactVectors
 from marnet.semantic.search.query import Query, query_vector
 from marnet.semantic.search.result import ImageHit, SearchResult, TextHit
 from marnet.semantic.space import UnifiedSpace, open_space
@@ -37,10 +36,9 @@ class SearchIndex:
         space: of the run.
         collection: the N images, with their texts.
         texts: the T different texts.
-        vectors: unit vectors of the images, `(N, width)` float32.
-        text_vectors: unit vectors of the texts, `(T, width)` float32; zero for a text that says nothing to the encoder.
         unreadable: images that were left out.
-        clusters: of the vectors of "images" and of "texts", where they are too many for an exact search.
+        clusters: of the vectors of "images" and of "texts", where they are too many for an exact search; the
+            constructor takes such vectors in the order of their clusters.
 
     Example:
         >>> import marnet
@@ -70,15 +68,21 @@ class SearchIndex:
         self.space = space
         self.collection = collection
         self.texts = collection.unique_texts()
-        self.vectors = vectors
-        self.text_vectors = text_vectors
         self.unreadable = tuple(unreadable)
         numbers = {text: number for number, text in enumerate(self.texts)}
         own = [numbers[text] for texts in collection.texts for text in texts]
         self._images_of = np.bincount(np.array(own, np.int64), minlength=len(self.texts))  # (T,)
-        self._telling = np.flatnonzero(text_vectors.any(1))  # rows of the texts that say something to the encoder
-        self.clusters: dict[str, Clusters] = {}
-        self._use(clusters or {})
+        self._use(vectors, text_vectors, clusters or {})
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Unit vectors of the images, `(N, width)` float32; a copy where they are in clusters."""
+        return self._near_images.vectors
+
+    @property
+    def text_vectors(self) -> np.ndarray:
+        """Unit vectors of the texts, `(T, width)` float32; zero for a text that says nothing to the encoder."""
+        return self._near_texts.vectors
 
     @classmethod
     def build(
@@ -187,14 +191,14 @@ class SearchIndex:
             images=found.images,
             texts=found.texts,
             unreadable=self.unreadable,
-            vectors=self.vectors,
-            text_vectors=self.text_vectors,
+            vectors=self._near_images.stored,
+            text_vectors=self._near_texts.stored,
             stamps=every.stamps(),
             clusters=self.clusters,
         )
         stored = add_clusters(stored)
         write_index(stored, file)
-        self._use(stored.clusters)
+        self._use(stored.vectors, stored.text_vectors, stored.clusters)
         return file
 
     def search(
@@ -223,8 +227,8 @@ class SearchIndex:
         """
         if top < 1:
             raise ValueError(f"`top` is {top}, but it must be 1 or more.")
-        images = self._near_images(vector[None], top)
-        texts = self._near_texts(vector[None], top)
+        images = self._near_images.nearest(vector[None], top)
+        texts = self._near_texts.nearest(vector[None], top)
         return SearchResult(
             tuple(
                 ImageHit(self.collection.images[row], float(cosine), self.collection.texts[row])
@@ -232,20 +236,15 @@ class SearchIndex:
             ),
             tuple(
                 TextHit(self.texts[row], float(cosine), int(self._images_of[row]))
-                for row, cosine in zip(self._telling[texts.rows[0]].tolist(), texts.cosines[0], strict=True)
+                for row, cosine in zip(texts.rows[0].tolist(), texts.cosines[0], strict=True)
             ),
         )
 
-    def _use(self, clusters: Mapping[str, Clusters]) -> None:
-        """Search by clusters where there are any."""
+    def _use(self, vectors: np.ndarray, text_vectors: np.ndarray, clusters: Mapping[str, Clusters]) -> None:
+        """Search these vectors, by cluster where there are any."""
         self.clusters = dict(clusters)
-        self._near_images = _searcher(self.vectors, clusters.get(IMAGES))
-        telling, of_texts = self._telling, clusters.get(TEXTS)
-        all_tell = len(telling) == len(self.text_vectors)
-        self._near_texts = _searcher(
-            self.text_vectors if all_tell else self.text_vectors[telling],
-            None if of_texts is None else of_texts.take(telling),
-        )
+        self._near_images = _searched(vectors, clusters.get(IMAGES))
+        self._near_texts = _searched(text_vectors, clusters.get(TEXTS))
 
     @classmethod
     def _of_collection(cls, space: UnifiedSpace, collection: Collection) -> Self:
@@ -285,5 +284,5 @@ class SearchIndex:
         )
 
 
-def _searcher(vectors: np.ndarray, clusters: Clusters | None) -> Callable[[np.ndarray, int], Nearest]:
-    return partial(nearest, vectors) if clusters is None else ClusteredVectors(vectors, clusters).nearest
+def _searched(vectors: np.ndarray, clusters: Clusters | None) -> ExactVectors | ClusteredVectors:
+    return ExactVectors(vectors) if clusters is None else ClusteredVectors(vectors, clusters)

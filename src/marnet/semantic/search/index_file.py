@@ -6,10 +6,11 @@ texts    (T, width) float32   unit vectors of the different texts
 stamps   (N + U, 2) int64     size and time of change of the files of the images, and of U that could not be read
 names    uint8                JSON: the names and the texts of the images, the names of the unreadable ones
 ```
-and, where the images or the texts are in clusters,
+Where the images or the texts are in clusters, their vectors are in that order, and
 ```
 images.centroids  texts.centroids  (L, width) float32
-images.members    texts.members    (N,) or (T,) int32     the cluster of each vector
+images.sizes      texts.sizes      (L,) int64            how many vectors each cluster has
+images.rows       texts.rows       (N,) or (T,) int64    the image or the text of each vector
 ```
 The metadata say which run and which branch of it the vectors belong to.
 """
@@ -17,7 +18,7 @@ The metadata say which run and which branch of it the vectors belong to.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from marnet.semantic.search.clusters import Clusters
 _FORMAT, _VERSION = "marnet-index", "1"
 IMAGES, TEXTS = "images", "texts"
 _TENSORS = {IMAGES: torch.float32, TEXTS: torch.float32, "stamps": torch.int64, "names": torch.uint8}
-_PARTS = {"centroids": torch.float32, "members": torch.int32}  # of clusters
+_PARTS = {"centroids": torch.float32, "sizes": torch.int64, "rows": torch.int64}  # of clusters
 _WAY_OUT = "Delete it, and the next search writes it again."
 
 
@@ -44,8 +45,8 @@ class StoredIndex(NamedTuple):
     images: tuple[str, ...]  # N
     texts: tuple[tuple[str, ...], ...]  # N
     unreadable: tuple[str, ...]  # U
-    vectors: np.ndarray  # (N, width) float32
-    text_vectors: np.ndarray  # (T, width) float32
+    vectors: np.ndarray  # (N, width) float32, by cluster where there are any
+    text_vectors: np.ndarray  # (T, width) float32, likewise
     stamps: np.ndarray  # (N + U, 2) int64
     clusters: Mapping[str, Clusters] = {}  # of the vectors of "images" and "texts", where they are in any
 
@@ -53,6 +54,13 @@ class StoredIndex(NamedTuple):
     def searched(self) -> dict[str, np.ndarray]:
         """The vectors of "images" and of "texts"."""
         return {IMAGES: self.vectors, TEXTS: self.text_vectors}
+
+    def with_clusters(self, name: str, vectors: np.ndarray, clusters: Clusters) -> Self:
+        """Return the index with the vectors of "images" or of "texts" in clusters."""
+        both = {**self.clusters, name: clusters}
+        if name == IMAGES:
+            return self._replace(vectors=vectors, clusters=both)
+        return self._replace(text_vectors=vectors, clusters=both)
 
 
 def write_index(stored: StoredIndex, file: Path) -> None:
@@ -114,8 +122,7 @@ def read_index(file: Path) -> StoredIndex:
             text_vectors=tensors[TEXTS].numpy(),
             stamps=tensors["stamps"].numpy(),
             clusters={
-                name: Clusters(tensors[f"{name}.centroids"].numpy(), tensors[f"{name}.members"].numpy())
-                for name in clustered
+                name: Clusters(*[tensors[f"{name}.{part}"].numpy() for part in Clusters._fields]) for name in clustered
             },
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -142,14 +149,20 @@ def _check(file: Path, stored: StoredIndex) -> None:
 
 
 def _check_clusters(file: Path, clusters: Clusters, vectors: np.ndarray) -> None:
-    centroids, members = clusters
+    (centroids, sizes, rows), count = clusters, len(vectors)
     fit = (
         centroids.ndim == 2
         and len(centroids) > 0
         and centroids.shape[1:] == vectors.shape[1:]
-        and members.shape == vectors.shape[:1]
+        and sizes.shape == centroids.shape[:1]
+        and rows.shape == (count,)
+        and np.isfinite(centroids).all()
+        and ((sizes >= 0) & (sizes <= count)).all()
+        and sizes.sum() <= count
+        and ((rows >= 0) & (rows < count)).all()
+        and (np.bincount(rows, minlength=count) == 1).all()  # each once
     )
-    if not fit or not np.isfinite(centroids).all() or members.min() < 0 or members.max() >= len(centroids):
+    if not fit:
         raise _damaged(file, f"its clusters {centroids.shape} do not fit its vectors {vectors.shape}")
 
 

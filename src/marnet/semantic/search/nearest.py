@@ -37,8 +37,41 @@ def nearest(vectors: Array, queries: Array, top: int) -> Nearest:
     for first in range(0, len(queries), size):
         similar = (vectors @ queries[first : first + size].T).T  # in this order a single query is faster
         for number, row in enumerate(similar, start=first):
-            least = np.partition(row, -count)[-count]
-            chosen = np.flatnonzero(row >= least)  # more than K where cosines are equal
-            rows[number] = chosen[np.argsort(-row[chosen], kind="stable")[:count]]
+            rows[number] = largest(row, count)
             cosines[number] = row[rows[number]]
     return Nearest(rows, cosines)
+
+
+def largest(cosines: Array, count: int, rows: Array | None = None) -> Array:
+    """Return the positions `(count,)` of the largest of `(N,)` cosines, the largest first.
+
+    Args:
+        cosines: `(N,)`.
+        count: from 1 to N.
+        rows: `(N,)`, of which the lower ones come first where cosines are equal; None takes the positions.
+
+    Example:
+        >>> largest(np.array([0.1, 0.5, 0.9, 0.5]), 2).tolist()
+        [2, 1]
+    """
+    least = np.partition(cosines, -count)[-count]
+    chosen = np.flatnonzero(cosines >= least)  # more than `count` where cosines are equal
+    return chosen[np.lexsort((chosen if rows is None else rows[chosen], -cosines[chosen]))[:count]]
+
+
+class ExactVectors:
+    """N vectors to be searched, each of which is compared with a query. Those of zeros are never found.
+
+    Args:
+        vectors: `(N, D)` float32, of unit length or zero.
+    """
+
+    def __init__(self, vectors: Array) -> None:
+        self.stored = self.vectors = vectors
+        self._telling = np.flatnonzero(vectors.any(1))
+        self._searched = vectors if len(self._telling) == len(vectors) else vectors[self._telling]
+
+    def nearest(self, queries: Array, top: int) -> Nearest:
+        """Return the K vectors of largest cosine with each of `(Q, D)` queries; see `nearest`."""
+        found = nearest(self._searched, queries, top)
+        return found._replace(rows=self._telling[found.rows])
