@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from marnet.cache import cache_directory
 from marnet.config import OWN_BACKBONE, Config, make_config
 from marnet.config.nested import merge_settings, unflatten
+from marnet.config.schema import TextConfig
 from marnet.encoders.text import TextEncoder, TextOptions, build_text_encoder, has_text
 from marnet.encoders.visual import Backbone, adapt_backbone, feature_width, make_backbone
 from marnet.errors import ConfigError
@@ -109,6 +110,21 @@ def build_model(
     if section.freeze:
         model.freeze_backbone()
     return model
+
+
+def text_vectors(section: TextConfig, texts: Sequence[str]) -> np.ndarray:
+    """Return the vectors `(N, D_s)` of N texts by an encoder that learns from them; `(N, 1)` where all are blank."""
+    if not any(has_text(text) for text in texts):
+        return np.zeros((len(texts), 1))
+    options = TextOptions(
+        dimensions=section.dimensions,
+        max_vocabulary=section.max_vocabulary,
+        pooling=section.pooling,
+        max_length=section.max_length,
+        cache=cache_directory(),
+    )
+    with torch.inference_mode():
+        return np.asarray(build_text_encoder(section.name, texts, options)(list(texts)).numpy())
 
 
 def wrap(

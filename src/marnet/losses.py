@@ -20,6 +20,7 @@ __all__ = [
     "matching_loss",
     "positive_pairs",
     "reconstruction_loss",
+    "soft_classification_loss",
     "word_loss",
 ]
 
@@ -81,6 +82,34 @@ def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: floa
     if len(logits) == 0:
         return logits.sum() * 0.0
     return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def soft_classification_loss(
+    logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Return the cross-entropy `()` of logits `(B, C)` against the shares `(B, C)` that classes have in a row (ours).
+
+    It is divided by the mass of the targets, so that rows of zeros count for nothing; with one class per row it is
+    `classification_loss`.
+
+    Args:
+        logits: `(B, C)`.
+        targets: 0 or more, with the sum 1 or, for a row without a label, 0.
+        label_smoothing: share of each row's mass that is spread over all classes.
+        weights: `(B,)`, of the rows.
+
+    Example:
+        >>> import torch
+        >>> targets = torch.tensor([[0.5, 0.5], [0.0, 0.0]])
+        >>> round(float(soft_classification_loss(torch.zeros(2, 2), targets)), 3)  # log 2, the second row is left out
+        0.693
+    """
+    targets = targets.to(logits.dtype)
+    mass = targets.sum(1, keepdim=True)  # (B, 1)
+    smooth = targets * (1 - label_smoothing) + mass * label_smoothing / logits.shape[1]
+    rows = -(smooth * logits.log_softmax(1)).sum(1)  # (B,)
+    weighted = rows if weights is None else rows * weights
+    return weighted.sum() / mass.sum().clamp(min=torch.finfo(mass.dtype).tiny)
 
 
 def word_loss(logits: Tensor, targets: Tensor) -> Tensor:

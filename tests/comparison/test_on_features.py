@@ -86,6 +86,43 @@ def test_placebos_and_budgets_change_the_rows(found: marnet.Comparison, features
     assert half.records[0].key != of_arm(found.records, "image-only").key
 
 
+def test_rows_may_be_kept_without_their_labels(features: Path, tmp_path: Path) -> None:
+    never = {"name": "never", "method": "marnet", "settings": {"training": {"unlabelled": "never"}}}
+    content = plan(features, label_budget=0.5, keep_unlabelled=True) | {"arms": ["image-only", "marnet", never]}
+    kept = marnet.compare(content, out=tmp_path / "kept")
+    for arm in ("image-only", "marnet", "never"):
+        run = tmp_path / "kept" / "work" / arm / "seed-0"
+        assert marnet.load(run).manifest().splits() == {"train": 21, "val": 18, "unlabelled": 21}
+        assert json.loads((run / "metrics.json").read_text())["data"]["unlabelled"]["rows"] == 21
+    record = of_arm(kept.records, "image-only")
+    assert record.keep_unlabelled
+    dropped = marnet.compare({**content, "keep_unlabelled": False}, out=tmp_path / "dropped")
+    assert of_arm(dropped.records, "image-only").history == record.history  # it ignores them
+    assert of_arm(dropped.records, "image-only").key != record.key
+    with pytest.raises(RunDirectoryError, match="keep_unlabelled was False and is now True"):
+        marnet.compare(content, out=tmp_path / "dropped")
+
+
+def test_features_follow_rows_that_lost_or_got_a_label(features: Path) -> None:
+    found = open_features(features)
+    train = found.manifest.split("train")
+    lost = dataclasses.replace(
+        found.manifest,
+        records=tuple(
+            record._replace(split="unlabelled", label="") if record in train[::2] else record
+            for record in found.manifest.records
+        ),
+    )
+    moved = found.with_rows(lost)
+    assert torch.equal(moved.splits["unlabelled"], found.splits["train"][::2])
+    assert torch.equal(moved.splits["train"], found.splits["train"][1::2])
+    back = moved.with_rows(found.manifest)
+    assert all(torch.equal(back.splits[name], found.splits[name]) for name in found.splits)
+    scored = dataclasses.replace(lost, records=(train[0]._replace(split="val"),))
+    with pytest.raises(DataError, match="in split 'val', of which there is no feature"):
+        found.with_rows(scored)
+
+
 def test_it_is_not_repeated_even_if_the_folder_was_moved(
     found: marnet.Comparison, features: Path, tmp_path: Path
 ) -> None:

@@ -134,3 +134,36 @@ def test_a_constant_text_is_one_of_the_training_texts_and_blank_ones_stay_blank(
 def test_rows_without_any_text_have_none_to_repeat() -> None:
     manifest = make(blank_every=1)
     assert repeat_one_text(manifest, 0) == manifest
+
+
+class TestKeptWithoutTheirLabels:
+    def test_the_rest_of_the_training_rows_loses_its_labels_alone(self) -> None:
+        manifest = make()
+        dropped, kept = keep_labels(manifest, 0.3, 0), keep_labels(manifest, 0.3, 0, keep_unlabelled=True)
+        assert kept.splits() == {**dropped.splits(), "unlabelled": 4 * 14}
+        assert [record for record in kept.records if record.split != "unlabelled"] == list(dropped.records)
+        assert {record.label for record in kept.split("unlabelled")} == {""}
+        was = {record.image: record for record in manifest.records}
+        assert all(record.text == was[record.image].text for record in kept.records)
+        assert [record.image for record in kept.records] == [record.image for record in manifest.records]
+
+    def test_shuffling_permutes_the_texts_of_all_training_rows_and_tells_no_class(self) -> None:
+        """Else a class would keep the texts of one other class, by which a teacher could tell it."""
+        kept = keep_labels(make(blank_every=0), 0.3, 0, keep_unlabelled=True)
+        shuffled = shuffle_texts(kept, 0)
+        seen = [record for record in shuffled.records if record.split in ("train", "unlabelled")]
+        before = [record for record in kept.records if record.split in ("train", "unlabelled")]
+        assert Counter(record.text for record in seen) == Counter(record.text for record in before)
+        assert [record._replace(text="") for record in seen] == [record._replace(text="") for record in before]
+        assert [record for record in shuffled.records if record not in seen] == [
+            record for record in kept.records if record not in before
+        ]
+        own = Counter((record.image.split("/")[2], record.text.split("-")[0]) for record in seen)
+        assert len(own) == 16  # every class has texts of every class
+        assert shuffle_texts(kept, 0) == shuffled != shuffle_texts(kept, 1)
+
+    def test_budgets_and_placebos_of_texts_count_them(self) -> None:
+        kept = keep_labels(make(blank_every=0), 0.3, 0, keep_unlabelled=True)
+        texts = [record.text for record in keep_texts(kept, 0.25, 0).records if record.split in ("train", "unlabelled")]
+        assert sum(map(bool, texts)) == 20
+        assert len({record.text for record in repeat_one_text(kept, 0).split("unlabelled")}) == 1

@@ -116,15 +116,15 @@ def test_without_splits_a_stratified_one_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("apple", "", "has a blank 'label' in line 2, but every row must have one. Fill it in, or remove that row."),
         (
             "lime",
             " ",
-            "has a blank 'label' in lines 3, 4, but every row must have one. Fill it in, or remove those rows.",
+            "has a blank 'label' in line 4, but every row must have one. Fill it in, or remove that row. Only rows of "
+            "train may lack a label.",
         ),
         ("sub/b.jpg", "", "has a blank 'image' in line 3, but every row must have one."),
         ("Validation", "", "has a blank 'split' in line 4, but every row must have one."),
-        ("Validation", "vall", "line 4: unknown split 'vall'. Expected train, val, test. Did you mean 'val'?"),
+        ("Validation", "vall", "line 4: unknown split 'vall'. Expected train, val, test, unlabelled. Did you"),
     ],
 )
 def test_bad_cells_are_refused_by_line(tmp_path: Path, old: str, new: str, sentence: str) -> None:
@@ -292,7 +292,7 @@ def test_a_blank_label_of_one_class_is_refused_with_the_way_out(tmp_path: Path) 
         "blank 'label' in line 3, but every row must have one. Fill it in, or remove that row. If a cell may list"
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
-        read_manifest(write(tmp_path, SEVERAL))
+        read_manifest(write(tmp_path, SEVERAL), unlabelled="refuse")
 
 
 @pytest.mark.parametrize(

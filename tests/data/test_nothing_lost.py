@@ -89,9 +89,7 @@ class TestConvert:
 class TestCells:
     def test_words_for_missing_can_be_changed_and_are_noted(self, tmp_path: Path) -> None:
         file = write(tmp_path / "a.csv", "image,text,label,split\na,NaN,null,train\nb,x,null,val\n")
-        with pytest.raises(
-            DataError, match=r"blank 'label' in lines 2, 3.* 'null' counts as missing; for a name, change"
-        ):
+        with pytest.raises(DataError, match=r"blank 'label' in line 3.* 'null' counts as missing; for a name, change"):
             read_manifest(file)
         found = load_source(str(file), ReadOptions(missing=("NAN",)))
         assert [(row.text, row.label) for row in found.records] == [("", "null"), ("x", "null")]

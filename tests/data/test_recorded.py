@@ -94,7 +94,7 @@ ROW = json.dumps({"image": "/a", "text": "", "label": "x", "split": "train"})
         (f"{HEADER}\n" + ROW.replace("image", "file") + "\n", "line 2 does not hold image"),
         (HEADER.replace("single", "double") + "\n", "line 1 does not say the form of labels"),
         (HEADER.replace('["x"]', '"x"') + "\n", "line 1 has no list of class names"),
-        (HEADER.replace("1", "7") + "\n", "has version 7 .* this marnet reads version 2. Update marnet."),
+        (HEADER.replace("1", "7") + "\n", "has version 7 .* this marnet reads version 3. Update marnet."),
         (f"{HEADER}\n" + "[" * 100_000 + "\n", "line 2 is not JSON"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """One class an image: the balanced losses against values worked by hand and torch, and how a prediction reads."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marnet.losses import classification_loss
+from marnet.losses import classification_loss, soft_classification_loss
 from marnet.tasks.single import BalancedCrossEntropy, SingleLabel, class_weights, log_priors
 
 COUNTS = np.array([6, 3, 1])
@@ -113,3 +114,44 @@ def test_the_score_is_the_figure_of_that_name() -> None:
     for first in range(0, 30, 8):
         metric.update(logits[first : first + 8], targets[first : first + 8])
     assert float(metric.compute()) == pytest.approx(task.metrics(logits, targets)._asdict()[task.score])
+
+
+class TestSharesOfClasses:
+    """Targets in training may be shares of classes; with one class per row nothing changes."""
+
+    ONE_HOT = functional.one_hot(torch.from_numpy(TARGETS), 3)
+
+    @pytest.mark.parametrize("balance", ["none", "weights", "logit-adjust"])
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_one_class_per_row_has_the_loss_of_its_number(self, balance: Any, smoothing: float) -> None:
+        logits = normal(10, 3).requires_grad_()
+        numbers = SingleLabel(3).balanced_loss(balance, TARGETS)
+        shares = SingleLabel(3).balanced_loss(balance, self.ONE_HOT.numpy().astype(np.float32))
+        one = numbers(logits, torch.from_numpy(TARGETS), label_smoothing=smoothing)
+        two = shares(logits, self.ONE_HOT.float(), label_smoothing=smoothing)
+        assert float(one) == pytest.approx(float(two), rel=1e-6)
+        (by_one,), (by_two,) = (torch.autograd.grad(loss, logits) for loss in (one, two))
+        assert torch.allclose(by_one, by_two, atol=1e-9)
+
+    def test_rows_without_a_label_count_for_nothing(self) -> None:
+        logits, targets = (
+            normal(6, 3),
+            torch.rand(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+        )
+        targets /= targets.sum(1, keepdim=True)
+        some = soft_classification_loss(logits[:4], targets[:4], label_smoothing=0.1)
+        targets[4:] = 0
+        assert float(soft_classification_loss(logits, targets, label_smoothing=0.1)) == pytest.approx(float(some))
+        assert float(soft_classification_loss(logits, 0 * targets)) == 0
+        assert float(soft_classification_loss(logits[:0], targets[:0])) == 0
+
+    def test_it_is_torchs_loss_of_probabilities(self) -> None:
+        logits, targets = normal(6, 3), normal(6, 3, seed=2).softmax(1)
+        expected = functional.cross_entropy(logits, targets, label_smoothing=0.2)
+        assert float(soft_classification_loss(logits, targets, label_smoothing=0.2)) == pytest.approx(float(expected))
+
+    def test_weights_of_a_mixed_row_worked_by_hand(self) -> None:
+        """Half class 0, half class 2, with even logits: the mean of 10/18 and 10/3, times log 3."""
+        loss = SingleLabel(3).balanced_loss("weights", self.ONE_HOT.numpy().astype(np.float32))
+        found = loss(torch.zeros(1, 3), torch.tensor([[0.5, 0.0, 0.5]]))
+        assert float(found) == pytest.approx((10 / 18 + 10 / 3) / 2 * math.log(3), rel=1e-6)

@@ -14,12 +14,13 @@ from marnet.methods import FULL, find_method
 from marnet.runs.code import is_trusted
 
 # Newer than records that lack them, which were trained as with these values.
-_AS_BEFORE = {"training.class_means": "auto"}
+_AS_BEFORE = {"training.class_means": "auto", "training.unlabelled": "auto"}
 
 # Settings that do not change what a run learns; and how the source is read, for which the digest of its rows stands.
 _WITHOUT_EFFECT = (
     "data.source",
     "data.missing",
+    "data.unlabelled",
     "data.columns.group",
     "data.cache",
     "data.workers",
@@ -69,6 +70,7 @@ def run_key(
     long_tail: float = 1.0,
     leave_classes_out: int = 0,
     new_class_images: Sequence[int] = (),
+    keep_unlabelled: bool = False,
 ) -> str:
     """Return the key of a run with these nested settings on the rows, and the features if any, with these digests."""
     content: dict[str, Any] = {
@@ -80,6 +82,8 @@ def run_key(
         "rows": rows,
         **({"features": features} if features else {}),
     }
+    if keep_unlabelled:
+        content["keep_unlabelled"] = True
     if long_tail > 1:
         content["long_tail"] = long_tail
     if leave_classes_out:
@@ -94,6 +98,7 @@ def record_key(record: RunRecord) -> str:
         placebo=record.placebo,
         split=record.split,
         label_budget=record.label_budget,
+        keep_unlabelled=record.keep_unlabelled,
         text_budget=record.text_budget,
         rows=record.rows_digest,
         features=record.features_digest,

@@ -60,7 +60,7 @@ def measure_new_classes(
     train, held = (_rows(_outputs(predictor, data, each, predictor.classes)) for each in ("train", split))
     parts = [
         (_outputs(predictor, data, name, left_out), name == "train")
-        for name in data.manifest.splits()
+        for name in data.manifest.labelled_splits()
         if name != "test"
     ]
     features = np.concatenate([np.asarray(each.x_v, float) for each, _ in parts])

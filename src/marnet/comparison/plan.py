@@ -61,6 +61,10 @@ class ComparisonConfig(Section):
     split: Literal["train", "val", "test"] = Field("val", description="the split on which the arms are scored")
     corruptions: bool = Field(False, description="also measure accuracy under corruptions of the images")
     label_budget: float = Field(1.0, gt=0, le=1, description="share of training rows to train on, class by class")
+    keep_unlabelled: bool = Field(
+        False,
+        description="keep the training rows beyond label_budget, without their labels",
+    )
     text_budget: float = Field(1.0, gt=0, le=1, description="share of training texts to keep")
     long_tail: float = Field(
         1.0, ge=1, description="rows of the most frequent class over those of the rarest, by a power law; 1: all rows"
@@ -73,6 +77,15 @@ class ComparisonConfig(Section):
     )
     keep_runs: Literal["first-seed", "all"] = Field("first-seed", description="the runs whose weights stay in OUT/work")
     out: Path | None = Field(None, description="the folder of the results; the argument `out` wins")
+
+    @model_validator(mode="after")
+    def _there_are_rows_to_keep(self) -> "ComparisonConfig":
+        if self.keep_unlabelled and self.label_budget == 1:
+            raise ValueError(
+                "`keep_unlabelled` keeps the rows beyond `label_budget` without their labels, but the budget of 1 "
+                "leaves none. Lower it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "ComparisonConfig":
@@ -213,6 +226,7 @@ def plan_run(
         placebo=arm.placebo,
         split=comparison.split,
         label_budget=comparison.label_budget,
+        keep_unlabelled=comparison.keep_unlabelled,
         text_budget=comparison.text_budget,
         long_tail=comparison.long_tail,
         leave_classes_out=comparison.leave_classes_out,

@@ -88,6 +88,7 @@ def _describe_differences(
         ("placebo", record.placebo, run.arm.placebo),
         ("split", record.split, comparison.split),
         ("label_budget", record.label_budget, comparison.label_budget),
+        ("keep_unlabelled", record.keep_unlabelled, comparison.keep_unlabelled),
         ("text_budget", record.text_budget, comparison.text_budget),
         ("long_tail", record.long_tail, comparison.long_tail),
         ("leave_classes_out", record.leave_classes_out, comparison.leave_classes_out),

@@ -25,6 +25,7 @@ _ADDED = (
     "long_tail",
     "leave_classes_out",
     "new_class_images",
+    "keep_unlabelled",
 )  # since then: absent in a file where nothing sets them
 
 Placebo = Literal["shuffled", "random", "constant"]
@@ -45,6 +46,7 @@ class RunRecord(BaseModel):
     split: str
     placebo: Placebo | None = Field(None, description="set if the texts were made meaningless")
     label_budget: float = Field(1.0, description="share of the training rows that were used")
+    keep_unlabelled: bool = Field(False, description="the other training rows were kept without their labels")
     text_budget: float = Field(1.0, description="share of their texts that were kept")
     long_tail: float = Field(1.0, description="rows of the most frequent class over those of the rarest")
     leave_classes_out: int = Field(0, description="number of classes that it was not trained for, drawn by the seed")

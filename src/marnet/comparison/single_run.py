@@ -89,6 +89,7 @@ def perform(
         "source": data.manifest.source,
         "placebo": run.arm.placebo,
         "label_budget": comparison.label_budget,
+        "keep_unlabelled": comparison.keep_unlabelled,
         "text_budget": comparison.text_budget,
         "rows_digest": data.fingerprint,
         "features_digest": "" if data.features is None else data.features.digest,
@@ -118,7 +119,7 @@ def training_rows(run: PlannedRun, comparison: ComparisonConfig, manifest: Manif
     if comparison.long_tail > 1:
         manifest = keep_long_tail(manifest, comparison.long_tail, run.seed)
     if comparison.label_budget < 1:
-        manifest = keep_labels(manifest, comparison.label_budget, run.seed)
+        manifest = keep_labels(manifest, comparison.label_budget, run.seed, keep_unlabelled=comparison.keep_unlabelled)
     if comparison.text_budget < 1:
         manifest = keep_texts(manifest, comparison.text_budget, run.seed)
     match run.arm.placebo:

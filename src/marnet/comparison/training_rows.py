@@ -1,7 +1,7 @@
 """Changes of a comparison to the rows: classes left out, budgets of labels and texts, and placebos of the texts.
 
-Pure functions of a manifest and a seed. Apart from classes that are left out, only rows of split "train" change. Every
-draw depends on the seed alone, so all arms of one seed see the same rows.
+Pure functions of a manifest and a seed. Apart from classes that are left out, only rows that training learns from
+change. Every draw depends on the seed alone, so all arms of one seed see the same rows.
 """
 
 import math
@@ -11,6 +11,7 @@ from dataclasses import replace
 from random import Random
 
 from marnet.data.manifest import Manifest, Record, count_classes
+from marnet.data.splits import UNLABELLED, trained_on
 from marnet.encoders.unique_texts import has_text
 from marnet.errors import ConfigError, DataError
 from marnet.semantic.classes.maker import FEWEST_CLASSES
@@ -43,8 +44,10 @@ def without_classes(manifest: Manifest, left_out: Sequence[str]) -> Manifest:
     )
 
 
-def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
+def keep_labels(manifest: Manifest, share: float, seed: int, *, keep_unlabelled: bool = False) -> Manifest:
     """Keep a share of the training rows, class by class and at least one of each; drop the others.
+
+    With `keep_unlabelled` the others lose their labels alone, and become rows of the split "unlabelled".
 
     A row of several classes counts as one of its rarest class, as in a generated split. With the same seed, a smaller
     share keeps a subset of a larger one.
@@ -66,16 +69,22 @@ def keep_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
         kept.update(own[: _round(share * len(own))])
         kept.update(shuffled[:1])  # so that every class can be learned
     dropped = {position for position, _ in rows} - kept
-    left = tuple(record for position, record in enumerate(manifest.records) if position not in dropped)
-    return replace(manifest, records=left)
+    if keep_unlabelled:
+        records = [
+            record._replace(label="", split=UNLABELLED) if position in dropped else record
+            for position, record in enumerate(manifest.records)
+        ]
+    else:
+        records = [record for position, record in enumerate(manifest.records) if position not in dropped]
+    return replace(manifest, records=tuple(records))
 
 
 def keep_texts(manifest: Manifest, share: float, seed: int) -> Manifest:
-    """Keep a share of the training texts, at least one; blank the others.
+    """Keep a share of the training texts, at least one, those of unlabelled rows among them; blank the others.
 
     With the same seed, a smaller share keeps a subset of a larger one.
     """
-    with_text = [position for position, record in _training_rows(manifest) if has_text(record.text)]
+    with_text = [position for position, record in _all_training_rows(manifest) if has_text(record.text)]
     Random(f"texts {seed}").shuffle(with_text)
     blanked = dict.fromkeys(with_text[max(1, _round(share * len(with_text))) :], "")
     return _with_texts(manifest, blanked)
@@ -87,9 +96,14 @@ def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
     A derangement of the classes decides whose texts a class gets, so that no class keeps its own. Where rows have
     several classes, each set of classes that occurs is treated as a class. Blank texts stay blank.
 
+    Where rows have no label, the texts of all training rows are permuted at random instead: a class that kept the texts
+    of another one would still be told by them, and a teacher could label the rest as well as with their own.
+
     Raises:
         DataError: fewer than two classes have texts.
     """
+    if UNLABELLED in manifest.splits():
+        return _permute_texts(manifest, seed)
     texts: dict[str, list[str]] = defaultdict(list)
     for _, record in _training_rows(manifest):
         if has_text(record.text):
@@ -109,9 +123,16 @@ def shuffle_texts(manifest: Manifest, seed: int) -> Manifest:
     return _with_texts(manifest, given)
 
 
+def _permute_texts(manifest: Manifest, seed: int) -> Manifest:
+    with_text = [(position, record.text) for position, record in _all_training_rows(manifest) if has_text(record.text)]
+    texts = [text for _, text in with_text]
+    Random(f"permuted texts {seed}").shuffle(texts)
+    return _with_texts(manifest, {position: text for (position, _), text in zip(with_text, texts, strict=True)})
+
+
 def repeat_one_text(manifest: Manifest, seed: int) -> Manifest:
     """Replace every training text with one of them, drawn by the seed. Blank texts stay blank."""
-    with_text = [(position, record.text) for position, record in _training_rows(manifest) if has_text(record.text)]
+    with_text = [(position, record.text) for position, record in _all_training_rows(manifest) if has_text(record.text)]
     if not with_text:
         return manifest
     _, text = Random(f"constant text {seed}").choice(with_text)
@@ -130,6 +151,11 @@ def derangement(names: Sequence[str], seed: int) -> dict[str, str]:
 
 def _training_rows(manifest: Manifest) -> list[tuple[int, Record]]:
     return [(position, record) for position, record in enumerate(manifest.records) if record.split == "train"]
+
+
+def _all_training_rows(manifest: Manifest) -> list[tuple[int, Record]]:
+    """Return the rows that training learns from, those without a label among them."""
+    return [(position, record) for position, record in enumerate(manifest.records) if trained_on(record.split)]
 
 
 def _with_texts(manifest: Manifest, texts: dict[int, str]) -> Manifest:

@@ -27,6 +27,8 @@ from marnet.choices import (
     Schedule,
     TextGradient,
     TextPooling,
+    Unlabelled,
+    UnlabelledTraining,
 )
 from marnet.config.errors import explain
 from marnet.config.legacy import upgrade_settings
@@ -91,6 +93,9 @@ class DataConfig(Section):
     val_share: float = Field(0.15, gt=0, lt=1, description="share of rows for val if the data has no split")
     test_share: float = Field(0.15, ge=0, lt=1, description="share of rows for test if the data has no split")
     split_seed: int = Field(0, description="seed of a split that is made here")
+    unlabelled: Unlabelled = Field(
+        "use", description="rows of train with a blank label: use them as the split unlabelled, or refuse them"
+    )
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop", description="stop before training if images cannot be read, or skip their rows"
     )
@@ -287,6 +292,11 @@ class TrainingConfig(Section):
         "auto",
         description="after training, add the cosines with the means of the classes to the prediction where that helps "
         "held-out rows; auto: where a class has 20 times the training rows of another (docs/labels.md)",
+    )
+    unlabelled: UnlabelledTraining = Field(
+        "auto",
+        description="rows without a label: learn from the labels that a teacher with image and text gives them, if "
+        "that helps on held-out rows; or never (docs/labels.md)",
     )
     precision: Literal["32", "16-mixed", "bf16-mixed", "64"] = Field(
         "32", description="bits of the arithmetic; mixed: weights stay in 32 bits"

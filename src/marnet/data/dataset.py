@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
     images: Tensor  # (B, 3, S, S) uint8, channels last; or features (B, D_v) float32
     texts: list[str]
-    labels: Tensor  # (B,) int64; where images have several classes, (B, C) float32
+    labels: Tensor  # (B,) int64; where images have several classes, or a teacher labels them, (B, C) float32
     indices: Tensor  # (B,) int64, rows of the dataset
 
 
@@ -109,6 +109,11 @@ class ImageTextDataset(Dataset[Sample]):
         self.texts = list(texts)
         self.labels = labels
         self.transform = transform
+
+    def select(self, rows: np.ndarray, labels: np.ndarray, *, transform: Transform | None = None) -> Self:
+        """Return some rows `(M,)` with other labels, of M rows, and another transform if one is given."""
+        texts = [self.texts[row] for row in rows.tolist()]
+        return type(self)(self.images, texts, labels, transform or self.transform, rows=self.rows[rows])
 
     def __len__(self) -> int:
         return len(self.rows)

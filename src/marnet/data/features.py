@@ -1,6 +1,7 @@
 """A dataset of features in place of images, computed before by a frozen backbone."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -28,6 +29,11 @@ class FeatureDataset(Dataset[Sample]):
         self.features = features
         self.texts = list(texts)
         self.labels = labels
+
+    def select(self, rows: np.ndarray, labels: np.ndarray) -> Self:
+        """Return some rows `(M,)` with other labels, of M rows."""
+        texts = [self.texts[row] for row in rows.tolist()]
+        return type(self)(self.features[torch.from_numpy(rows)], texts, labels)
 
     def __len__(self) -> int:
         return len(self.features)

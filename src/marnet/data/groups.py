@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from marnet.data.manifest import Manifest, Record
-from marnet.data.splits import SPLITS
+from marnet.data.splits import ALL_SPLITS, UNLABELLED, trained_on
 
 EXAMPLES = 5
 _TEXTS_PER_CLASS = 2  # on average, or more: texts that describe images; below, they describe classes
@@ -36,11 +36,12 @@ def texts_across_splits(manifest: Manifest) -> list[Crossing]:
     than two of them per class, or more than twenty images each), because such texts cross splits by nature. Rows that
     have a group are left out: their group says which of them belong together.
     """
+    labelled = [record for record in manifest.records if record.split != UNLABELLED]
     plain = {text: plain_text(text) for text in {record.text for record in manifest.records}}
     several = manifest.label_form == "multi"  # then a label is a set of classes, and says nothing about texts
-    pairs = {("" if several else record.label, plain[record.text]) for record in manifest.records if plain[record.text]}
+    pairs = {("" if several else record.label, plain[record.text]) for record in labelled if plain[record.text]}
     classes = {label for label, _ in pairs}
-    rows = sum(bool(plain[record.text]) for record in manifest.records)
+    rows = sum(bool(plain[record.text]) for record in labelled)
     if len(pairs) < _TEXTS_PER_CLASS * len(classes) or rows > _ROWS_PER_TEXT * len(pairs):
         return []
     found = _crossings((plain[record.text], record) for record in manifest.records if not record.group)
@@ -98,8 +99,8 @@ def _crossings(rows: Iterable[tuple[str, Record]]) -> list[Crossing]:
     crossings = []
     for name, records in sorted(found.items()):
         splits = {record.split for record in records}
-        if len(splits) > 1:
-            crossings.append(Crossing(name, tuple(split for split in SPLITS if split in splits), tuple(records)))
+        if len(splits) > 1 and not all(map(trained_on, splits)):
+            crossings.append(Crossing(name, tuple(split for split in ALL_SPLITS if split in splits), tuple(records)))
     return crossings
 
 

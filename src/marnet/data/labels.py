@@ -25,8 +25,8 @@ def natural_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def label_names(label: str, form: LabelForm) -> tuple[str, ...]:
-    """Return the classes that a label names: itself; of form "multi" those between its commas, possibly none."""
-    return _split(label) if form == "multi" else (label,)
+    """Return the classes that a label names: itself unless it is ""; of form "multi" those between its commas."""
+    return _split(label) if form == "multi" else (label,) if label else ()
 
 
 def canonical_label(label: str, form: LabelForm) -> str:

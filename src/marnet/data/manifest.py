@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marnet.choices import LabelForm
+from marnet.choices import LabelForm, Unlabelled
 from marnet.data.cells import EXACT, CellReader
 from marnet.data.image_paths import image_path
 from marnet.data.label_cells import read_label_cells
@@ -24,8 +24,9 @@ from marnet.data.labels import (
     numbered_classes,
 )
 from marnet.data.options import GROUP, ColumnNames, ReadOptions, column_names
-from marnet.data.splits import SPLITS, normalise_split, split_by_classes
+from marnet.data.splits import ALL_SPLITS, SPLITS, UNLABELLED, fill_splits, split_of_cell, trained_on
 from marnet.data.tables import Table, read_table, write_table
+from marnet.data.unlabelled import mark_unlabelled
 from marnet.errors import DataError, list_some, suggest
 
 _logger = logging.getLogger("marnet")
@@ -46,7 +47,7 @@ class Record(NamedTuple):
     image: str  # absolute path
     text: str  # "" for none
     label: str  # a class, or classes as "basil, tomato" ("" for none), as `Manifest.label_form` says
-    split: str  # "train", "val" or "test"
+    split: str  # "train", "val", "test", or "unlabelled" for a row without a label
     group: str = ""  # rows of one group belong together and stay in one split; "" for none
 
 
@@ -86,7 +87,11 @@ class Manifest:
     def splits(self) -> dict[str, int]:
         """Return the number of rows of each split that has any."""
         counts = Counter(record.split for record in self.records)
-        return {name: counts[name] for name in SPLITS if counts[name]}
+        return {name: counts[name] for name in ALL_SPLITS if counts[name]}
+
+    def labelled_splits(self) -> tuple[str, ...]:
+        """Return the names of the splits that have rows with labels: all but "unlabelled"."""
+        return tuple(name for name in self.splits() if name != UNLABELLED)
 
     def split(self, name: str) -> tuple[Record, ...]:
         """Return the rows of one split.
@@ -96,7 +101,7 @@ class Manifest:
         """
         rows = tuple(record for record in self.records if record.split == name)
         if not rows:
-            near = "" if name in SPLITS else suggest(name, SPLITS)
+            near = "" if name in ALL_SPLITS else suggest(name, ALL_SPLITS)
             found = _count_splits(record.split for record in self.records)
             raise DataError(f"{self.source} has no rows in split {name!r}; found {found}.{near}")
         return rows
@@ -110,6 +115,7 @@ def read_manifest(
     val_share: float = _DEFAULTS.val_share,
     test_share: float = _DEFAULTS.test_share,
     split_seed: int = _DEFAULTS.split_seed,
+    unlabelled: Unlabelled = _DEFAULTS.unlabelled,
 ) -> Manifest:
     """Read a CSV, JSONL or Parquet file with one row per image.
 
@@ -123,6 +129,7 @@ def read_manifest(
         val_share: share of val in a split made here.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
+        unlabelled: "use" makes training rows with a blank label rows of the split "unlabelled"; "refuse" stops at them.
 
     Raises:
         DataError: the file, a column, a label or a split cannot be used; the message names file and lines.
@@ -139,6 +146,7 @@ def read_manifest(
         val_share=val_share,
         test_share=test_share,
         split_seed=split_seed,
+        unlabelled=unlabelled,
     )
     return read_manifest_file(Path(path), options)
 
@@ -174,30 +182,43 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
     notes = list(table.notes)
     if columns.text not in table.columns:
         notes.append(f"{source} has no column {columns.text!r}: all texts are blank.{_unread(table, options)}")
-    cells = table.columns[columns.label] if form == "multi" else _filled(table, columns.label, may_list=True)
+    splits, more = mark_unlabelled(table, _read_splits(table, columns.split), options)
+    notes += more
+    cells = [
+        "" if split == UNLABELLED else cell for cell, split in zip(table.columns[columns.label], splits, strict=True)
+    ]
     if not table.exact:
         cells, more = read_label_cells(source, cells, form, place=lambda row: f"{table.name}, {table.where([row])}")
         notes += more
     notes += comma_notes(source, cells, form)
     images = [image_path(folder, name) for name in _filled(table, columns.image)]
     groups = table.columns.get(columns.group) or [""] * len(images)
-    named = any(table.columns.get(columns.split, ()))
+    named = any(split in SPLITS for split in splits)
     if named:
-        splits = _read_splits(table, columns.split)
+        if blank := [row for row, split in enumerate(splits) if not split]:
+            raise table.blank(columns.split, blank)
         notes += _shared_images(source, images, splits)
     else:
         names = [label_names(cell, form) for cell in cells]
         seed = options.split_seed
-        splits = split_by_classes(
-            images, names, groups=groups, val_share=options.val_share, test_share=options.test_share, seed=seed
+        splits = fill_splits(
+            splits,
+            images,
+            names,
+            groups=groups,
+            val_share=options.val_share,
+            test_share=options.test_share,
+            seed=seed,
         )
+        notes += left_out_notes(source, splits.count(""))
         notes.append(
             f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}."
             f"{_other_splits(table)}"
         )
     texts = table.columns.get(columns.text) or [""] * len(images)
     labels = [canonical_label(cell, form) for cell in cells]
-    records = tuple(Record(*row) for row in zip(images, texts, labels, splits, groups, strict=True))
+    rows = (Record(*row) for row in zip(images, texts, labels, splits, groups, strict=True))
+    records = tuple(record for record in rows if record.split)
     return Manifest(records, _read_classes(table, cells, form), source, tuple(notes), form, made_splits=not named)
 
 
@@ -243,12 +264,27 @@ def label_indices(records: Sequence[Record], classes: Sequence[str]) -> np.ndarr
 def label_targets(records: Sequence[Record], classes: Sequence[str], form: LabelForm) -> np.ndarray:
     """Return the targets of a classifier: `label_indices`, `(N,)` int64; of form "multi" `(N, C)` float32 of 0 and 1.
 
+    Of form "single" a row without a label has the target -1.
+
     Raises:
         DataError: a class is not among the classes.
     """
     if form == "multi":
         return multi_hot([record.label for record in records], classes)
-    return label_indices(records, classes)
+    targets = np.full(len(records), -1, np.int64)
+    labelled = np.array([bool(record.label) for record in records], bool)
+    targets[labelled] = label_indices([record for record in records if record.label], classes)
+    return targets
+
+
+def left_out_notes(source: str, count: int) -> list[str]:
+    """Return a note on rows without a label whose image or group came into val or test."""
+    if not count:
+        return []
+    return [
+        f"{source}: {count} rows without a label were left out, because their image or group is in val or test, and "
+        f"training on them would make metrics there too optimistic."
+    ]
 
 
 def count_classes(manifest: Manifest, split: str) -> Counter[str]:
@@ -331,27 +367,23 @@ def _other_splits(table: Table) -> str:
     return f" If {found[0]!r} names them, set `data.columns.split={found[0]}`." if found else ""
 
 
-def _filled(table: Table, name: str, *, may_list: bool = False) -> list[str]:
+def _filled(table: Table, name: str) -> list[str]:
     cells = table.columns[name]
     blank = [row for row, cell in enumerate(cells) if not cell]
     if blank:
-        several = " If a cell may list several classes or none, set `data.labels=multi`." if may_list else ""
-        raise DataError(
-            f"{table.name} has a blank {name!r} in {table.where(blank)}, but every row must have one. Fill it in, or "
-            f"remove {'that row' if len(blank) == 1 else 'those rows'}.{several}"
-            f"{table.missing_words(name)}"
-        )
+        raise table.blank(name, blank)
     return cells
 
 
 def _read_splits(table: Table, name: str) -> list[str]:
+    """Return the split that each row names, "" for none."""
     splits = []
-    for row, found in enumerate(_filled(table, name)):
-        known = normalise_split(found)
+    for row, found in enumerate(table.columns.get(name) or [""] * len(table.numbers)):
+        known = split_of_cell(found) if found else ""
         if known is None:
             raise DataError(
-                f"{table.name}, {table.where([row])}: unknown split {found!r}. Expected {', '.join(SPLITS)}."
-                f"{suggest(found, SPLITS)}"
+                f"{table.name}, {table.where([row])}: unknown split {found!r}. Expected {', '.join(ALL_SPLITS)}."
+                f"{suggest(found, ALL_SPLITS)}"
             )
         splits.append(known)
     return splits
@@ -360,7 +392,7 @@ def _read_splits(table: Table, name: str) -> list[str]:
 def _shared_images(source: str, images: Sequence[str], splits: Sequence[str]) -> list[str]:
     where: dict[str, set[str]] = defaultdict(set)
     for image, split in zip(images, splits, strict=True):
-        where[image].add(split)
+        where[image].add("train" if trained_on(split) else split)
     shared = [image for image, names in where.items() if len(names) > 1]
     if not shared:
         return []
@@ -389,7 +421,7 @@ def _relative(image: str, folder: Path) -> str:
 
 def _count_splits(splits: Iterable[str]) -> str:
     counts = Counter(splits)
-    return ", ".join(f"{name} {counts[name]}" for name in SPLITS if counts[name]) or "no rows at all"
+    return ", ".join(f"{name} {counts[name]}" for name in ALL_SPLITS if counts[name]) or "no rows at all"
 
 
 def _count_label(rows: dict[str, Counter[str]], label: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marnet.data.image_bytes import file_of, name_of
 from marnet.data.manifest import Manifest, Record
-from marnet.data.splits import SPLITS
+from marnet.data.splits import SPLITS, UNLABELLED
 from marnet.errors import DataError, MarnetError
 
 _EXAMPLES = 5
@@ -83,8 +83,10 @@ def rows_without_splits(found: Manifest, own_rows: Callable[[], Manifest], split
         splits = [record.split for record in own]
         note = f"{found.source} names no splits and holds the rows of the run, which keep the splits they have there."
     else:
-        splits = [split if split in SPLITS else "val"] * len(found.records)
-        note = f"{found.source} names no splits: all its {len(found.records)} rows are scored."
+        scored = split if split in SPLITS else "val"
+        splits = [UNLABELLED if row.split == UNLABELLED else scored for row in found.records]
+        labelled = "" if UNLABELLED not in splits else " that have a label"
+        note = f"{found.source} names no splits: all its {splits.count(scored)} rows{labelled} are scored."
     records = tuple(row._replace(split=each) for row, each in zip(found.records, splits, strict=True))
     return dataclasses.replace(found, records=records, notes=(*notes, note), made_splits=False)
 

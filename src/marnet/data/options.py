@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from marnet.choices import LabelForm
+from marnet.choices import LabelForm, Unlabelled
 from marnet.data.cells import MISSING
 from marnet.errors import ConfigError, suggest
 
@@ -44,6 +44,7 @@ class ReadOptions:
         val_share: share of val in a split made here; or of train, where a source brings train and test alone.
         test_share: share of test in a split made here.
         split_seed: seed of a split made here.
+        unlabelled: "use" makes training rows with a blank label rows of the split "unlabelled"; "refuse" stops at them.
 
     Raises:
         ConfigError: the form of labels is unknown.
@@ -59,6 +60,7 @@ class ReadOptions:
     val_share: float = 0.15
     test_share: float = 0.15
     split_seed: int = 0
+    unlabelled: Unlabelled = "use"
 
     def __post_init__(self) -> None:
         forms = get_args(LabelForm)
@@ -100,4 +102,5 @@ def read_options(config: "DataConfig") -> ReadOptions:
         val_share=config.val_share,
         test_share=config.test_share,
         split_seed=config.split_seed,
+        unlabelled=config.unlabelled,
     )

@@ -7,10 +7,10 @@ r"""The rows of a run, of a folder of features and of an exported data set: `man
 ```
 
 Unlike the cells of a user's table, nothing here is interpreted: no text means "missing", and no white space is cut off.
-A row of a group has a fifth entry, `group`; the file has version 2 then, so that older versions of marnet refuse it in
-words. `below` is a path relative to the file, so that an image below its folder moves with it; `image` stands as it is.
-Texts and names may hold any code point, lone surrogates as well (a name that is not UTF-8 holds some): the file is
-UTF-8 with surrogates encoded like other code points.
+A row of a group has a fifth entry, `group`; the file has version 2 then, and version 3 where rows have no label, so
+that older versions of marnet refuse it in words. `below` is a path relative to the file, so that an image below its
+folder moves with it; `image` stands as it is. Texts and names may hold any code point, lone surrogates as well (a name
+that is not UTF-8 holds some): the file is UTF-8 with surrogates encoded like other code points.
 """
 
 import json
@@ -22,13 +22,14 @@ from typing import Any
 from marnet.atomic import write_text
 from marnet.choices import LabelForm
 from marnet.data.manifest import Manifest, Record, read_manifest
+from marnet.data.splits import UNLABELLED
 from marnet.errors import DataError
 
 FILE = "manifest.jsonl"
 OLD_FILE = "manifest.csv"  # of runs and features of version 0.1, read as a user's table
 _LONGEST_LINE = 64 * 2**20  # bytes, of a row or of the classes
 _FORMAT, _VERSION = "marnet-rows", 1
-_VERSION_WITH_GROUPS = 2
+_VERSION_WITH_GROUPS, _VERSION_WITH_UNLABELLED = 2, 3
 
 
 def write_recorded(manifest: Manifest, folder: Path) -> None:
@@ -40,7 +41,7 @@ def write_recorded(manifest: Manifest, folder: Path) -> None:
     place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps dots)
     header = {
         "format": _FORMAT,
-        "version": _VERSION_WITH_GROUPS if any(record.group for record in manifest.records) else _VERSION,
+        "version": _version(manifest),
         "label_form": manifest.label_form,
         "classes": list(manifest.classes),
     }
@@ -89,6 +90,13 @@ def _read_lines(file: Path) -> Iterator[str]:
         raise DataError(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
+def _version(manifest: Manifest) -> int:
+    """Return the version of the format that holds these rows, the oldest that does."""
+    if UNLABELLED in manifest.splits():
+        return _VERSION_WITH_UNLABELLED
+    return _VERSION_WITH_GROUPS if any(record.group for record in manifest.records) else _VERSION
+
+
 def _row(record: Record, place: str) -> dict[str, str]:
     below = record.image.removeprefix(f"{place}{os.sep}")
     at = {"below": below} if os.path.join(place, below) == record.image != below else {"image": record.image}  # noqa: PTH118 (exact)
@@ -100,10 +108,10 @@ def _read_header(file: Path, line: str) -> tuple[tuple[str, ...], LabelForm]:
     header = _parse(file, 1, line)
     if header.get("format") != _FORMAT:
         raise _damaged(file, 1, f"does not name the format {_FORMAT!r}")
-    if header.get("version") not in (_VERSION, _VERSION_WITH_GROUPS):
+    if header.get("version") not in (_VERSION, _VERSION_WITH_GROUPS, _VERSION_WITH_UNLABELLED):
         raise DataError(
             f"{file} has version {header.get('version')!r} of its format, but this marnet reads version "
-            f"{_VERSION_WITH_GROUPS}. Update marnet."
+            f"{_VERSION_WITH_UNLABELLED}. Update marnet."
         )
     classes, form = header.get("classes"), header.get("label_form")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):

@@ -1,4 +1,7 @@
-"""The names of splits, and the seeded stratified split of rows that have none."""
+"""The names of splits, and the seeded stratified split of rows that have none.
+
+Rows of `UNLABELLED` have no label: training may learn from them, nothing is scored on them.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,6 +10,8 @@ from random import Random
 from marnet.errors import DataError
 
 SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled"
+ALL_SPLITS = (*SPLITS, UNLABELLED)
 _OTHER_NAMES = {
     "training": "train",
     "valid": "val",
@@ -14,6 +19,7 @@ _OTHER_NAMES = {
     "dev": "val",
     "testing": "test",
 }
+_OTHER_UNLABELLED = ("unlabeled", "unsupervised")
 
 
 def normalise_split(name: str) -> str | None:
@@ -21,6 +27,17 @@ def normalise_split(name: str) -> str | None:
     name = name.strip().lower()
     name = _OTHER_NAMES.get(name, name)
     return name if name in SPLITS else None
+
+
+def split_of_cell(cell: str) -> str | None:
+    """Return the split that a cell of a table names, as `normalise_split` does; it may be `UNLABELLED` as well."""
+    name = cell.strip().lower()
+    return UNLABELLED if name in (UNLABELLED, *_OTHER_UNLABELLED) else normalise_split(name)
+
+
+def trained_on(split: str) -> bool:
+    """Return True for the splits that training learns from, which must share no image with val and test."""
+    return split in ("train", UNLABELLED)
 
 
 def units_of(images: Sequence[str], groups: Sequence[str] = ()) -> list[str]:
@@ -133,6 +150,49 @@ def split_by_classes(
         splits = ["train" if unit == back else split for unit, split in zip(units, splits, strict=True)]
         learned |= together[back]
     return splits
+
+
+def fill_splits(
+    splits: Sequence[str],
+    images: Sequence[str],
+    names: Sequence[Sequence[str]],
+    *,
+    groups: Sequence[str],
+    val_share: float,
+    test_share: float,
+    seed: int,
+) -> list[str]:
+    """Return the splits of N rows, of which "" is given one of `split_by_classes`; rows of `UNLABELLED` keep theirs.
+
+    An unlabelled row whose image or group came into val or test gets "": training on it would make metrics there too
+    optimistic, so it is to be left out.
+
+    Args:
+        splits: of the rows, each "" or `UNLABELLED`.
+        images: of the rows.
+        names: the classes of each row.
+        groups: of the rows, "" for none.
+        val_share: share of val.
+        test_share: share of test.
+        seed: of the choice.
+    """
+    open_rows = [row for row, split in enumerate(splits) if not split]
+    made = split_by_classes(
+        [images[row] for row in open_rows],
+        [names[row] for row in open_rows],
+        groups=[groups[row] for row in open_rows],
+        val_share=val_share,
+        test_share=test_share,
+        seed=seed,
+    )
+    filled = list(splits)
+    for row, split in zip(open_rows, made, strict=True):
+        filled[row] = split
+    if len(open_rows) == len(splits):
+        return filled
+    units = units_of(images, groups)
+    held = {unit for unit, split in zip(units, filled, strict=True) if not trained_on(split)}
+    return ["" if split == UNLABELLED and unit in held else split for unit, split in zip(units, filled, strict=True)]
 
 
 def _fill(sizes: Sequence[int], val_share: float, test_share: float) -> list[str]:

@@ -35,6 +35,13 @@ class Table(NamedTuple):
         words = [repr(word) for name, word in self.words if name == column]
         return f" {', '.join(words)} counts as missing; for a name, change `data.missing`." if words else ""
 
+    def blank(self, column: str, rows: Sequence[int], hint: str = "") -> DataError:
+        """Return the error that refuses some rows whose cell of a column is blank."""
+        return DataError(
+            f"{self.name} has a blank {column!r} in {self.where(rows)}, but every row must have one. Fill it in, or "
+            f"remove {'that row' if len(rows) == 1 else 'those rows'}.{hint}{self.missing_words(column)}"
+        )
+
     def where(self, rows: Sequence[int]) -> str:
         """Name some rows for a message: `"lines 3, 7, 8 and 12 more"`."""
         shown = ", ".join(str(self.numbers[row]) for row in rows[:5])

@@ -12,6 +12,7 @@ from marnet.data.manifest import Record
 from marnet.errors import ConfigError, DataError
 from marnet.inference import Predictor, SplitOutputs, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
+from marnet.inference.predictor import check_labels_known
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
 from marnet.semantic.stored_features import features_for
@@ -124,6 +125,7 @@ def open_rows(
             f"{rows.source} has labels of the form {rows.label_form!r}, but {predictor.run} was trained with "
             f"{predictor.config.data.labels!r}. Name other features."
         )
+    check_labels_known(rows, split, predictor.classes)
     own = found._replace(manifest=dataclasses.replace(rows, classes=predictor.classes))
     return OpenedRows(own.dataset(split), rows.split(split))
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from marnet.building import text_vectors
 from marnet.choices import LabelForm
 from marnet.config import Config, make_config
 from marnet.config.flat import flat_settings
@@ -20,7 +21,6 @@ from marnet.evaluation.feature_rows import (
     open_feature_set,
     rows_of_features,
     rows_of_run,
-    text_vectors,
 )
 from marnet.inference import Predictor, load
 from marnet.runs.code import AllowCode

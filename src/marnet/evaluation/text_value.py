@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from marnet.building import text_vectors
 from marnet.config import Config, make_config
 from marnet.config.nested import merge_settings, unflatten
 from marnet.encoders.unique_texts import has_text
-from marnet.evaluation.feature_rows import open_feature_set, text_vectors
+from marnet.evaluation.feature_rows import open_feature_set
 from marnet.runs.code import AllowCode
 from marnet.semantic.datasets.text_value import TextValue, measure_text_value
 from marnet.training.features import FeatureSet

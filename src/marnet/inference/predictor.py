@@ -341,7 +341,7 @@ class Predictor:
                 f"{manifest.source} has labels of the form {manifest.label_form!r}, but {self.run} was trained with "
                 f"{data.labels!r}. Choose another source, or train a run on this one."
             )
-        _check_labels_known(manifest, split, self.classes)
+        check_labels_known(manifest, split, self.classes)
         if manifest is self._own_rows:
             subject = f"The run {self.run}, split {split!r}"
             refuse_missing_images(manifest.split(split), subject, skip=data.on_bad_image == "skip")
@@ -505,7 +505,12 @@ def _place(image: Any, position: int) -> str:
     return f"The image at position {position}"
 
 
-def _check_labels_known(manifest: Manifest, split: str, classes: Sequence[str]) -> None:
+def check_labels_known(manifest: Manifest, split: str, classes: Sequence[str]) -> None:
+    """Refuse a split that cannot be scored.
+
+    Raises:
+        DataError: it names no class, or one that is not among the classes.
+    """
     rows = manifest.split(split)
     named = {name for record in rows for name in manifest.names(record)}
     if not named:

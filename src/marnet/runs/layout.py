@@ -13,6 +13,7 @@ WEIGHTS, TEXT_WEIGHTS, TEXT_SETTINGS = "model.safetensors", "text.safetensors", 
 BACKBONE, TEXT_FILES = "backbone", "text"
 CALIBRATION, CLASS_MEANS = "calibration.json", "class_means.safetensors"
 NEW_CLASSES, NEW_CLASSES_WEIGHTS = "new_classes.json", "new_classes.safetensors"
+UNLABELLED = "unlabelled.safetensors"  # the labels that a teacher gave to rows without one
 METRICS, HISTORY, ENVIRONMENT = "metrics.json", "history.csv", "environment.json"
 TENSORBOARD = "tensorboard"
 REPORT = "report.html"  # where 'marnet report RUN' writes
@@ -35,6 +36,7 @@ FILES = frozenset(
         CLASS_MEANS,
         NEW_CLASSES,
         NEW_CLASSES_WEIGHTS,
+        UNLABELLED,
         METRICS,
         HISTORY,
         ENVIRONMENT,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marnet.choices import Balance
-from marnet.losses import ClassificationLoss, classification_loss
+from marnet.losses import ClassificationLoss, classification_loss, soft_classification_loss
 from marnet.metrics import Metrics, classification_metrics
 from marnet.tasks.answers import Answers, CorrectTally, one_class
 
@@ -19,7 +19,10 @@ _SHOWN = 5  # classes per image that are shown by default
 
 
 class SingleLabel:
-    """The task in which each image has exactly one of C classes; targets are `(N,)` int64. See `marnet.tasks.Task`."""
+    """The task in which each image has exactly one of C classes. See `marnet.tasks.Task`.
+
+    Targets are `(N,)` int64. In training they may also be the shares `(N, C)` that classes have in each row.
+    """
 
     score = "top1"
     score_title = "top-1"
@@ -37,12 +40,14 @@ class SingleLabel:
 
     def balanced_loss(self, balance: Balance, targets: np.ndarray, *, tau: float = 1.0) -> ClassificationLoss:
         """Return cross-entropy with weights or adjusted logits; the sampler uses plain cross-entropy."""
+        soft = targets.ndim == 2
         if balance in ("none", "sampler"):
-            return classification_loss
-        counts = np.bincount(targets, minlength=self.num_classes)
+            return soft_classification_loss if soft else classification_loss
+        counts = targets.sum(0) if soft else np.bincount(targets, minlength=self.num_classes)
+        balanced = SoftBalancedCrossEntropy if soft else BalancedCrossEntropy
         if balance == "weights":
-            return BalancedCrossEntropy(class_weights(counts), torch.zeros(self.num_classes))
-        return BalancedCrossEntropy(torch.ones(self.num_classes), tau * log_priors(counts))
+            return balanced(class_weights(counts), torch.zeros(self.num_classes))
+        return balanced(torch.ones(self.num_classes), tau * log_priors(counts))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the softmax."""
@@ -99,6 +104,17 @@ class BalancedCrossEntropy(nn.Module):
             logits + self.offsets, targets, label_smoothing=label_smoothing, reduction="none"
         )  # (B,)
         return (self.weights[targets] * rows).mean()
+
+
+class SoftBalancedCrossEntropy(BalancedCrossEntropy):
+    """The same for rows in which classes have shares; the weight of a row is the mean of those of its classes."""
+
+    def forward(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the loss `()` of logits `(B, C)` against targets `(B, C)`, divided by their mass."""
+        weights = targets.to(self.weights.dtype) @ self.weights  # (B,)
+        return soft_classification_loss(
+            logits + self.offsets, targets, label_smoothing=label_smoothing, weights=weights
+        )
 
 
 def class_weights(counts: np.ndarray) -> Tensor:

@@ -7,7 +7,8 @@ from torch.utils.data import Dataset, Subset
 
 from marnet.config import Config
 from marnet.data.dataset import ImageTextDataset
-from marnet.data.transforms import eval_transform
+from marnet.data.features import FeatureDataset
+from marnet.data.transforms import ImageSpec, eval_transform
 from marnet.inference import collect_outputs
 from marnet.inference.class_means.fit import fit_class_means, sample_rows, text_similarity
 from marnet.methods import find_method
@@ -37,27 +38,27 @@ def make_class_means(model: MARNet, config: Config, data: TrainingData) -> Class
         config: of the run.
         data: its rows.
     """
-    labels, classes = data.train.labels, data.manifest.classes
+    train, classes = data.labelled(), data.manifest.classes
+    labels = train.labels
     if not wants_class_means(config, labels, len(classes)):
         return None
     rows = sample_rows(labels, np.random.default_rng(_SEED))
     features = collect_outputs(
-        model, _plain_rows(data, rows), data.spec, batch_size=config.training.batch_size
+        model, _plain_rows(train, data.spec, rows), data.spec, batch_size=config.training.batch_size
     ).x_v.numpy()
     similarity = None
     method = find_method(config.method)
     if method.needs_text:
         said: dict[str, list[str]] = {name: [] for name in classes}
-        for label, text in zip(labels.tolist(), data.train.texts, strict=True):
+        for label, text in zip(labels.tolist(), train.texts, strict=True):
             said[classes[label]].append(text)
         encoder = method.text_encoder(config).name
         similarity = text_similarity(said, encoder if encoder.startswith("hf:") else None)
     return fit_class_means(features, labels[rows], np.bincount(labels, minlength=len(classes)), similarity)
 
 
-def _plain_rows(data: TrainingData, rows: np.ndarray) -> Dataset[Any]:
+def _plain_rows(train: ImageTextDataset | FeatureDataset, spec: ImageSpec, rows: np.ndarray) -> Dataset[Any]:
     """Return some training rows without augmentation."""
-    train = data.train
     if isinstance(train, ImageTextDataset):
-        train = ImageTextDataset(train.images, train.texts, train.labels, eval_transform(data.spec), rows=train.rows)
+        train = train.select(np.arange(len(train)), train.labels, transform=eval_transform(spec))
     return Subset(train, rows.tolist())

@@ -30,6 +30,7 @@ from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, label_targets
 from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources import open_data
+from marnet.data.splits import UNLABELLED, trained_on
 from marnet.data.transforms import ImageSpec, eval_transform, model_input
 from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.outputs import VISUAL
@@ -59,24 +60,28 @@ class FeatureSet(NamedTuple):
     def with_rows(self, manifest: Manifest) -> "FeatureSet":
         """Return the features of some rows: some of the own ones, which may have other texts and labels.
 
+        A row may have lost its label, or been given one: its image may be in "train" or "unlabelled" here.
+
         Raises:
             DataError: a row has an image without a feature in its split.
         """
         numbers = {
-            (name, record.image): row
+            (name, record.image): (name, row)
             for name in self.splits
             for row, record in reversed(list(enumerate(self.manifest.split(name))))
         }
-        chosen: dict[str, list[int]] = {name: [] for name in manifest.splits()}
+        chosen: dict[str, list[Tensor]] = {name: [] for name in manifest.splits()}
         for record in manifest.records:
-            row = numbers.get((record.split, record.image))
-            if row is None:
+            names = dict.fromkeys([record.split, *(("train", UNLABELLED) if trained_on(record.split) else ())])
+            found = next((numbers[name, record.image] for name in names if (name, record.image) in numbers), None)
+            if found is None:
                 raise DataError(
                     f"{manifest.source} has the image {record.image} in split {record.split!r}, of which there is no "
                     f"feature. Name rows that 'marnet embed' computed features of, or leave out `data.features`."
                 )
-            chosen[record.split].append(row)
-        return self._replace(manifest=manifest, splits={name: self.splits[name][rows] for name, rows in chosen.items()})
+            name, row = found
+            chosen[record.split].append(self.splits[name][row])
+        return self._replace(manifest=manifest, splits={name: torch.stack(rows) for name, rows in chosen.items()})
 
     def dataset(self, split: str) -> FeatureDataset:
         """Return the features of a split as a dataset."""
@@ -114,7 +119,7 @@ def embed(config: Config, out: Path | str) -> Path:
         cache=cache_directory() if data.cache else None,
         stream=data.stream,
     )
-    features = {name: _compute(backbone.module, each.dataset, spec, name) for name, each in opened.items()}
+    features = {name: compute_features(backbone.module, each.dataset, spec, name) for name, each in opened.items()}
     kept = tuple(record for each in opened.values() for record in each.records)
     plain = Config.model_validate(
         {**config.model_dump(), "method": "image-only", "alignment": {}, "reconstruction": {}, "options": {}}
@@ -215,8 +220,16 @@ def check_next_to_features(config: Config, encoder: Config) -> None:
         )
 
 
-@torch.inference_mode()
-def _compute(backbone: nn.Module, dataset: ImageTextDataset, spec: ImageSpec, split: str) -> Tensor:
+@torch.no_grad()  # in inference mode the backbone's weights would become tensors that cannot learn any more
+def compute_features(backbone: nn.Module, dataset: ImageTextDataset, spec: ImageSpec, split: str) -> Tensor:
+    """Return the features `(N, D_v)` of the images of a dataset; the backbone is in evaluation mode afterwards.
+
+    Args:
+        backbone: maps images `(B, 3, H, W)` to features `(B, D_v)`.
+        dataset: its transform should draw nothing.
+        spec: how images are normalised.
+        split: names them in the progress bar.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     console = Console(stderr=True)

@@ -28,10 +28,11 @@ from marnet.stopping import stoppable
 from marnet.tasks import make_task
 from marnet.training.finishing import finish_run
 from marnet.training.lightning import OnEpoch, is_first_process, seed_everything, train_with_lightning
-from marnet.training.processes import follow_first
+from marnet.training.processes import follow_first, started_by_first
 from marnet.training.resuming import resumed_config
 from marnet.training.stopping import way_on_of_run
 from marnet.training.training_data import load_data, train_loader, val_loader
+from marnet.training.unlabelled import settle_unlabelled, write_taught
 
 
 class TrainedRun(NamedTuple):
@@ -143,6 +144,7 @@ def fit(
     strange = resume and not allows_downloads(named_models(config), allow_code=allow_code)
     with no_downloads(refused=strange):
         config, data = load_data(config, run, backbone, manifest, resume=resume, allow_code=allow_code)
+        data, taught = settle_unlabelled(config, data, run if resume or started_by_first() else None)
         classes, labels = data.manifest.classes, data.train.labels
         model = model_factory(
             config, num_classes=len(classes), texts=data.train.texts, labels=labels, backbone=data.backbone
@@ -158,6 +160,7 @@ def fit(
             stack.enter_context(stoppable(partial(way_on_of_run, run)))  # it tells before the old run is put back
             start_run_directory(run, config, classes, data.spec, overwrite=overwrite, resume=resume)
             write_recorded(data.manifest, run)
+            write_taught(taught, run)
         epochs = train_with_lightning(
             model,
             partial(train_loader, config, data),

@@ -77,6 +77,11 @@ def start_others(count: int, *, address: str, port: int) -> None:
         _hold_signals(False)
 
 
+def started_by_first() -> bool:
+    """Return True in a training process that the first one started, so that the run directory is there by now."""
+    return os.environ.get(_RANK, "0") != "0" and _FIRST in os.environ
+
+
 def follow_first(way_on: Callable[[], str]) -> None:
     """Bind a process to the first one: it ends soon after that one, and passes signals on to it.
 

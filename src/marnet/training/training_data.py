@@ -1,5 +1,7 @@
 """The rows, images or features that a run trains on: read, checked, and handed out in batches."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +17,12 @@ from marnet.data.features import FeatureDataset
 from marnet.data.image_bytes import shard_offsets
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
-from marnet.data.manifest import Manifest, check_trainable
+from marnet.data.manifest import Manifest, Record, check_trainable
 from marnet.data.moved import moved_rows, refuse_missing_images
 from marnet.data.recorded import read_recorded
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler, evaluation_sampler
 from marnet.data.sources import open_data
+from marnet.data.splits import UNLABELLED
 from marnet.data.transforms import ImageSpec, eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone, rebuild_backbone
@@ -32,6 +35,15 @@ from marnet.training.features import config_on_features, open_features
 from marnet.training.resuming import check_resumed_size
 
 
+class UnlabelledRows(NamedTuple):
+    """The rows without a label, and how training uses them."""
+
+    rows: int  # of the data
+    used: int  # of them that training learns from
+    reason: str  # a sentence
+    measured: Mapping[str, Any] = {}  # the measurements behind it
+
+
 class TrainingData(NamedTuple):
     """The rows, images or features, and backbone that a run trains on."""
 
@@ -41,7 +53,22 @@ class TrainingData(NamedTuple):
     spec: ImageSpec
     backbone: nn.Module
     skipped: list[BrokenImage]
-    offsets: np.ndarray | None  # of the training images in their shards, where order matters to reading them
+    records: tuple[Record, ...]  # of the rows of `train`
+    unlabelled: UnlabelledRows | None = None  # None: the data has no rows without a label
+    in_order: bool = False  # reading the images takes long unless it follows the order of their files
+
+    @property
+    def offsets(self) -> np.ndarray | None:
+        """Where the training images lie in their shards, see `EpochSampler`; None where any order will do."""
+        return shard_offsets([record.image for record in self.records]) if self.in_order else None
+
+    def labelled(self) -> ImageTextDataset | FeatureDataset:
+        """Return the training rows that came with a label, without those that a teacher labelled; targets `(N,)`."""
+        labels = self.train.labels
+        if self.unlabelled is None or not self.unlabelled.used:
+            return self.train
+        count = len(labels) - self.unlabelled.used
+        return self.train.select(np.arange(count), labels[:count].argmax(1))
 
 
 def load_data(
@@ -87,7 +114,9 @@ def _resumed_backbone(run: Path, config: Config) -> Backbone:
 
 def _recorded_rows(run: Path, config: Config) -> Manifest:
     manifest = read_recorded(run, label_form=config.data.labels)
-    for split in ("train", "val"):
+    for split in manifest.splits():
+        if split == "test":
+            continue
         subject = f"The run {run}, split {split!r}"
         refuse_missing_images(manifest.split(split), subject, skip=config.data.on_bad_image == "skip")
     return manifest
@@ -129,8 +158,9 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     size = config.data.image_size or backbone.image_size
     section = config.data.model_copy(update={"image_size": size, "labels": manifest.label_form})
     spec = ImageSpec(size, backbone.mean, backbone.std, backbone.interpolation)
+    rows, unlabelled = rows_to_train_on(config, manifest)
     opened = open_splits(
-        manifest,
+        rows,
         {"train": train_transform(section.augmentation, spec), "val": eval_transform(spec)},
         spec=spec,
         on_bad_image=section.on_bad_image,
@@ -140,8 +170,8 @@ def _load_images(config: Config, manifest: Manifest, backbone: Backbone | None) 
     )
     skipped = [broken for each in opened.values() for broken in each.skipped]
     train, val = opened["train"].dataset, opened["val"].dataset
-    offsets = shard_offsets([record.image for record in opened["train"].records]) if section.stream else None
-    data = TrainingData(manifest, train, val, spec, backbone.module, skipped, offsets)
+    records = opened["train"].records
+    data = TrainingData(manifest, train, val, spec, backbone.module, skipped, records, unlabelled, section.stream)
     return config.model_copy(update={"data": section}), data
 
 
@@ -155,16 +185,34 @@ def _load_features(
     check_trainable(found.manifest)
     _check_texts(config, found.manifest)
     _check_balance(config, found.manifest)
-    training = TrainingData(
-        found.manifest,
-        found.dataset("train"),
-        found.dataset("val"),
-        found.spec,
-        found.backbone,
-        [],
-        None,
-    )
-    return config, training
+    manifest, unlabelled = rows_to_train_on(config, found.manifest)
+    used = found.with_rows(manifest)
+    train, val = used.dataset("train"), used.dataset("val")
+    data = TrainingData(found.manifest, train, val, found.spec, found.backbone, [], manifest.split("train"), unlabelled)
+    return config, data
+
+
+def rows_to_train_on(config: Config, manifest: Manifest) -> tuple[Manifest, UnlabelledRows | None]:
+    """Return the rows with those without a label at the end of train, where training can learn from them at all.
+
+    Else a sentence says why not.
+    """
+    count = manifest.splits().get(UNLABELLED, 0)
+    if not count:
+        return manifest, None
+    reason = None
+    if config.training.unlabelled == "never":
+        reason = "`training.unlabelled` is never"
+    elif manifest.label_form == "multi":
+        reason = "a teacher's labels did harm where images have several classes (docs/labels.md)"
+    elif not find_method(config.method).needs_text:
+        reason = f"method {config.method!r} learns from no text"
+    labelled = tuple(record for record in manifest.records if record.split != UNLABELLED)
+    if reason is not None:
+        sentence = f"{count} rows without a label are left out of training: {reason}."
+        return dataclasses.replace(manifest, records=labelled), UnlabelledRows(count, 0, sentence)
+    more = tuple(record._replace(split="train") for record in manifest.split(UNLABELLED))
+    return dataclasses.replace(manifest, records=(*labelled, *more)), UnlabelledRows(count, count, "")
 
 
 def train_loader(config: Config, data: TrainingData, process: int, processes: int) -> DataLoader[Any]:
@@ -172,7 +220,9 @@ def train_loader(config: Config, data: TrainingData, process: int, processes: in
     seed = config.training.seed
     sampler: EpochSampler | ClassBalancedSampler
     if config.training.balance == "sampler":
-        sampler = ClassBalancedSampler(data.train.labels, seed=seed, process=process, processes=processes)
+        labels = data.train.labels
+        classes = labels.argmax(1) if labels.ndim == 2 else labels  # of a teacher's labels the most probable one
+        sampler = ClassBalancedSampler(classes, seed=seed, process=process, processes=processes)
     else:
         sampler = EpochSampler(
             len(data.train), seed=seed, shuffle=True, offsets=data.offsets, process=process, processes=processes
@@ -195,12 +245,14 @@ def val_loader(config: Config, data: TrainingData, process: int, processes: int)
 
 def describe_data(data: TrainingData) -> dict[str, Any]:
     """Return counts of rows and what was left out, for metrics.json."""
+    unlabelled, labelled = data.unlabelled, data.labelled()
     return {
         "source": data.manifest.source,
         "classes": len(data.manifest.classes),
-        "train": len(data.train),
+        "train": len(labelled),
         "val": len(data.val),
-        "train_without_text": sum(not has_text(text) for text in data.train.texts),
+        "train_without_text": sum(not has_text(text) for text in labelled.texts),
+        **({} if unlabelled is None else {"unlabelled": unlabelled._asdict()}),
         "skipped_images": [broken._asdict() for broken in data.skipped],
         "notes": list(data.manifest.notes),
     }

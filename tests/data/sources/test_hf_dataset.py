@@ -197,7 +197,7 @@ def test_a_damaged_image_is_left_to_the_check(tmp_path: Path) -> None:
             "Image, or the "
             "bytes of an image file.",
         ),
-        (",split=text", "row 2 of split 'train': unknown split 'text\\n1'. Expected train, val, test."),
+        (",split=text", "row 2 of split 'train': unknown split 'text\\n1'. Expected train, val, test, unlabelled."),
     ],
 )
 def test_wrong_columns_are_refused(saved: Path, tmp_path: Path, option: str, sentence: str) -> None:

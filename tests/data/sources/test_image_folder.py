@@ -141,7 +141,10 @@ class TestMetadata:
                 "file_name,label\n1.jpg,a\n,b\n",
                 "metadata.csv, line 3: the 'file_name' is blank. It must name an image",
             ),
-            ("file_name,label\n1.jpg,a\n2.jpg,\n", "metadata.csv, line 3: the 'label' is blank; fill it in or remove"),
+            (
+                "file_name,label,split\n1.jpg,a,train\n2.jpg,,val\n",
+                "metadata.csv has a blank 'label' in line 3, but",
+            ),
             (
                 "file_name,txt\n1.jpg,a\n",
                 "metadata.csv, line 2: nothing names the class of '1.jpg'. Expected a "
@@ -153,7 +156,7 @@ class TestMetadata:
             ("file_name,txt\ntrain/1.jpg,a\n", "metadata.csv, line 2: nothing names the class of 'train/1.jpg'."),
             (
                 "file_name,label,split\n1.jpg,a,trian\n",
-                "metadata.csv, line 2: unknown split 'trian'. Expected train, val, test. Did you mean 'train'?",
+                "metadata.csv, line 2: unknown split 'trian'. Expected train, val, test, unlabelled. Did you",
             ),
             ("file_name,label\ntrain/1.jpg,a\n2.jpg,b\n", "1 of 2 rows have no split, such as "),
             ("file_name,label\n1.jpg\n", "metadata.csv, line 2, has 1 cells, but the first line has 2"),
@@ -293,8 +296,8 @@ class TestSeveralClasses:
         manifest = load_source(f"imagefolder:{tmp_path}", ReadOptions(label_form="multi"))
         assert [manifest.names(record) for record in manifest.records] == [("apple", "lime"), (), ("lime",)]
         assert manifest.classes == ("apple", "lime")
-        with pytest.raises(DataError, match=r"metadata\.jsonl, line 2: the 'label' is blank"):
-            load_source(f"imagefolder:{tmp_path}")
+        with pytest.raises(DataError, match=r"metadata\.jsonl has a blank 'label' in line 2"):
+            load_source(f"imagefolder:{tmp_path}", ReadOptions(unlabelled="refuse"))
 
     def test_folders_do_not(self, tmp_path: Path) -> None:
         tree(tmp_path, "apple", "lime, cut")

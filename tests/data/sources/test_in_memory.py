@@ -243,7 +243,7 @@ def test_any_table_with_the_arrow_interface(tmp_path: Path) -> None:
          "The pandas table has the column 'image' more than once; rename or remove one."),
         (polars.DataFrame({**COLUMNS, "label": [["x"], [], [], []]}), "The polars table has a blank 'label' in row"),
         (pyarrow.table({**COLUMNS, "split": ["train", "val", "tset", "val"]}),
-         "The pyarrow table, row 3: unknown split 'tset'. Expected train, val, test. Did you mean 'test'?"),
+         "The pyarrow table, row 3: unknown split 'tset'. Expected train, val, test, unlabelled. Did"),
         (pd.DataFrame({**COLUMNS, "text": ["", "", b"x", ""]}), "pandas table, row 3: column 'text' holds a bytes."),
         (pd.DataFrame({**COLUMNS, "image": ["a", "b", np.zeros((2, 2, 7)), "c"]}), "The pandas table, row 3, column "
          "'image': the image is an array (2, 2, 7) of float64. Expected uint8 of the shape (H, W)"),

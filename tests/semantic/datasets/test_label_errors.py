@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from marnet.data.folds import reduced
 from marnet.errors import DataError
-from marnet.semantic.datasets.folds import reduced
 from marnet.semantic.datasets.held_out import held_out_probabilities
 from marnet.semantic.datasets.label_errors import LabelAudit, audit_labels
 

@@ -161,7 +161,7 @@ def _write_shard(
                 fields = {"row": row, "label": record.label, "file": name_of(record.image)}
                 fields |= {"group": record.group} if record.group else {}
                 parts = {suffix: image, "txt": record.text.encode("utf-8", "surrogatepass")}
-                if numbers is not None:
+                if numbers is not None and numbers[row] >= 0:
                     parts["cls"] = str(numbers[row]).encode()
                 parts["json"] = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 for name, content in parts.items():

@@ -19,10 +19,12 @@ from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources.hf_rows import HFPart, HFRow, list_parts, of_split, one_line, open_part, read_rows
 from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.image_cells import image_suffix
+from marnet.data.splits import UNLABELLED
+from marnet.data.unlabelled import without_label_notes
 from marnet.errors import DataError
 
 _NAME = "hf-dataset"
-_VERSION = 3  # raise it when the same dataset gives other files
+_VERSION = 4  # raise it when the same dataset gives other files
 _logger = logging.getLogger("marnet")
 
 
@@ -55,14 +57,13 @@ def read_hf_dataset(name: str, options: ReadOptions, *, cache: Path, config: str
     more = comma_notes(source, [record.label for record in manifest.records], options.label_form)
     manifest = dataclasses.replace(manifest, source=source, notes=(*notes, *more))
     unsplit = sum(not record.split for record in manifest.records)
-    if unsplit == len(manifest.records):
+    labelled = sum(record.split != UNLABELLED for record in manifest.records)
+    if unsplit == labelled:
         return split_unsplit(
             manifest, val_share=options.val_share, test_share=options.test_share, seed=options.split_seed
         )
     if unsplit:
-        raise DataError(
-            f"{source}: {unsplit} of {len(manifest.records)} rows have no split. Either all rows must have one or none."
-        )
+        raise DataError(f"{source}: {unsplit} of {labelled} rows have no split. Either all rows must have one or none.")
     return hold_out_val(manifest, share=options.val_share, seed=options.split_seed)
 
 
@@ -73,7 +74,7 @@ def _key(name: str, config: str | None, options: ReadOptions) -> str:
     state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     where = str(path.resolve()) if path.is_dir() else name
     form = options.label_form
-    key = (_VERSION, where, options.columns, config, state, *(() if form == "single" else (form,)))
+    key = (_VERSION, where, options.columns, config, state, form, options.unlabelled)
     return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
 
@@ -86,7 +87,7 @@ def _export(name: str, folder: Path, config: str | None, options: ReadOptions) -
             written = Path(temporary) / "export"
             (written / "images").mkdir(parents=True)
             records, more = _write_images(written, parts, options)
-            if not records:
+            if not any(record.split != UNLABELLED for record in records):
                 raise DataError(f"{_NAME}: {name} has no labelled rows. It must have one per image.")
             classes = list_classes((record.label for record in records), options.label_form)
             manifest = Manifest(tuple(records), classes, "", label_form=options.label_form)
@@ -147,6 +148,7 @@ def _write_images(folder: Path, parts: dict[str, Any], options: ReadOptions) -> 
     written.notes.extend(
         f"{_NAME}: left out {count} rows without label{of_split(name)}." for name, count in unlabelled.items()
     )
+    written.notes.extend(without_label_notes(_NAME, sum(row.split == UNLABELLED for row in written.records)))
     return written
 
 

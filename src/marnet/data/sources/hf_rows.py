@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from marnet.choices import LabelForm
 from marnet.data.labels import canonical_label
 from marnet.data.options import ColumnNames, ReadOptions
-from marnet.data.splits import SPLITS, normalise_split
+from marnet.data.splits import ALL_SPLITS, SPLITS, UNLABELLED, normalise_split, split_of_cell
 from marnet.errors import DataError, list_some, suggest
 
 
@@ -27,7 +27,7 @@ class HFRow(NamedTuple):
     number: int  # in its part, from 1
     image: Any  # a cell of a column of undecoded images: {"bytes": ..., "path": ...}
     text: str
-    label: str | None  # None for a row without label
+    label: str | None  # None for a row of val or test without label; "" in the split "unlabelled"
     split: str  # "" where nothing names one
     group: str  # "" for none
 
@@ -105,11 +105,16 @@ def read_rows(part: HFPart, options: ReadOptions, *, source: str) -> Iterator[HF
     for number, row in enumerate(_iterate(part, source), start=1):
         place = f"{source}: row {number}{of_split(part.name)}"
         named = str(row[names.split]) if names.split and row[names.split] is not None else ""
-        known = normalise_split(named) if named else split
+        known = split_of_cell(named) if named else split
         if known is None:
-            raise DataError(f"{place}: unknown split {named!r}. Expected {', '.join(SPLITS)}.{suggest(named, SPLITS)}")
+            raise DataError(
+                f"{place}: unknown split {named!r}. Expected {', '.join(ALL_SPLITS)}.{suggest(named, ALL_SPLITS)}"
+            )
         text = _to_text(row[names.text]) if names.text else ""
         label = _to_label(row[names.label], part.classes, options.label_form, place)
+        single = options.label_form == "single"  # of several classes, a missing list is left out as before
+        if known == UNLABELLED or (label is None and single and known in ("", "train") and options.unlabelled == "use"):
+            label, known = "", UNLABELLED
         group = "" if names.group is None or row[names.group] is None else str(row[names.group])
         yield HFRow(number, row[names.image], text, label, known, group)
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from marnet.data.manifest import Manifest
-from marnet.data.splits import split_by_classes
+from marnet.data.manifest import Manifest, left_out_notes
+from marnet.data.splits import UNLABELLED, fill_splits, trained_on
 
 
 def hold_out_val(manifest: Manifest, *, share: float, seed: int) -> Manifest:
@@ -14,10 +14,12 @@ def hold_out_val(manifest: Manifest, *, share: float, seed: int) -> Manifest:
         share: share of train's rows, class by class.
         seed: of the choice.
     """
-    rows = [record for record in manifest.records if record.split == "train"]
-    if not rows or "val" in manifest.splits():
+    rows = [record for record in manifest.records if trained_on(record.split)]
+    labelled = manifest.splits().get("train", 0)
+    if not labelled or "val" in manifest.splits():
         return manifest
-    splits = split_by_classes(
+    splits = fill_splits(
+        [UNLABELLED if row.split == UNLABELLED else "" for row in rows],
         [row.image for row in rows],
         [manifest.names(row) for row in rows],
         groups=[row.group for row in rows],
@@ -26,23 +28,24 @@ def hold_out_val(manifest: Manifest, *, share: float, seed: int) -> Manifest:
         seed=seed,
     )
     drawn = iter(splits)
-    records = tuple(
-        record._replace(split=next(drawn)) if record.split == "train" else record for record in manifest.records
-    )
+    filled = (record._replace(split=next(drawn)) if trained_on(record.split) else record for record in manifest.records)
+    records = tuple(record for record in filled if record.split)
     note = (
-        f"{manifest.source} has no split val: {splits.count('val')} of {len(rows)} images of train became it, "
+        f"{manifest.source} has no split val: {splits.count('val')} of {labelled} images of train became it, "
         f"stratified, with seed {seed}."
     )
-    return dataclasses.replace(manifest, records=records, notes=(*manifest.notes, note))
+    more = left_out_notes(manifest.source, splits.count(""))
+    return dataclasses.replace(manifest, records=records, notes=(*manifest.notes, *more, note))
 
 
 def split_unsplit(manifest: Manifest, *, val_share: float, test_share: float, seed: int) -> Manifest:
-    """Give every row of a manifest without splits (all "") one of a stratified split.
+    """Give every row of a manifest without splits (all "", or "unlabelled") one of a stratified split.
 
     Raises:
         DataError: the shares leave nothing for train.
     """
-    splits = split_by_classes(
+    splits = fill_splits(
+        [row.split for row in manifest.records],
         [row.image for row in manifest.records],
         [manifest.names(row) for row in manifest.records],
         groups=[row.group for row in manifest.records],
@@ -50,8 +53,10 @@ def split_unsplit(manifest: Manifest, *, val_share: float, test_share: float, se
         test_share=test_share,
         seed=seed,
     )
-    records = tuple(record._replace(split=split) for record, split in zip(manifest.records, splits, strict=True))
+    filled = (record._replace(split=split) for record, split in zip(manifest.records, splits, strict=True))
+    records = tuple(record for record in filled if record.split)
     made = dataclasses.replace(manifest, records=records, made_splits=True)
     counts = ", ".join(f"{name} {count}" for name, count in made.splits().items())
     note = f"{manifest.source} names no splits: made a stratified one with seed {seed}, {counts}."
-    return dataclasses.replace(made, notes=(*manifest.notes, note))
+    more = left_out_notes(manifest.source, splits.count(""))
+    return dataclasses.replace(made, notes=(*manifest.notes, *more, note))

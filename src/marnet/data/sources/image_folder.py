@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,9 @@ from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources.folder_files import images_below, other_files_notes, subfolders
 from marnet.data.sources.holdout import hold_out_val, split_unsplit
 from marnet.data.sources.listings import IMAGE_SUFFIXES, is_image, shared_notes
-from marnet.data.splits import SPLITS, normalise_split
+from marnet.data.splits import ALL_SPLITS, SPLITS, UNLABELLED, normalise_split, split_of_cell
 from marnet.data.tables import Table, read_table
+from marnet.data.unlabelled import mark_unlabelled
 from marnet.errors import DataError, list_some, suggest
 
 _NAME = "imagefolder"
@@ -66,7 +67,7 @@ def read_image_folder(path: Path, options: ReadOptions) -> Manifest:
         )
     options = dataclasses.replace(options, columns=columns)
     manifest = _read_metadata(source, root, parts, options) if parts else _read_tree(source, root, options)
-    if not any(record.split for record in manifest.records):
+    if not any(record.split in SPLITS for record in manifest.records):
         return split_unsplit(
             manifest, val_share=options.val_share, test_share=options.test_share, seed=options.split_seed
         )
@@ -104,13 +105,18 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], options: ReadOpt
         if not named:
             some = ", ".join(map(repr, natural_order(table.columns[columns.label])[:5]))
             notes.append(f"{file}: the first folders of the names are classes, not splits: {some}.")
-        rows += _metadata_rows(root, _Part(file, split), table, columns, texts, form=form, folders_are_splits=named)
+        splits = _metadata_splits(root, _Part(file, split), table, columns, folders_are_splits=named)
+        if columns.label in table.columns:
+            splits, more = mark_unlabelled(table, splits, options)
+            notes += more
+        rows += _metadata_rows(root, file, table, columns, texts, splits=splits, form=form)
     unsplit = [place for record, place in rows if not record.split]
-    if unsplit and len(unsplit) < len(rows):
+    split_rows = sum(record.split in SPLITS for record, _ in rows)
+    if unsplit and split_rows:
         raise DataError(
-            f"{_NAME}: {len(unsplit)} of {len(rows)} rows have no split, such as {unsplit[0]}. Either all rows must "
-            f"have one or none. A split is named by the column {columns.split!r} or by the first folder of the file's "
-            "name."
+            f"{_NAME}: {len(unsplit)} of {len(unsplit) + split_rows} rows have no split, such as {unsplit[0]}. Either "
+            f"all rows must have one or none. A split is named by the column {columns.split!r} or by the first folder "
+            f"of the file's name."
         )
     records = tuple(record for record, _ in rows)
     notes += _unlisted_notes(source, root, records)
@@ -119,39 +125,54 @@ def _read_metadata(source: str, root: Path, parts: list[_Part], options: ReadOpt
     return Manifest(records, list_classes(labels, form), source, tuple(notes), form)
 
 
-def _metadata_rows(
-    root: Path,
-    part: _Part,
-    table: Table,
-    columns: ColumnNames,
-    texts: dict[str, str],
-    *,
-    form: LabelForm,
-    folders_are_splits: bool,
-) -> Iterator[tuple[Record, str]]:
-    """Yield each row's record, its split "" where nothing names one, and the file and line of the row."""
+def _metadata_splits(
+    root: Path, part: _Part, table: Table, columns: ColumnNames, *, folders_are_splits: bool
+) -> list[str]:
+    """Return the split of each row, "" where nothing names one."""
+    splits = []
     for row, name in enumerate(table.columns[columns.image]):
         place = _place(part.path, table, row)
         if not name:
             raise DataError(f"{_NAME}: {place}: the {columns.image!r} is blank. It must name an image file.")
-        image = image_path(part.path.parent, name)
-        folders = _folders(root, image)
+        folders = _folders(root, image_path(part.path.parent, name))
         named = table.columns[columns.split][row] if columns.split in table.columns else ""
         by_folder = normalise_split(folders[0]) if folders and folders_are_splits else ""
-        known = normalise_split(named) if named else part.split or by_folder or ""
+        known = split_of_cell(named) if named else part.split or by_folder or ""
         if known is None:
             raise DataError(
-                f"{_NAME}: {place}: unknown split {named!r}. Expected {', '.join(SPLITS)}.{suggest(named, SPLITS)}"
+                f"{_NAME}: {place}: unknown split {named!r}. Expected {', '.join(ALL_SPLITS)}."
+                f"{suggest(named, ALL_SPLITS)}"
             )
-        if columns.label in table.columns:
+        splits.append(known)
+    return splits
+
+
+def _metadata_rows(
+    root: Path,
+    file: Path,
+    table: Table,
+    columns: ColumnNames,
+    texts: dict[str, str],
+    *,
+    splits: Sequence[str],
+    form: LabelForm,
+) -> Iterator[tuple[Record, str]]:
+    """Yield each row's record, its split "" where nothing names one, and the file and line of the row."""
+    for row, (name, split) in enumerate(zip(table.columns[columns.image], splits, strict=True)):
+        place = _place(file, table, row)
+        image = image_path(file.parent, name)
+        folders = _folders(root, image)
+        if split == UNLABELLED:
+            label = ""
+        elif columns.label in table.columns:
             label = canonical_label(table.columns[columns.label][row], form)
         else:  # the folder names the class: <class>/1.jpg or <split>/<class>/1.jpg
             label = folders[-1] if folders and not (len(folders) == 1 and normalise_split(folders[0])) else ""
-        if not label and form == "single":
+        if not label and form == "single" and split != UNLABELLED:
             raise _no_label(place, name, columns, table)
         text = table.columns[columns.text][row] if columns.text in table.columns else texts.get(label, "")
         group = table.columns[columns.group][row] if columns.group in table.columns else ""
-        yield Record(image, text, label, known, group), place
+        yield Record(image, text, label, split, group), place
 
 
 def _folders_name_splits(root: Path, file: Path, table: Table, columns: ColumnNames) -> bool:
@@ -173,11 +194,6 @@ def _place(file: Path, table: Table, row: int) -> str:
 
 
 def _no_label(place: str, name: str, columns: ColumnNames, table: Table) -> DataError:
-    if columns.label in table.columns:
-        return DataError(
-            f"{_NAME}: {place}: the {columns.label!r} is blank; fill it in or remove the row."
-            f"{table.missing_words(columns.label)}"
-        )
     return DataError(
         f"{_NAME}: {place}: nothing names the class of {name!r}. Expected a column {columns.label!r}, found "
         f"{list_some(table.columns)}; or an image in a folder with the name of its class. Name the column "

@@ -12,7 +12,9 @@ from marnet.data.manifest import Manifest, list_columns, manifest_of_table
 from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources.holdout import hold_out_val
 from marnet.data.sources.image_cells import ImageStore
+from marnet.data.splits import UNLABELLED
 from marnet.data.tables import match_columns, table_in_memory
+from marnet.data.unlabelled import without_label_notes
 from marnet.errors import DataError
 
 _HF_SOURCE = "The Hugging Face dataset"
@@ -135,6 +137,7 @@ def _read_dataset(data: Any, options: ReadOptions, store: ImageStore) -> Manifes
                 column.append(cell)
         if unlabelled:
             notes.append(f"{_HF_SOURCE}: left out {unlabelled} rows without label{of_split(name)}.")
+    notes += without_label_notes(_HF_SOURCE, columns["split"].count(UNLABELLED))
     read = _Columns(_HF_SOURCE, list(columns), columns, len(columns["image"]))
     manifest = _to_manifest(read, dataclasses.replace(options, columns=ColumnNames(), missing=()), store)
     manifest = dataclasses.replace(manifest, notes=(*notes, *manifest.notes))

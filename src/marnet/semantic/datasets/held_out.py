@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from marnet.semantic.datasets.folds import make_folds
+from marnet.data.folds import make_folds
 
 _STRENGTHS = (1.0, 10.0, 100.0)  # C of the logistic regression, of which the likeliest held-out labels choose
 _LEAST = 1e-6  # probability of a class that the rows to fit on lack

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from marnet.data.folds import FOLDS, reduced
 from marnet.encoders.unique_texts import has_text
 from marnet.errors import DataError
-from marnet.semantic.datasets.folds import FOLDS, reduced
 from marnet.semantic.datasets.held_out import held_out_probabilities
 
 FEWEST_ROWS = 50

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from marnet.semantic.datasets.folds import reduced
+from marnet.data.folds import reduced
 
 _LEAST = 1e-3  # weight of a row from which nothing is to be learned, so that there are as many clusters as asked for
 

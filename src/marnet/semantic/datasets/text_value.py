@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import average_precision_score
 
+from marnet.data.folds import FOLDS, make_folds, reduced
 from marnet.errors import DataError
-from marnet.semantic.datasets.folds import FOLDS, make_folds, reduced
 
 FEWEST_ROWS, FEWEST_CLASSES = 50, 10  # of rows with text; of classes, to compare them and to hold some out
 MOST_ROWS = 5000  # a sample of more takes long and says the same

@@ -60,7 +60,7 @@ def check_manifest(
 def check_splits(manifest: Manifest) -> Iterator[Finding]:
     """Find splits without rows, classes that a split lacks, imbalance."""
     counts = {name: count_classes(manifest, name) for name in SPLITS}
-    present = list(manifest.splits())
+    present = list(manifest.labelled_splits())
     for name in ("train", "val"):
         if name not in present:
             yield Finding("error", "empty-split", f"Split {name!r} has no rows; training needs train and val.")

@@ -1,12 +1,12 @@
 """What the pictures tell: broken ones, equal ones, and near ones across splits."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 from marnet.data.manifest import Record
-from marnet.data.splits import SPLITS
+from marnet.data.splits import ALL_SPLITS, UNLABELLED, trained_on
 from marnet.data.tools.audit.findings import Finding, count_of
 from marnet.data.tools.audit.fingerprints import HASH_BITS, NEAR_BITS, Fingerprints, Pair, equal_groups, near_pairs
 
@@ -48,7 +48,7 @@ def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterat
     groups = [[use for row in rows for use in uses[row]] for rows in equal_groups(exact)]
     grouped = {use.image for group in groups for use in group}
     groups += [each for each in uses if len(each) > 1 and each[0].image not in grouped]
-    across = [group for group in groups if len({use.split for use in group}) > 1]
+    across = [group for group in groups if _in_several({use.split for use in group})]
     if across:
         yield Finding(
             "error",
@@ -57,7 +57,7 @@ def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterat
             f"optimistic; keep each in one split.",
             tuple(_rows(group) for group in across),
         )
-    differing = [group for group in groups if len({use.label for use in group}) > 1]
+    differing = [group for group in groups if len({use.label for use in group if use.split != UNLABELLED}) > 1]
     if differing:
         yield Finding(
             "warning",
@@ -66,7 +66,7 @@ def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterat
             f"each is correct.",
             tuple(_rows(group) for group in differing),
         )
-    within = [group for group in groups if len({use.split for use in group}) == 1]
+    within = [group for group in groups if not _in_several({use.split for use in group})]
     if within:
         yield Finding(
             "note",
@@ -78,7 +78,9 @@ def _check_equal(uses: Sequence[list[Record]], exact: Sequence[bytes]) -> Iterat
 
 def _check_near(uses: Sequence[list[Record]], prints: Fingerprints, bits: int) -> Iterator[Finding]:
     usable = _rows_to_compare(uses, prints)
-    for one, other in combinations([name for name in SPLITS if name in usable], 2):
+    for one, other in combinations([name for name in ALL_SPLITS if name in usable], 2):
+        if not _in_several({one, other}):
+            continue
         # A picture that stands in both splits is reported as equal, and is no near duplicate of itself.
         both = {prints.exact[row] for row in usable[one]} & {prints.exact[row] for row in usable[other]}
         others = [row for row in usable[other] if prints.exact[row] not in both]
@@ -103,6 +105,11 @@ def _check_near(uses: Sequence[list[Record]], prints: Fingerprints, bits: int) -
                 f"{HASH_BITS} bits, {count_of(found.number, 'pair')}). Mind them if you split these rows anew.",
                 tuple(_pair(uses[rows[pair.first]], uses[rows[pair.second]], pair) for pair in found.pairs),
             )
+
+
+def _in_several(splits: Collection[str]) -> bool:
+    """Return True for splits that must share no image; training may learn twice from one, so it counts once."""
+    return len({"train" if trained_on(split) else split for split in splits}) > 1
 
 
 def _rows_to_compare(uses: Sequence[list[Record]], prints: Fingerprints) -> dict[str, list[int]]:

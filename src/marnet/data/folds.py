@@ -21,7 +21,9 @@ def reduced(vectors: Array) -> Array:
     return shorter
 
 
-def make_folds(labels: Array, groups: Sequence[str] | None, seed: int) -> Iterator[tuple[Array, Array]]:
+def make_folds(
+    labels: Array, groups: Sequence[str] | None, seed: int, *, folds: int = FOLDS
+) -> Iterator[tuple[Array, Array]]:
     """Yield the rows to fit on and the rows to score, for each fold.
 
     Where images have one class, the folds are stratified: else a class with many rows in a fold has few to fit on, and
@@ -31,10 +33,11 @@ def make_folds(labels: Array, groups: Sequence[str] | None, seed: int) -> Iterat
         labels: `(N,)`; where images have several classes, `(N, C)` of 0 and 1.
         groups: rows of one group stay in one fold; None: each row is its own.
         seed: of the shuffling.
+        folds: their number; where images have one class, at most the rows of the largest class.
     """
-    single, grouped = labels.ndim == 1, groups is not None and len(set(groups)) >= FOLDS
+    single, grouped = labels.ndim == 1, groups is not None and len(set(groups)) >= folds
     folder = ((StratifiedGroupKFold if grouped else StratifiedKFold) if single else (GroupKFold if grouped else KFold))(
-        FOLDS, shuffle=True, random_state=seed
+        folds, shuffle=True, random_state=seed
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # it is in fewer folds, which does no harm
