@@ -34,6 +34,8 @@ ROWS = (
     Row("grocery-frozen", "Grocery Store", "Lite0, frozen"),
     Row("ikea-frozen", "IKEA products", "Lite0, frozen"),
     Row("ikea-frozen-tenth-of-texts", "IKEA products, 90 % of the texts blank", "Lite0, frozen"),
+    Row("ikea-unlabelled", "IKEA products, 75 % of the labels blank", "Lite0, frozen"),
+    Row("grocery-unlabelled", "Grocery Store, 75 % of the labels blank", "Lite0, frozen"),
     Row("posters-frozen", "movie posters (mAP)", "Lite0, frozen"),
     Row("grocery-finetuned", "Grocery Store", "Lite0, fine-tuned"),
     Row("ikea-finetuned", "IKEA products", "Lite0, fine-tuned"),

@@ -29,7 +29,7 @@ from marnet.errors import DataError
 )
 def test_the_names_of_a_list(label: str, names: tuple[str, ...]) -> None:
     assert label_names(label, "multi") == names
-    assert label_names(label, "single") == (label,)
+    assert label_names(label, "single") == ((label,) if label else ())
 
 
 def test_equal_sets_are_equal_labels() -> None:
@@ -41,7 +41,7 @@ def test_equal_sets_are_equal_labels() -> None:
 def test_classes_of_a_list_are_its_parts() -> None:
     labels = ["b, a 10", "", "a 2, b"]
     assert list_classes(labels, "multi") == ("a 2", "a 10", "b")
-    assert list_classes(labels, "single") == ("", "a 2, b", "b, a 10")
+    assert list_classes(labels, "single") == ("a 2, b", "b, a 10")
 
 
 def test_multi_hot_worked_by_hand() -> None:

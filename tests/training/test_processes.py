@@ -188,3 +188,18 @@ def test_an_error_of_ones_own_is_raised_as_it_is_and_ends_the_others(monkeypatch
     with pytest.raises(MarnetError, match="no space"), processes.together(lambda: "Go on."):
         raise MarnetError("no space")
     assert running.killed
+
+
+@pytest.mark.parametrize(
+    ("rank", "first", "started"), [("0", "7", False), ("1", "7", True), ("1", None, False), (None, None, False)]
+)
+def test_a_process_knows_whether_the_first_one_started_it(
+    monkeypatch: pytest.MonkeyPatch, rank: str | None, first: str | None, started: bool
+) -> None:
+    """One that torchrun started cannot rely on what the first one has written."""
+    for name, value in (("LOCAL_RANK", rank), ("MARNET_FIRST_PROCESS", first)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert processes.started_by_first() == started
