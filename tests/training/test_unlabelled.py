@@ -1,6 +1,7 @@
 """Training with rows that have no label: they are labelled where that helps, else left out, and told either way."""
 
 import csv
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import marnet
 from marnet.errors import DataError, RunDirectoryError
 from marnet.inference import Predictor
+from marnet.reports.run_report import write_run_report
 from marnet.runs.layout import CLASS_MEANS, METRICS, UNLABELLED, WEIGHTS
 from marnet.training import unlabelled as settling
 from marnet.training.teacher import Outcome, Taught
@@ -196,6 +198,8 @@ def test_one_row_per_class_is_too_few_to_tell(few: list[dict[str, str]], tmp_pat
     assert told["unlabelled"]["used"] == 0
     assert "no class has two labelled rows" in told["unlabelled"]["reason"]
     assert not (tmp_path / "run" / UNLABELLED).exists()
+    page = write_run_report([tmp_path / "run"], tmp_path / "report.html")
+    assert told["unlabelled"]["reason"] in html.unescape(page.read_text(encoding="utf-8"))
 
 
 def test_nothing_is_scored_on_them(few: list[dict[str, str]], tmp_path: Path, call: Call) -> None:

@@ -57,6 +57,7 @@ class ReportContext:
     detailed: Sequence[str]  # the arms whose loss terms and case studies are shown
     load_outputs: Callable[[], Mapping[str, SplitOutputs]]  # may raise `Unavailable`
     calibrations: Mapping[str, FittedCalibration | None] = field(default_factory=dict)  # of runs, by name
+    unlabelled: Mapping[str, str] = field(default_factory=dict)  # how runs used rows without a label, in a sentence
     outcome: ComparisonOutcome | None = None
 
     @property

@@ -8,8 +8,9 @@ from marnet.comparison.record_store import record_paths
 from marnet.comparison.records import RunRecord
 from marnet.comparison.scoring import ScoredRun, score_run
 from marnet.comparison.summary import BASELINE
-from marnet.errors import ConfigError, RunDirectoryError
+from marnet.errors import ConfigError, MarnetError, RunDirectoryError
 from marnet.inference import load
+from marnet.jsonfile import read_json
 from marnet.metrics import percent
 from marnet.modules.calibration import FittedCalibration
 from marnet.reports.blocks import Gap, KeyMetric, Report
@@ -20,7 +21,7 @@ from marnet.reports.plots.style import line_marks
 from marnet.reports.sections.metrics import same_images
 from marnet.reports.sections.settings import configuration_text, environment_lines
 from marnet.runs.code import AllowCode
-from marnet.runs.directory import CONFIG
+from marnet.runs.directory import CONFIG, METRICS
 
 MOST_KEY_METRICS = 4  # and most runs in the reliability diagram
 _SECOND = {"top5": "top-5", "micro_f1": "micro F1"}  # the metric below the score: the first that a run has
@@ -56,14 +57,16 @@ def write_run_report(
     for folder in folders:
         _check_is_run(folder)
     scored = {}
-    calibrations = {}
+    calibrations, unlabelled = {}, {}
     for name, folder in _name_runs(folders).items():
         predictor = load(folder, allow_code=allow_code)
         run = score_run(predictor, predictor.rows(data, split), split, arm=name)
         calibrations[name] = predictor.calibration
+        if sentence := _read_unlabelled(folder):
+            unlabelled[name] = sentence
         scored[name] = run if data is None else run._replace(record=run.record.model_copy(update={"source": data}))
     _check_same_form(scored)
-    report = _make_report(scored, split, calibrations)
+    report = _make_report(scored, split, calibrations, unlabelled)
     if plots is not None:
         write_plots(report, plots)
     return write_report(report, target)
@@ -91,8 +94,20 @@ def _name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     }
 
 
+def _read_unlabelled(run: Path) -> str:
+    """Return how a run used the rows without a label, in a sentence; "" if it had none, or does not say."""
+    try:
+        found = read_json(run / METRICS)["data"]["unlabelled"]["reason"]
+    except (KeyError, TypeError, MarnetError, OSError):
+        return ""
+    return str(found)
+
+
 def _make_report(
-    scored: Mapping[str, ScoredRun], split: str, calibrations: Mapping[str, FittedCalibration | None]
+    scored: Mapping[str, ScoredRun],
+    split: str,
+    calibrations: Mapping[str, FittedCalibration | None],
+    unlabelled: Mapping[str, str],
 ) -> Report:
     records = {name: run.record for name, run in scored.items()}
     arm = next((name for name, record in records.items() if record.config["method"] == "marnet"), list(records)[-1])
@@ -111,6 +126,7 @@ def _make_report(
         detailed=names,
         load_outputs=lambda: outputs,
         calibrations=calibrations,
+        unlabelled=unlabelled,
     )
     gaps = [
         Gap(f"Features and cases of {name}", f"Its classes are not those of {arm}. Report on it alone.")

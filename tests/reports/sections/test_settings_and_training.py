@@ -73,6 +73,13 @@ def test_it_says_which_weights_were_kept_and_how_far_a_choice_flatters() -> None
     assert training_section({"a": kept["best"].history}, kept={"a": kept["best"]}).text[0].startswith("The weights")
 
 
+def test_it_says_how_rows_without_a_label_were_used() -> None:
+    rows = record("a", "last", [0.5]).history
+    assert training_section({"a": rows}, unlabelled={"a": "3 rows are left out."}).text == ["3 rows are left out."]
+    both = training_section({"a": rows, "b": rows}, unlabelled={"b": "3 rows are left out."})
+    assert both.text == ["b: 3 rows are left out."]
+
+
 def test_no_history_is_a_gap() -> None:
     with pytest.raises(
         Unavailable, match=r"No run has a history of its epochs, which training writes as history\.csv\."

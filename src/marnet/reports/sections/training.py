@@ -29,6 +29,7 @@ def build(context: ReportContext) -> Section:
         terms_of=context.detailed,
         task=context.task,
         kept={name: record for name, record in records.items() if record.history},
+        unlabelled=context.unlabelled,
     )
 
 
@@ -53,6 +54,7 @@ def training_section(
     terms_of: Sequence[str] = (),
     task: Task | None = None,
     kept: Mapping[str, RunRecord] | None = None,
+    unlabelled: Mapping[str, str] | None = None,
 ) -> Section:
     """Return the curves of all runs, and the loss terms of some.
 
@@ -62,6 +64,7 @@ def training_section(
         terms_of: the runs whose loss terms are shown.
         task: names the score on val; None is that of one class per image.
         kept: the records that say which weights the runs kept; None: those of the last epoch.
+        unlabelled: how runs used rows without a label, in a sentence each; None: no run had such rows.
 
     Raises:
         Unavailable: no run has a history.
@@ -99,4 +102,5 @@ def training_section(
     for name, record in kept.items():
         found.setdefault(describe_kept(record), []).append(name)
     text = [sentence if len(found) == 1 else f"{', '.join(names)}: {sentence}" for sentence, names in found.items()]
+    text += [sentence if len(present) == 1 else f"{name}: {sentence}" for name, sentence in (unlabelled or {}).items()]
     return Section(title=TITLE, text=text, blocks=blocks)
