@@ -67,9 +67,12 @@ def measure_new_classes(
     logits = torch.cat([each.logits for each, _ in parts])
     labels = np.array([list(left_out).index(record.label) for each, _ in parts for record in each.records])
     may_be_shown = np.concatenate([np.full(len(each.records), shown) for each, shown in parts])
-    maker = NewClassMaker(train, seed=seed)
     texts = _similarities(predictor, data.manifest, left_out, seed)
-    halves = np.array_split(draw.permutation(len(held.labels)), 2)
+    halves = [
+        ClassRows(*(part[rows] for part in held)) for rows in np.array_split(draw.permutation(len(held.labels)), 2)
+    ]
+    learned = not predictor.config.backbone.freeze
+    makers = [NewClassMaker(train, half, learned=learned, seed=seed) for half in halves]
     found: dict[str, float] = {}
     for count in images:
         shown = [
@@ -88,9 +91,8 @@ def measure_new_classes(
                 for label, rows in enumerate(shown)
             ]
             scored = []
-            for half in range(2):
-                fitted, tested = (ClassRows(*(part[halves[each]] for part in held)) for each in (half, 1 - half))
-                added = maker.make(fitted, similarity, new)
+            for maker, tested in zip(makers, reversed(halves), strict=True):
+                added = maker.make(similarity, new)
                 with torch.inference_mode():
                     answers = torch.cat(
                         [

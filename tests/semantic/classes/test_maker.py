@@ -40,7 +40,8 @@ class World:
         similarity = texts @ texts[:CLASSES].T
         shown = [self.images(np.array([CLASSES + number]), images)[0] for number in range(NEW)]
         new = [NewClassData(similarity[CLASSES + k] if text else None, own) for k, own in enumerate(shown)]
-        return NewClassMaker(self.rows(EACH)).make(self.rows(10), similarity[:CLASSES] if text else None, new)
+        maker = NewClassMaker(self.rows(EACH), self.rows(10), learned=False)
+        return maker.make(similarity[:CLASSES] if text else None, new)
 
     def accuracies(self, added: NewClasses) -> tuple[float, float, float]:
         """Return the accuracy on old classes, on new ones, and on new ones among themselves."""
@@ -73,6 +74,22 @@ def test_images_do_without_a_text_and_better_with_one() -> None:
     without, with_text = (np.mean(found[text], 0) for text in (False, True))
     assert without[2] > 0.5
     assert (with_text > without).all()
+
+
+def test_a_backbone_that_learned_from_the_training_images_hides_no_new_class() -> None:
+    """It draws the training images of a class together, as no other image is."""
+    world = World()
+    seen = world.rows(EACH)
+    seen = seen._replace(features=world.means[seen.labels] + 0.1 * (seen.features - world.means[seen.labels]))
+    held = world.rows(10)
+    new = [NewClassData(None, world.images(np.array([CLASSES + number]), 2)[0]) for number in range(NEW)]
+    found = {}
+    for learned in (False, True):
+        world.random = np.random.default_rng(5)
+        old, right, _ = world.accuracies(NewClassMaker(seen, held, learned=learned).make(None, new))
+        found[learned] = 2 * old * right / (old + right)
+    assert found[True] > 0.7
+    assert found[True] > found[False] + 0.1
 
 
 def test_old_and_new_compete_fairly() -> None:
@@ -115,22 +132,21 @@ def test_text_and_images_may_differ_between_new_classes_and_order_does_not_matte
     train, held = world.rows(EACH), world.rows(10)
     features = torch.tensor(world.images(np.arange(CLASSES + 2), 2)[0])
     logits = torch.tensor(world.logits(features.numpy()))
-    maker = NewClassMaker(train)
-    forth = maker.make(held, similarity[:CLASSES], new)(logits, features)
-    back = maker.make(held, similarity[:CLASSES], new[::-1])(logits, features)
+    maker = NewClassMaker(train, held, learned=False)
+    forth = maker.make(similarity[:CLASSES], new)(logits, features)
+    back = maker.make(similarity[:CLASSES], new[::-1])(logits, features)
     assert torch.allclose(forth[:, [CLASSES, CLASSES + 1]], back[:, [CLASSES + 1, CLASSES]], atol=1e-4)
 
 
 def test_too_few_classes_classes_without_images_and_nothing_held_out_are_refused() -> None:
     world = World()
     rows = world.rows(3)
-    new = [NewClassData(None, rows.features[:1])]
     two = ClassRows(rows.features[:6], rows.labels[:6], rows.logits[:6, :2])
     with pytest.raises(ConfigError, match="3 trained classes"):
-        NewClassMaker(two)
+        NewClassMaker(two, two, learned=False)
     some = ClassRows(rows.features[3:], rows.labels[3:], rows.logits[3:])
     with pytest.raises(ConfigError, match="1 of them without an image"):
-        NewClassMaker(some)
+        NewClassMaker(some, rows, learned=False)
     nothing = ClassRows(rows.features[:0], rows.labels[:0], rows.logits[:0])
     with pytest.raises(ConfigError, match="held-out"):
-        NewClassMaker(rows).make(nothing, None, new)
+        NewClassMaker(rows, nothing, learned=False)

@@ -104,8 +104,9 @@ def add_classes(
         NewClassData(None if similarity_new is None or each.text is None else similarity_new[number], own.numpy())
         for number, (each, own) in enumerate(zip(all_new, shown, strict=True))
     ]
-    maker = NewClassMaker(_class_rows(train, len(trained)))
-    module = maker.make(_class_rows(held, len(trained)), similarity, placed)
+    rows, held_rows = (_class_rows(each, len(trained)) for each in (train, held))
+    maker = NewClassMaker(rows, held_rows, learned=not predictor.config.backbone.freeze)
+    module = maker.make(similarity, placed)
     with torch.inference_mode():
         logits = module(held.logits[:, : len(trained)], held.x_v)
     confidences = [round(float(each), 6) for each in logits.softmax(-1).amax(-1).sort().values]

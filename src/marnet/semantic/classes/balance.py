@@ -1,7 +1,8 @@
 """How new classes compete with those that a classifier was trained for, by leaving some of these out in turn.
 
 A fold of the trained classes plays the new ones: the space, the priors and the means are made without them, and their
-images are then looked for among the held-out images of the other classes. That shows how far the prior is to be
+images are then looked for among the held-out images of the other classes. A backbone that learned from the training
+images draws those of a class together, so that held-out images have to play instead. That shows how far the prior is to be
 trusted, how sharp the cosines are to be read, and how large a bias new classes need to compete fairly.
 """
 
@@ -28,6 +29,10 @@ class ClassRows(NamedTuple):
     features: Array  # (N, D_v)
     labels: Array  # (N,)
     logits: Array  # (N, C), as the model predicts
+
+    def with_rows(self, more: "ClassRows") -> "ClassRows":
+        """Return these rows and more."""
+        return ClassRows(*(np.concatenate(pair) for pair in zip(self, more, strict=True)))
 
     def sample(self, random: np.random.Generator) -> "ClassRows":
         """Return at most 100 rows per class."""
@@ -63,16 +68,22 @@ class _Scores(NamedTuple):
     logits: Array  # (n, C')
 
 
-def make_folds(train: ClassRows, random: np.random.Generator) -> list[Fold]:
-    """Leave each class out of the rows once, with a fifth of all classes."""
-    classes, folds = train.logits.shape[1], []
+def make_folds(rows: ClassRows, players: ClassRows, random: np.random.Generator) -> list[Fold]:
+    """Leave each class out once, with a fifth of all classes.
+
+    Args:
+        rows: rows that make the space.
+        players: rows that play those of new classes.
+        random: draws the folds.
+    """
+    classes, folds = rows.logits.shape[1], []
     for part in np.array_split(random.permutation(classes), min(_FOLDS, classes)):
         out = np.sort(part)
         others = np.setdiff1d(np.arange(classes), out)
-        inside = np.isin(train.labels, others)
-        space = ClassSpace.fit(train.features[inside], np.searchsorted(others, train.labels[inside]), len(others))
-        images, labels = space.project(train.features[~inside]), np.searchsorted(out, train.labels[~inside])
-        folds.append(Fold(out, others, space, space.known(), images, labels, train.logits[~inside][:, others]))
+        inside, plays = np.isin(rows.labels, others), np.isin(players.labels, out)
+        space = ClassSpace.fit(rows.features[inside], np.searchsorted(others, rows.labels[inside]), len(others))
+        images, labels = space.project(players.features[plays]), np.searchsorted(out, players.labels[plays])
+        folds.append(Fold(out, others, space, space.known(), images, labels, players.logits[plays][:, others]))
     return folds
 
 

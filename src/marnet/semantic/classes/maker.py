@@ -23,17 +23,20 @@ class NewClassData(NamedTuple):
 
 
 class NewClassMaker:
-    """Places new classes beside the C trained ones of a classifier, by rows that it was trained on.
+    """Places new classes beside the C trained ones of a classifier.
 
     Args:
-        train: the rows.
+        train: rows that the classifier was trained on.
+        held: rows of the trained classes that it was not trained on.
+        learned: the backbone learned from the training rows. It draws the images of a class together there, so that
+            the space is made from the held-out ones as well, and these alone play the new classes.
         seed: of the sample, the folds and the images that play those of new classes.
 
     Raises:
-        ConfigError: a trained class has no row, or there are fewer than three classes.
+        ConfigError: a trained class has no row, there are fewer than three classes, or nothing is held out.
     """
 
-    def __init__(self, train: ClassRows, *, seed: int = 0) -> None:
+    def __init__(self, train: ClassRows, held: ClassRows, *, learned: bool, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
         classes = train.logits.shape[1]
         missing = int((np.bincount(train.labels, minlength=classes) == 0).sum())
@@ -43,34 +46,33 @@ class NewClassMaker:
                 f"found {classes} classes, {missing} of them without an image. Name the rows that the run was trained "
                 f"on."
             )
-        train = train.sample(random)
-        self._axes = principal_axes(train.features)
-        train = train._replace(features=train.features @ self._axes)
-        self._space = ClassSpace.fit(train.features, train.labels, classes)
-        self._folds = make_folds(train, random)
-        self._seed = seed
-
-    def make(self, held: ClassRows, similarity: Array | None, new: Sequence[NewClassData]) -> NewClasses:
-        """Make K new classes.
-
-        Args:
-            held: rows of the trained classes that the classifier was not trained on.
-            similarity: of the texts of the C classes, `(C, C)`; needed if a new class has a text.
-            new: the new classes.
-
-        Raises:
-            ConfigError: nothing is held out.
-        """
         if not len(held.labels):
             raise ConfigError(
                 "New classes are weighed against held-out images of the trained ones, but there is none. Name rows "
                 "with a split 'val'."
             )
+        train = train.sample(random)
+        held = held.sample(np.random.default_rng(seed))
+        rows = train.with_rows(held) if learned else train
+        self._axes = principal_axes(rows.features)
+        rows, held = (each._replace(features=each.features @ self._axes) for each in (rows, held))
+        self._space = ClassSpace.fit(rows.features, rows.labels, classes)
+        self._folds = make_folds(rows, held if learned else rows, random)
+        self._held = held
+        self._seed = seed
+
+    def make(self, similarity: Array | None, new: Sequence[NewClassData]) -> NewClasses:
+        """Make K new classes.
+
+        Args:
+            similarity: of the texts of the C classes, `(C, C)`; needed if a new class has a text.
+            new: the new classes.
+        """
         axes, space = self._axes, self._space
-        held = held.sample(np.random.default_rng(self._seed))
-        held = held._replace(features=held.features @ axes)
         groups = dict.fromkeys(map(_group, new))
-        balances = {group: find_balance(self._folds, held, similarity, *group, seed=self._seed) for group in groups}
+        balances = {
+            group: find_balance(self._folds, self._held, similarity, *group, seed=self._seed) for group in groups
+        }
         placed = np.zeros((len(new), space.means.shape[1]))
         for group, balance in balances.items():
             chosen = [number for number, each in enumerate(new) if _group(each) == group]
