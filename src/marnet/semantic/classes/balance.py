@@ -2,8 +2,8 @@
 
 A fold of the trained classes plays the new ones: the space, the priors and the means are made without them, and their
 images are then looked for among the held-out images of the other classes. A backbone that learned from the training
-images draws those of a class together, so that held-out images have to play instead. That shows how far the prior is to be
-trusted, how sharp the cosines are to be read, and how large a bias new classes need to compete fairly.
+images draws those of a class together, so that held-out images have to play instead. That shows how far the prior is to
+be trusted, how sharp the cosines are to be read, and how large a bias new classes need to compete fairly.
 """
 
 from collections.abc import Sequence
