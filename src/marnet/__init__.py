@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from marnet.comparison.compare import Comparison, compare
     from marnet.config import Config, make_config
     from marnet.config.listing import list_settings
+    from marnet.data.image_spec import ImageSpec
     from marnet.data.manifest import Manifest, Record, read_manifest
-    from marnet.data.transforms import ImageSpec
     from marnet.encoders.text import list_text_encoders
     from marnet.encoders.visual import Backbone, list_backbones
     from marnet.errors import MarnetError
@@ -41,7 +41,7 @@ _HOMES = {
     "marnet.config": ("Config", "make_config"),
     "marnet.config.listing": ("list_settings",),
     "marnet.data.manifest": ("Manifest", "Record", "read_manifest"),
-    "marnet.data.transforms": ("ImageSpec",),
+    "marnet.data.image_spec": ("ImageSpec",),
     "marnet.encoders.text": ("list_text_encoders",),
     "marnet.encoders.visual": ("Backbone", "list_backbones"),
     "marnet.errors": ("MarnetError",),

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from marnet.data.formats import check_loadable, open_picture
 from marnet.data.image_bytes import MAX_BYTES, UnreadableError, read_bytes
+from marnet.data.image_spec import ImageSpec, cache_size
 from marnet.data.images import MAX_PIXELS, check_pixels, decode_bytes, fit_square, to_rgb, without_pillow_limit
-from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
+from marnet.data.transforms import eval_transform, normalise
 from marnet.errors import ImageError
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor

@@ -12,7 +12,7 @@ from marnet.data.manifest import Record
 from marnet.errors import ConfigError, DataError
 from marnet.inference import Predictor, SplitOutputs, load
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
-from marnet.inference.predictor import check_labels_known
+from marnet.inference.rows import check_labels_known
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
 from marnet.semantic.stored_features import features_for
@@ -96,7 +96,8 @@ def evaluate_sets(
 def score_sets(predictor: Predictor, outputs: SplitOutputs, error: float) -> SetMetrics:
     """Return how prediction sets with a rate of error do on the outputs of a split; see `evaluate_sets`."""
     least = predictor.least_probability(error)
-    return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
+    probabilities = predictor.task.probabilities(outputs.logits).numpy()
+    return set_metrics(prediction_sets(probabilities, least), outputs.labels.numpy())
 
 
 def open_rows(

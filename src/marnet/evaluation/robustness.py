@@ -16,7 +16,7 @@ from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find_corruption
 from marnet.inference import Predictor, load
-from marnet.inference.outputs import affordable_batch
+from marnet.inference.batch_size import affordable_batch
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
 from marnet.tasks import Task, task_of

@@ -40,7 +40,7 @@ import torch
 from marnet.atomic import replacing
 from marnet.config import Config, make_config
 from marnet.config.nested import older_settings
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import check_file, read_json
 from marnet.runs.layout import (
