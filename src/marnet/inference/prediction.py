@@ -43,5 +43,5 @@ def read_classes(
     order = np.argsort(-probabilities, axis=-1, kind="stable").tolist()
     if top is not None or thresholds is None:
         return [row[: top or _SHOWN] for row in order]
-    counts = (probabilities >= np.asarray(thresholds, probabilities.dtype)).sum(-1).tolist()
-    return [row[:count] for row, count in zip(order, counts, strict=True)]
+    reached = probabilities >= np.asarray(thresholds, probabilities.dtype)
+    return [[column for column in row if has[column]] for row, has in zip(order, reached, strict=True)]
