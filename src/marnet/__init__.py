@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from marnet.evaluation.label_errors import label_errors
     from marnet.evaluation.next_to_label import next_to_label
     from marnet.evaluation.text_value import text_value
-    from marnet.inference import Prediction, Predictor, load
+    from marnet.export.export import Export, export_run
+    from marnet.inference import ExportedPredictor, Prediction, Predictor, load
     from marnet.inference.calibration import calibrate
     from marnet.methods import list_methods
     from marnet.metrics import Metrics, MultiLabelMetrics
@@ -50,7 +51,8 @@ _HOMES = {
     "marnet.evaluation.label_errors": ("label_errors",),
     "marnet.evaluation.next_to_label": ("next_to_label",),
     "marnet.evaluation.text_value": ("text_value",),
-    "marnet.inference": ("Prediction", "Predictor", "load"),
+    "marnet.export.export": ("Export", "export_run"),
+    "marnet.inference": ("ExportedPredictor", "Prediction", "Predictor", "load"),
     "marnet.inference.calibration": ("calibrate",),
     "marnet.methods": ("list_methods",),
     "marnet.metrics": ("Metrics", "MultiLabelMetrics"),
@@ -68,6 +70,8 @@ __all__ = [
     "Backbone",
     "Comparison",
     "Config",
+    "Export",
+    "ExportedPredictor",
     "ImageSpec",
     "MARNet",
     "MARNetClassifier",
@@ -87,6 +91,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "export_run",
     "fit",
     "label_errors",
     "list_backbones",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import marnet
 from marnet.data.image_spec import ImageSpec, cache_size
-from marnet.data.images import fit_square
+from marnet.data.squares import fit_square
 from marnet.data.transforms import eval_transform, model_input
 from marnet.encoders import packaged_weights
 from marnet.encoders.packaged_weights import BACKBONE, PACKAGE, packaged_weights_file

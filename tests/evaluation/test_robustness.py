@@ -9,9 +9,10 @@ import torch
 
 import marnet
 from marnet.data.image_spec import cache_size
-from marnet.data.images import fit_square, read_image
+from marnet.data.images import read_image
 from marnet.data.manifest import Manifest
 from marnet.data.recorded import write_recorded
+from marnet.data.squares import fit_square
 from marnet.data.transforms import eval_transform
 from marnet.errors import ConfigError, DataError
 from marnet.evaluation.corruptions import CORRUPTIONS, corrupt

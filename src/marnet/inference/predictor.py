@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from marnet.config import Config
 from marnet.data.dataset import ImageTextDataset, OpenedSplit
-from marnet.data.decoding import ImageLike, ImageTransform
+from marnet.data.decoding import ImageLike
 from marnet.data.features import FeatureDataset
+from marnet.data.image_transform import ImageTransform
 from marnet.data.manifest import Manifest, Record
 from marnet.data.transforms import model_input
 from marnet.inference.description import Description
@@ -30,7 +31,11 @@ from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import LoadedRun, load_run
 from marnet.tasks import Task, make_task
 
-_NAMES = {VISUAL: "x_v", ALIGNMENT: "x_ema", RECONSTRUCTION: "x_cdr"}  # of features; a branch of others has its own
+FEATURE_NAMES = {
+    VISUAL: "x_v",
+    ALIGNMENT: "x_ema",
+    RECONSTRUCTION: "x_cdr",
+}  # of features; a branch of others has its own
 
 
 class Predictor(ImagePredictor):
@@ -207,7 +212,7 @@ class Predictor(ImagePredictor):
     def _features(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         images = torch.from_numpy(pixels).to(self.device)
         features = self.model.prediction_outputs(model_input(images, self.spec)).features
-        return {_NAMES.get(branch, branch): each.float().cpu().numpy() for branch, each in features.items()}
+        return {FEATURE_NAMES.get(branch, branch): each.float().cpu().numpy() for branch, each in features.items()}
 
 
 def _describe(loaded: LoadedRun, task: Task) -> Description:
