@@ -56,16 +56,18 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     from marnet.inference.export_scoring import open_scorer
     from marnet.semantic.space import UnifiedSpace
 
-    space = UnifiedSpace(Predictor(run, allow_code=allow_code, with_text=True)) if retrieval else None
-    predictor = open_scorer(run, allow_code=allow_code) if space is None else space.predictor
+    # An exported file has neither texts nor what corruptions need.
+    whole = Predictor(run, allow_code=allow_code, with_text=retrieval) if retrieval or corruptions else None
+    space = UnifiedSpace(whole) if whole is not None and retrieval else None  # refuses a run before computing anything
+    predictor = whole or open_scorer(run, allow_code=allow_code)
     model = None if clip is None else load_image_text_model(clip, setting="clip")  # likewise
     if abstain is not None:
         predictor.least_probability(abstain)  # refuses a rate likewise
-    if corruptions:
+    if whole is not None and corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
         from marnet.evaluation.robustness import evaluate_robustness
 
-        found = evaluate_robustness(predictor, split=split, source=data, baseline=baseline, allow_code=allow_code)
+        found = evaluate_robustness(whole, split=split, source=data, baseline=baseline, allow_code=allow_code)
         metrics, content = found.metrics._asdict(), robustness_json(found)
     else:
         outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)

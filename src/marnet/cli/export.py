@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marnet.choices import Precision
 from marnet.cli.options import AllowCode, AsJson, Run
 from marnet.cli.output import print_json, say
 
@@ -22,7 +23,7 @@ def export(  # noqa: PLR0917 - typer calls it by keyword
         ),
     ],
     precision: Annotated[
-        str,
+        Precision,
         typer.Option(
             help="fp32, fp16 or int8: the numbers of the backbone in an ONNX file. int8 is calibrated on training "
             "images; what fewer bits cost is printed."

@@ -72,7 +72,8 @@ def _sum_along_rows(pixels: np.ndarray, starts: np.ndarray, weights: np.ndarray,
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.maximum(1.0 - np.abs(x), 0.0)
+    found: np.ndarray = np.maximum(1.0 - np.abs(x), 0.0)
+    return found
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -80,7 +81,8 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     x = np.abs(x)
     near = ((1.5 * x) - 2.5) * x * x + 1.0
     far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
-    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+    found: np.ndarray = np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+    return found
 
 
 _KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {

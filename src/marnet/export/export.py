@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from marnet import __version__
 from marnet.atomic import replacing
 from marnet.choices import Precision
 from marnet.errors import ConfigError, ExportError, suggest
@@ -18,8 +17,9 @@ from marnet.export.scores import Scores, compare_scores
 from marnet.inference import Predictor
 from marnet.inference.artefact import Artefact, to_metadata
 from marnet.inference.exported import normalise
-from marnet.inference.loading import ONNX, PT2, load
+from marnet.inference.loading import ONNX, PT2, open_exported
 from marnet.runs.code import AllowCode
+from marnet.runs.directory import package_version
 
 _CHECKED = 200  # images on which the file is compared with the run
 _CALIBRATED_ON = 200  # training images by which int8 finds the range of each layer
@@ -91,7 +91,7 @@ def export_run(
             write_pt2(predictor, partial, metadata)
         else:
             _write_onnx(predictor, partial, metadata, precision, data)
-        file = load(partial, device="cpu", allow_code=True)
+        file = open_exported(partial, device="cpu", trusted=True)
         parity = compare_predictions(predictor, file, check)
         if precision == "fp32":
             parity.check(predictor)
@@ -114,7 +114,7 @@ def describe(predictor: Predictor, precision: Precision) -> Artefact:
     lists = ("scores", "confidences", "thresholds")  # which the description has
     return Artefact(
         predictor.description,
-        __version__,
+        package_version("marnet"),
         precision,
         calibration=None if fitted is None else {k: v for k, v in fitted._asdict().items() if k not in lists},
         data=data.model_dump(mode="json", include={"columns", "labels", "missing", "threshold", "max_pixels"}),

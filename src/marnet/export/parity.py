@@ -3,11 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from marnet.errors import ExportError
 from marnet.export.check_images import CheckImages
 from marnet.inference import ExportedPredictor, Predictor
+from marnet.inference.batch_size import affordable_batch
 from marnet.inference.exported import PROBABILITIES
+from marnet.inference.image_predictor import BATCH
 
 TOLERANCE = 1e-4  # of a probability
 BATCHES = (1, 5, 64)  # sizes at which the file is tried
@@ -38,8 +41,9 @@ class Parity(NamedTuple):
 
 def compare_predictions(run: Predictor, file: ExportedPredictor, check: CheckImages) -> Parity:
     """Compare a file with its run on images, in batches of all sizes of `BATCHES`."""
-    expected = run.predict_proba(list(check.images))
-    prepared = np.concatenate([file.prepare(image)[None] for image in check.images])
+    parts = torch.split(torch.from_numpy(check.pixels), affordable_batch(BATCH, run.spec.size))
+    expected = np.concatenate([run.probabilities(part).numpy() for part in parts])
+    prepared = np.stack([file.prepare(image) for image in check.images])
     largest, agreement = 0.0, 1.0
     for size in BATCHES:
         found = np.concatenate(

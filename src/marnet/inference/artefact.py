@@ -30,7 +30,17 @@ from marnet.inference.description import Description
 
 FORMAT, VERSION = "marnet", 1
 PT2_METADATA = "marnet.json"  # the file in a .pt2 archive that holds the metadata, in JSON
-_KEYS = ("marnet_version", "method", "precision", "classes", "added", "image", "label_form", "thresholds", "scores")
+_KEYS: tuple[str, ...] = (
+    "marnet_version",
+    "method",
+    "precision",
+    "classes",
+    "added",
+    "image",
+    "label_form",
+    "thresholds",
+    "scores",
+)
 _KEYS += ("confidences", "calibration", "data", "noise")
 
 
@@ -49,9 +59,9 @@ def to_metadata(artefact: Artefact) -> dict[str, str]:
     """Return metadata as text by name."""
     found = artefact.description
     image = found.spec._asdict() | {"cache_size": cache_size(found.spec), "max_pixels": found.max_pixels}
-    content = {name: getattr(artefact, name) for name in artefact._fields if name != "description"}
-    content |= {name: getattr(found, name) for name in found._fields if name in _KEYS} | {"image": image}
-    texts = {name: json.dumps(content[name], ensure_ascii=False) for name in _KEYS}
+    content = {"image": image} | {name: getattr(artefact, name) for name in _OF_FILE}
+    content |= {name: getattr(found, name) for name in _OF_MODEL}
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in content.items()}
     return {"format": FORMAT, "format_version": str(VERSION)} | texts
 
 
@@ -69,7 +79,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Artefact:
             f"reads {VERSION}. Update marnet, or export the run again."
         )
     try:
-        found = {name: json.loads(metadata[name]) for name in _KEYS}
+        found = {name: json.loads(metadata[name]) for name in ("image", *_OF_FILE, *_OF_MODEL)}
         image = found["image"]
         description = Description(
             method=found["method"],

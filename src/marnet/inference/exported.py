@@ -146,4 +146,5 @@ def model_pixels(image: ImageLike, spec: ImageSpec, *, max_pixels: int, name: st
 def normalise(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
     """Return uint8 images `(B, 3, S, S)` as the float32 input of the model; equal to `transforms.normalise`."""
     mean, std = (np.asarray(each, np.float32)[:, None, None] * np.float32(255) for each in (spec.mean, spec.std))
-    return (pixels.astype(np.float32) - mean) / std
+    found: np.ndarray = (pixels.astype(np.float32) - mean) / std
+    return found

@@ -40,15 +40,29 @@ def load(
         True
     """
     path = Path(run)
-    if not is_exported(path):
-        from marnet.inference.predictor import Predictor
+    if is_exported(path):
+        if backbone is not None:
+            raise ConfigError(f"{path} holds its backbone. Leave `backbone` out.")
+        return open_exported(path, device=device, trusted=allow_code is True)
+    from marnet.inference.predictor import Predictor
 
-        return Predictor(run, backbone=backbone, device=device, allow_code=allow_code)
-    if backbone is not None:
-        raise ConfigError(f"{path} holds its backbone. Leave `backbone` out.")
+    return Predictor(run, backbone=backbone, device=device, allow_code=allow_code)
+
+
+def open_exported(path: Path, *, device: str = "auto", trusted: bool = False) -> ExportedPredictor:
+    """Load an exported file, as `load` does.
+
+    Args:
+        path: the file.
+        device: see `load`.
+        trusted: the file may be one of torch.export.
+
+    Raises:
+        ExportError: see `load`.
+    """
     if path.suffix == ONNX:
         return ExportedPredictor(path, OnnxSession(path, device=device))
-    if allow_code is not True:
+    if not trusted:
         raise ExportError(
             f"{path} is a file of torch.export, which can hold code that loading it runs. Export to {ONNX}, or pass "
             f"`allow_code=True` if you trust the file."

@@ -32,12 +32,11 @@ class OnnxSession:
             ) from error
         if not path.is_file():
             raise ExportError(f"{path} does not exist. Name a file that 'marnet export' wrote.")
+        providers = _providers(device, onnxruntime.get_available_providers())
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: it would warn that noise can be given
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                path, providers=_providers(device, onnxruntime.get_available_providers())
-            )
-        except ConfigError:
-            raise
+            self._session: Any = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # onnxruntime has many, in words of its own
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ExportError(f"{path} is no ONNX file, or damaged ({first}). Export the run again.") from None

@@ -35,7 +35,7 @@ FEATURE_NAMES = {
     VISUAL: "x_v",
     ALIGNMENT: "x_ema",
     RECONSTRUCTION: "x_cdr",
-}  # of features; a branch of others has its own
+}  # features of other branches have theirs
 
 
 class Predictor(ImagePredictor):

@@ -96,8 +96,8 @@ def read_run_config(run: Path) -> Config:
     path = run / CONFIG
     if run.is_file():
         raise RunDirectoryError(
-            f"{run} is a file, but this takes a run directory. An exported file predicts images and is evaluated on other "
-            f"data; name the run that it was exported from."
+            f"{run} is a file, but this takes a run directory. An exported file predicts images and is evaluated on "
+            f"other data; for all else name the run that it was exported from."
         )
     if not path.is_file():
         what = "does not exist" if not run.exists() else f"has no {CONFIG}"
