@@ -30,18 +30,8 @@ from marnet.inference.description import Description
 
 FORMAT, VERSION = "marnet", 1
 PT2_METADATA = "marnet.json"  # the file in a .pt2 archive that holds the metadata, in JSON
-_KEYS: tuple[str, ...] = (
-    "marnet_version",
-    "method",
-    "precision",
-    "classes",
-    "added",
-    "image",
-    "label_form",
-    "thresholds",
-    "scores",
-)
-_KEYS += ("confidences", "calibration", "data", "noise")
+_OF_FILE = ("marnet_version", "precision", "calibration", "data", "noise")
+_OF_MODEL = ("method", "classes", "added", "label_form", "thresholds", "scores", "confidences")
 
 
 class Artefact(NamedTuple):

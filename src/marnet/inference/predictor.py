@@ -31,11 +31,8 @@ from marnet.runs.versions import naming_newer_version
 from marnet.runs.weights import LoadedRun, load_run
 from marnet.tasks import Task, make_task
 
-FEATURE_NAMES = {
-    VISUAL: "x_v",
-    ALIGNMENT: "x_ema",
-    RECONSTRUCTION: "x_cdr",
-}  # features of other branches have theirs
+# The names of features by branch; those of other branches go by the name of the branch.
+FEATURE_NAMES = {VISUAL: "x_v", ALIGNMENT: "x_ema", RECONSTRUCTION: "x_cdr"}
 
 
 class Predictor(ImagePredictor):
