@@ -18,6 +18,7 @@ import torch
 
 import marnet
 from marnet.inference import ExportedPredictor, Predictor
+from marnet.inference.loading import open_exported
 
 BATCHES = (1, 32)
 ROUNDS = 15
@@ -45,6 +46,7 @@ def median_seconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", default="timm:resnet18")
     parser.add_argument("--side", type=int, default=224)
@@ -60,9 +62,7 @@ def main() -> None:
         for precision in ("fp32", "fp16", "int8"):
             out = Path(folder) / f"{precision}.onnx"
             done = marnet.export_run(path, out, precision=precision, data=options.data)  # type: ignore[arg-type]
-            opened = marnet.load(out)
-            assert isinstance(opened, ExportedPredictor)
-            files[precision] = opened
+            files[precision] = open_exported(out)
             found[precision] = {"megabytes": done.size / 1e6, "agreement": done.agreement}
             if done.scores is not None:
                 found[precision] |= {"score": done.scores.file, "score of the run": done.scores.run}

@@ -77,7 +77,7 @@ def export_run(
 
     Example:
         >>> import marnet
-        >>> marnet.export_run("runs/p", "p.onnx").path.suffix
+        >>> marnet.export_run("runs/p", "apples.onnx").path.suffix
         '.onnx'
     """
     out = Path(out)
