@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from marnet.inference import Predictor
 from marnet.inference.exported import LOGITS, OF_BRANCH, PROBABILITIES
@@ -80,8 +81,10 @@ def trace(predictor: Predictor, *, noise_rows: bool) -> Graph:
         inputs.append(start.expand(_EXAMPLES if noise_rows else 1, -1).clone())
         dims.append({0: Dim.DYNAMIC} if noise_rows else {})
     program = torch.export.export(graph, tuple(inputs), dynamic_shapes=tuple(dims))
-    for node in program.graph.nodes:  # where the code lies on this machine is nobody's business
-        node.meta.pop("stack_trace", None)
+    for module in program.graph_module.modules():  # blocks without gradients are graphs of their own
+        if isinstance(module, GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # where the code lies on this machine is nobody's business
     return Graph(program, ("images", "noise")[: len(inputs)], graph.names())
 
 
