@@ -16,9 +16,11 @@ import torch
 
 from marnet import make_config
 from marnet.building import build_model
-from marnet.data.images import fit_square, read_image
+from marnet.data.image_spec import ImageSpec
+from marnet.data.images import read_image
 from marnet.data.sources import load_source
-from marnet.data.transforms import ImageSpec, normalise
+from marnet.data.squares import fit_square
+from marnet.data.transforms import normalise
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from marnet.runs.directory import describe_environment
 

@@ -25,11 +25,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from marnet.data.dataset import open_splits
+from marnet.data.image_spec import ImageSpec
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest
 from marnet.data.sampling import EpochSampler
 from marnet.data.sources import load_source
-from marnet.data.transforms import ImageSpec, model_input, train_transform
+from marnet.data.transforms import model_input, train_transform
 from marnet.runs.directory import describe_environment
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from marnet.data.images import fit_square, read_image
+from marnet.data.images import read_image
 from marnet.data.sources import load_source
+from marnet.data.squares import fit_square
 from marnet.evaluation.corruptions import CORRUPTIONS, HELD_OUT, OURS, SEVERITIES, corrupt
 
 SIDE, LABEL, GAP, HEAD = 80, 128, 24, 22  # pixels

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import marnet
-from marnet.data.decoding import ImageTransform
+from marnet.data.image_transform import ImageTransform
 from marnet.errors import ConfigError, ImageError
 from marnet.inference.device import choose_device
 

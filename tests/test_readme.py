@@ -43,6 +43,7 @@ def test_the_commands_run_in_their_order(
         "explain",
         "add-class",
         "search",
+        "export",
         "report",
         "compare",
     ]

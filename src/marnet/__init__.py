@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from marnet.comparison.compare import Comparison, compare
     from marnet.config import Config, make_config
     from marnet.config.listing import list_settings
+    from marnet.data.image_spec import ImageSpec
     from marnet.data.manifest import Manifest, Record, read_manifest
-    from marnet.data.transforms import ImageSpec
     from marnet.encoders.text import list_text_encoders
     from marnet.encoders.visual import Backbone, list_backbones
     from marnet.errors import MarnetError
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from marnet.evaluation.label_errors import label_errors
     from marnet.evaluation.next_to_label import next_to_label
     from marnet.evaluation.text_value import text_value
-    from marnet.inference import Prediction, Predictor, load
+    from marnet.export.export import Export, export_run
+    from marnet.inference import ExportedPredictor, Prediction, Predictor, load
     from marnet.inference.calibration import calibrate
     from marnet.methods import list_methods
     from marnet.metrics import Metrics, MultiLabelMetrics
@@ -41,7 +42,7 @@ _HOMES = {
     "marnet.config": ("Config", "make_config"),
     "marnet.config.listing": ("list_settings",),
     "marnet.data.manifest": ("Manifest", "Record", "read_manifest"),
-    "marnet.data.transforms": ("ImageSpec",),
+    "marnet.data.image_spec": ("ImageSpec",),
     "marnet.encoders.text": ("list_text_encoders",),
     "marnet.encoders.visual": ("Backbone", "list_backbones"),
     "marnet.errors": ("MarnetError",),
@@ -50,7 +51,8 @@ _HOMES = {
     "marnet.evaluation.label_errors": ("label_errors",),
     "marnet.evaluation.next_to_label": ("next_to_label",),
     "marnet.evaluation.text_value": ("text_value",),
-    "marnet.inference": ("Prediction", "Predictor", "load"),
+    "marnet.export.export": ("Export", "export_run"),
+    "marnet.inference": ("ExportedPredictor", "Prediction", "Predictor", "load"),
     "marnet.inference.calibration": ("calibrate",),
     "marnet.methods": ("list_methods",),
     "marnet.metrics": ("Metrics", "MultiLabelMetrics"),
@@ -68,6 +70,8 @@ __all__ = [
     "Backbone",
     "Comparison",
     "Config",
+    "Export",
+    "ExportedPredictor",
     "ImageSpec",
     "MARNet",
     "MARNetClassifier",
@@ -87,6 +91,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "export_run",
     "fit",
     "label_errors",
     "list_backbones",

@@ -65,6 +65,10 @@ class RunDirectoryError(MarnetError):
     """A run directory that is missing, incomplete, damaged or already taken."""
 
 
+class ExportError(MarnetError):
+    """A run that cannot be exported, or an exported file that cannot be used."""
+
+
 class NonFiniteLossError(MarnetError):
     """A loss term that became NaN or infinite during training."""
 

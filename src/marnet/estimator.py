@@ -24,7 +24,7 @@ from marnet.data.splits import split_by_classes
 from marnet.encoders.text import has_text
 from marnet.encoders.visual import Backbone
 from marnet.errors import list_some
-from marnet.inference import load
+from marnet.inference import Predictor
 from marnet.training.fit import TrainedRun
 from marnet.training.train import train
 
@@ -211,7 +211,7 @@ class MARNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         own = self.backbone
         module = own.module if isinstance(own, Backbone) else None if isinstance(own, str) else own
         # A copy, because the weights are loaded into it.
-        self.predictor_ = load(self.run_.path, backbone=copy.deepcopy(module), device=self.device, allow_code=True)
+        self.predictor_ = Predictor(self.run_.path, backbone=copy.deepcopy(module), device=self.device, allow_code=True)
 
     def _all_settings(self, seed: int, *, cache: bool) -> dict[str, Any]:
         arguments = {

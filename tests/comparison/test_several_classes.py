@@ -21,9 +21,11 @@ from marnet.comparison.scoring import score_run
 from marnet.comparison.statistics import paired_difference
 from marnet.comparison.summary import summarise
 from marnet.comparison.training_rows import keep_labels, shuffle_texts
-from marnet.data.images import fit_square, read_image
+from marnet.data.image_spec import cache_size
+from marnet.data.images import read_image
 from marnet.data.manifest import Manifest, Record, read_manifest
-from marnet.data.transforms import cache_size, eval_transform
+from marnet.data.squares import fit_square
+from marnet.data.transforms import eval_transform
 from marnet.errors import ConfigError, RunDirectoryError
 from marnet.evaluation.corruption_metrics import relative_errors
 from marnet.evaluation.corruptions import STANDARD, corrupt

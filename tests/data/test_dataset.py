@@ -13,10 +13,11 @@ from PIL import Image
 
 from marnet.data.dataset import Batch, ImageTextDataset, OpenedSplit, SampleKey, open_splits
 from marnet.data.decoded import decode_images
+from marnet.data.image_spec import ImageSpec
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record
 from marnet.data.sampling import EpochSampler, evaluation_sampler, nearby_order, own_rows
-from marnet.data.transforms import ImageSpec, eval_transform, train_transform
+from marnet.data.transforms import eval_transform, train_transform
 from marnet.errors import DataError, ImageError
 
 SPEC = ImageSpec(14, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))

@@ -14,7 +14,8 @@ from PIL import Image
 
 from marnet.data import decoded
 from marnet.data.decoded import clear_cache, decode_images, list_cache
-from marnet.data.images import BrokenImage, Target, decode_square, fit_square, read_image
+from marnet.data.images import BrokenImage, read_image
+from marnet.data.squares import Target, decode_square, fit_square
 from marnet.errors import DataError
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from marnet.data.images import fit_square, read_image, to_rgb
+from marnet.data.images import read_image, to_rgb
+from marnet.data.squares import fit_square
 from marnet.errors import ImageError
 
 

@@ -7,15 +7,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from marnet.data.transforms import (
-    LEVELS,
-    ImageSpec,
-    cache_size,
-    eval_transform,
-    model_input,
-    normalise,
-    train_transform,
-)
+from marnet.data.image_spec import ImageSpec, cache_size
+from marnet.data.transforms import LEVELS, eval_transform, model_input, normalise, train_transform
 from marnet.errors import ConfigError
 
 SPEC = ImageSpec(28, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))

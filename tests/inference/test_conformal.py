@@ -5,20 +5,20 @@ import pytest
 import torch
 from mapie.classification import SplitConformalClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
-from torch import Tensor
 
 from marnet.errors import ConfigError
 from marnet.inference.conformal import least_probability, prediction_sets, read_sets, set_metrics
 
 
-def draw(rows: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     generator = torch.Generator().manual_seed(seed)
     probabilities = (2 * torch.randn(rows, 6, generator=generator)).softmax(-1)
-    return probabilities, torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    return probabilities.numpy(), torch.multinomial(probabilities, 1, generator=generator)[:, 0].numpy()
 
 
-def scores_of(probabilities: Tensor, labels: Tensor) -> list[float]:
-    return (1 - probabilities[torch.arange(len(labels)), labels]).tolist()
+def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
+    scores: list[float] = (1 - probabilities[np.arange(len(labels)), labels]).tolist()
+    return scores
 
 
 class Probabilities(ClassifierMixin, BaseEstimator):
@@ -42,9 +42,9 @@ def test_sets_are_those_of_mapie(error: float) -> None:
     new, _ = draw(300, 1)
     oracle = SplitConformalClassifier(
         Probabilities(), confidence_level=1 - error, conformity_score="lac", prefit=True
-    ).conformalize(held.numpy(), labels.numpy())
-    _, expected = oracle.predict_set(new.numpy())
-    ours = prediction_sets(new, least_probability(scores_of(held, labels), error)).numpy()
+    ).conformalize(held, labels)
+    _, expected = oracle.predict_set(new)
+    ours = prediction_sets(new, least_probability(scores_of(held, labels), error))
     theirs = expected[:, :, 0].astype(bool)
     empty = ~theirs.any(1)  # where ours name the most probable class
     np.testing.assert_array_equal(ours[~empty], theirs[~empty])
@@ -61,15 +61,15 @@ def test_the_promised_rate_holds_on_new_images(error: float) -> None:
 
 
 def test_the_metrics_of_sets_by_hand() -> None:
-    sets = torch.tensor([[True, False, False], [True, True, False], [False, False, True], [True, True, True]])
-    found = set_metrics(sets, torch.tensor([0, 1, 0, 2]))
+    sets = np.array([[True, False, False], [True, True, False], [False, False, True], [True, True, True]])
+    found = set_metrics(sets, np.array([0, 1, 0, 2]))
     assert found == (0.75, 7 / 4, 0.5, 0.5)
-    assert np.isnan(set_metrics(sets[1:2], torch.tensor([0])).error_answered)
+    assert np.isnan(set_metrics(sets[1:2], np.array([0])).error_answered)
 
 
 def test_the_most_probable_class_is_always_there_and_comes_first() -> None:
-    assert read_sets(torch.tensor([[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]]), 0.45) == [[1], [0]]
-    assert read_sets(torch.tensor([[0.2, 0.5, 0.3]]), 0.25) == [[1, 2]]
+    assert read_sets(np.array([[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]]), 0.45) == [[1], [0]]
+    assert read_sets(np.array([[0.2, 0.5, 0.3]]), 0.25) == [[1, 2]]
 
 
 def test_a_rate_that_the_rows_cannot_promise_is_refused() -> None:

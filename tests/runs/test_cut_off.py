@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from marnet import make_config
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.errors import RunDirectoryError
 from marnet.runs.layout import CONFIG, LOCK, MARKER
 from marnet.runs.lock import claimed

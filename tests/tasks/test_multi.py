@@ -92,12 +92,10 @@ def test_no_row_gives_no_loss() -> None:
     assert float(loss(torch.zeros(0, 4), torch.zeros(0, 4))) == 0.0
 
 
-def test_a_prediction_reads_as_the_classes_that_reach_the_threshold() -> None:
+def test_probabilities_and_thresholds() -> None:
+    assert MultiLabel(3, 0.25).thresholds() == (0.25, 0.25, 0.25)
+    assert MultiLabel(2, torch.tensor([0.5, 0.75])).thresholds() == (0.5, 0.75)
     task = MultiLabel(3, 0.5)
-    probabilities = torch.tensor([[0.5, 0.2, 0.9], [0.1, 0.2, 0.3]])
-    assert task.read(probabilities, None) == [[2, 0], []]
-    assert task.read(probabilities, 1) == [[2], [2]]
-    assert MultiLabel(3, 0.25).read(probabilities, None) == [[2, 0], [2]]
     assert task.probabilities(torch.tensor([[0.0, math.log(3.0)]])).tolist()[0] == pytest.approx([0.5, 0.75])
 
 

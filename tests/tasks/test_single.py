@@ -97,14 +97,11 @@ def test_constants_move_with_the_module_and_stay_out_of_its_state() -> None:
     assert module.state_dict() == {}
 
 
-def test_probabilities_and_reading() -> None:
+def test_probabilities_and_thresholds() -> None:
     task = SingleLabel(3)
     probabilities = task.probabilities(torch.tensor([[0.0, math.log(3.0), math.log(6.0)]]))
     assert probabilities.tolist()[0] == pytest.approx([0.1, 0.3, 0.6])
-    assert task.read(probabilities, 2) == [[2, 1]]
-    assert task.read(probabilities, None) == [[2, 1, 0]]
-    assert SingleLabel(9).read(torch.eye(9)[:1], None)[0][0] == 0
-    assert len(SingleLabel(9).read(torch.eye(9)[:1], None)[0]) == 5
+    assert task.thresholds() is None
 
 
 def test_the_score_is_the_figure_of_that_name() -> None:

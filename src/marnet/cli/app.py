@@ -20,6 +20,7 @@ from marnet.cli import (
     embed,
     evaluate,
     explain,
+    export,
     predict,
     remove_class,
     report,
@@ -69,6 +70,7 @@ app.command()(explain.explain)
 app.command()(search.search)
 app.command()(compare.compare)
 app.command()(report.report)
+app.command()(export.export)
 app.command()(demo.demo)
 app.command()(settings.settings)
 app.add_typer(data_app, name="data")

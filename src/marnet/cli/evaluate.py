@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from marnet.cli.options import AllowCode, AsJson, Run
+from marnet.cli.options import AllowCode, AsJson, RunOrFile
 from marnet.cli.output import as_json_value, print_json
 from marnet.errors import ConfigError
 
 
 def evaluate(  # noqa: PLR0917 - typer calls it by keyword
-    run: Run,
+    run: RunOrFile,
     split: Annotated[str, typer.Option(help="The split to score: train, val or test")] = "val",
     data: Annotated[
         str | None, typer.Option(help="Score another data source; its labels are matched to the run's by name.")
@@ -53,18 +53,21 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     from marnet.evaluation.evaluate import score_sets, split_outputs
     from marnet.evaluation.new_classes import new_class_metrics
     from marnet.inference import Predictor
+    from marnet.inference.export_scoring import open_scorer
     from marnet.semantic.space import UnifiedSpace
 
-    predictor = Predictor(run, allow_code=allow_code, with_text=retrieval)
-    space = UnifiedSpace(predictor) if retrieval else None  # refuses a run before anything is computed
+    # An exported file has neither texts nor what corruptions need.
+    whole = Predictor(run, allow_code=allow_code, with_text=retrieval) if retrieval or corruptions else None
+    space = UnifiedSpace(whole) if whole is not None and retrieval else None  # refuses a run before computing anything
+    predictor = whole or open_scorer(run, allow_code=allow_code)
     model = None if clip is None else load_image_text_model(clip, setting="clip")  # likewise
     if abstain is not None:
         predictor.least_probability(abstain)  # refuses a rate likewise
-    if corruptions:
+    if whole is not None and corruptions:
         from marnet.cli.robustness import print_robustness, robustness_json
         from marnet.evaluation.robustness import evaluate_robustness
 
-        found = evaluate_robustness(predictor, split=split, source=data, baseline=baseline, allow_code=allow_code)
+        found = evaluate_robustness(whole, split=split, source=data, baseline=baseline, allow_code=allow_code)
         metrics, content = found.metrics._asdict(), robustness_json(found)
     else:
         outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)

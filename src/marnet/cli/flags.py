@@ -219,6 +219,17 @@ COMMANDS: Mapping[str, CommandFlags] = {
             "allow_code": "--allow-code",
         },
     ),
+    "export": CommandFlags(
+        arguments={
+            "run": "RUN",
+            "out": "OUT",
+            "precision": "--precision",
+            "data": "--data",
+            "images": "--images",
+            "overwrite": "--overwrite",
+            "allow_code": "--allow-code",
+        },
+    ),
     "data convert": CommandFlags(
         settings=_SOURCE,
         arguments={

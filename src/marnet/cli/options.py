@@ -6,6 +6,12 @@ from typing import Annotated
 import typer
 
 Run = Annotated[Path, typer.Argument(help="A run directory written by 'marnet train'.", show_default=False)]
+RunOrFile = Annotated[
+    Path,
+    typer.Argument(
+        help="A run directory written by 'marnet train', or a file written by 'marnet export'.", show_default=False
+    ),
+]
 Source = Annotated[
     str,
     typer.Argument(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marnet.cli.messages import translate
-from marnet.cli.options import AllowCode, AsJson, Run
+from marnet.cli.options import AllowCode, AsJson, RunOrFile
 from marnet.cli.output import on_one_line, print_json, say
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def predict(  # noqa: PLR0917 - typer calls it by keyword
-    run: Run,
+    run: RunOrFile,
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     top: Annotated[
         int | None,
@@ -48,7 +48,7 @@ def predict(  # noqa: PLR0917 - typer calls it by keyword
     An image that cannot be read is reported and does not stop the others.
     """
     from marnet.errors import ConfigError, ImageError
-    from marnet.inference import load
+    from marnet.inference.loading import load
 
     if top is not None and abstain is not None:
         raise ConfigError("--abstain decides how many classes are printed. Leave --top out, or --abstain.")

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from marnet.data.decoded import StreamedImages, decode_images
-from marnet.data.images import BrokenImage, Target
+from marnet.data.image_spec import ImageSpec, cache_size
+from marnet.data.images import BrokenImage
 from marnet.data.manifest import Manifest, Record, check_trainable, label_targets
-from marnet.data.transforms import ImageSpec, Transform, cache_size
+from marnet.data.squares import Target
+from marnet.data.transforms import Transform
 from marnet.errors import DataError
 
 _EXAMPLES = 5  # broken images that a message names

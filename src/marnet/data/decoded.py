@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from marnet.data.image_bytes import file_of
-from marnet.data.images import MAX_PIXELS, BrokenImage, Target, decode_square
+from marnet.data.images import MAX_PIXELS, BrokenImage
+from marnet.data.squares import Target, decode_square
 from marnet.errors import DataError, ImageError
 
 CACHE_VERSION = 2  # raise it when the same file gives other pixels

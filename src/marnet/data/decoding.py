@@ -1,25 +1,26 @@
-"""One way from any form of an image to upright 8-bit RGB and to the input of a model.
+"""One way from any form of an image to upright 8-bit RGB.
 
 An image is a path, the bytes of an image file, a Pillow image, a numpy array or a torch tensor. All forms of one image
 give equal pixels.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
 import numpy as np
-import torch
 from PIL import Image, ImageFile
-from torch import Tensor
 
 from marnet.data.formats import check_loadable, open_picture
 from marnet.data.image_bytes import MAX_BYTES, UnreadableError, read_bytes
-from marnet.data.images import MAX_PIXELS, check_pixels, decode_bytes, fit_square, to_rgb, without_pillow_limit
-from marnet.data.transforms import ImageSpec, cache_size, eval_transform, normalise
+from marnet.data.images import MAX_PIXELS, check_pixels, decode_bytes, to_rgb, without_pillow_limit
 from marnet.errors import ImageError
 
-ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor
+if TYPE_CHECKING:  # an exported model predicts without torch
+    from torch import Tensor
+
+ImageLike = Union[str, os.PathLike[str], bytes, bytearray, memoryview, Image.Image, np.ndarray, "Tensor"]
 _FORMS = (
     "a path, the bytes of an image file, a Pillow image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a uint8 "
     "tensor (3, H, W)"
@@ -53,7 +54,7 @@ def decode(
             return _decode_pillow(image, max_pixels, min_side)
         if isinstance(image, np.ndarray):
             return _decode_array(image, max_pixels)
-        if isinstance(image, Tensor):
+        if _is_tensor(image):
             return _decode_tensor(image, max_pixels)
         return decode_bytes(_content(image), max_pixels=max_pixels, min_side=min_side)
     except UnreadableError as error:
@@ -72,9 +73,10 @@ def list_images(images: Any) -> list[Any] | None:
     """
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
         return None
-    if isinstance(images, np.ndarray | Tensor):
-        holds_pixels = isinstance(images, Tensor) or images.dtype.kind not in "OSU"
-        return None if holds_pixels and images.ndim <= 3 else list(images)
+    if _is_tensor(images):
+        return None if images.ndim <= 3 else list(images)
+    if isinstance(images, np.ndarray):
+        return None if images.dtype.kind not in "OSU" and images.ndim <= 3 else list(images)
     if isinstance(images, Iterable) and not isinstance(images, Mapping):
         return list(images)
     raise ImageError(f"The image is of the type {type(images).__name__}. Expected {_FORMS}; or several in a list.")
@@ -107,37 +109,6 @@ def encoded_content(picture: Image.Image) -> bytes | None:
     except Exception:  # a file that is closed or damaged is met again when the picture is loaded
         return None
     return content if same and len(content) <= MAX_BYTES else None
-
-
-class ImageTransform:
-    """Turns one image in any form into the input of a model; see `decode` for the forms.
-
-    Args:
-        spec: the input of the model.
-        max_pixels: refuse an image with more.
-    """
-
-    def __init__(self, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS) -> None:
-        self.spec = spec
-        self.max_pixels = max_pixels
-
-    def __call__(self, image: ImageLike) -> Tensor:
-        """Return the normalised input `(3, S, S)` float32.
-
-        Raises:
-            ImageError: see `decode`.
-        """
-        return normalise(self.pixels(image)[None], self.spec)[0]
-
-    def pixels(self, image: ImageLike, *, name: str | None = None) -> Tensor:
-        """Return the input before normalisation, `(3, S, S)` uint8; `name` is for messages.
-
-        Raises:
-            ImageError: see `decode`.
-        """
-        size = cache_size(self.spec)
-        picture = decode(image, max_pixels=self.max_pixels, min_side=size, name=name)
-        return eval_transform(self.spec)(fit_square(picture, size, interpolation=self.spec.interpolation))
 
 
 def _content(image: object) -> bytes:
@@ -175,8 +146,14 @@ def _decode_array(pixels: np.ndarray, max_pixels: int) -> Image.Image:
     return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
-def _decode_tensor(pixels: Tensor, max_pixels: int) -> Image.Image:
+def _is_tensor(image: object) -> "TypeGuard[Tensor]":
+    """Return whether an image is a tensor, which nobody has who has not imported torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
+def _decode_tensor(pixels: "Tensor", max_pixels: int) -> Image.Image:
     shape = tuple(pixels.shape)
-    if pixels.dtype != torch.uint8 or len(shape) != 3 or shape[0] != 3:
+    if str(pixels.dtype) != "torch.uint8" or len(shape) != 3 or shape[0] != 3:
         raise UnreadableError(f"is a tensor {shape} of {pixels.dtype}. Expected torch.uint8 of the shape (3, H, W).")
     return _decode_array(pixels.detach().cpu().permute(1, 2, 0).numpy(), max_pixels)

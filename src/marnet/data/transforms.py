@@ -1,7 +1,7 @@
 """From cached uint8 squares to the model's input: augmentation, crop, normalisation."""
 
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from marnet.data.augmentation import BOX_DRAWS, adjust_colours, crop_and_resize, random_boxes, uniform_draws
+from marnet.data.image_spec import ImageSpec
 from marnet.errors import ConfigError, suggest
 
 LEVELS = ("none", "light", "strong")
-_CROP_SHARE = 0.875  # the side of the crop at evaluation over the side of the cached square; the usual share
 _AT_ONCE = 16  # images normalised together: that many stay in a processor's cache
 _JITTER = 0.2  # saturation, contrast and brightness change by factors from 0.8 to 1.2
 
@@ -28,30 +28,6 @@ class Transform(Protocol):
     def __call__(self, images: Tensor, seeds: np.ndarray | None = None) -> Tensor:
         """Turn `(B, 3, S', S')` into `(B, 3, S, S)`, both uint8; `seeds` are `(B,)` int64, not negative."""
         ...
-
-
-class ImageSpec(NamedTuple):
-    """The input of a model: squares of `size` pixels, normalised channel by channel (RGB, in fractions of 255).
-
-    `interpolation` is how images are resized to the square that is cached, "bicubic" or "bilinear".
-
-    Example:
-        >>> import marnet
-        >>> marnet.load("runs/p").spec.size
-        32
-        >>> marnet.ImageSpec(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).interpolation
-        'bicubic'
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str = "bicubic"
-
-
-def cache_size(spec: ImageSpec) -> int:
-    """S', the side in pixels at which images are cached, a little more than the model sees."""
-    return round(spec.size / _CROP_SHARE)
 
 
 def eval_transform(spec: ImageSpec) -> Transform:

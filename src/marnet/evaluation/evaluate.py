@@ -10,9 +10,10 @@ from marnet.data.features import FeatureDataset
 from marnet.data.images import BrokenImage
 from marnet.data.manifest import Record
 from marnet.errors import ConfigError, DataError
-from marnet.inference import Predictor, SplitOutputs, load
+from marnet.inference import ExportedPredictor, Predictor, SplitOutputs
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
-from marnet.inference.predictor import check_labels_known
+from marnet.inference.export_scoring import ExportScorer, open_scorer
+from marnet.inference.rows import check_labels_known
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
 from marnet.semantic.stored_features import features_for
@@ -27,7 +28,7 @@ class OpenedRows(NamedTuple):
 
 
 def evaluate(
-    run: Path | str | Predictor,
+    run: Path | str | Predictor | ExportedPredictor,
     data: Any = None,
     *,
     split: str = "val",
@@ -38,7 +39,8 @@ def evaluate(
     """Return how good a run is on a split of its own rows, or of other data.
 
     Args:
-        run: the run directory, a `TrainedRun`, or a `Predictor`.
+        run: the run directory, a `TrainedRun`, a file of `export_run`, or what `marnet.load` gave of one of these. A
+            file has no rows of its own: name `data`.
         data: rows instead of those that the run was trained with, in any form that `train` takes; their labels are
             matched by name. Where they name no splits, all of them are scored (rows of the run keep their split).
         split: train, val or test.
@@ -57,13 +59,13 @@ def evaluate(
         >>> marnet.evaluate("runs/p", "products.csv", split="test").n
         9
     """
-    predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
+    predictor = open_scorer(run, device=device, allow_code=allow_code)
     outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)
     return predictor.task.metrics(outputs.logits, outputs.labels, thresholds=outputs.thresholds)
 
 
 def evaluate_sets(
-    run: Path | str | Predictor,
+    run: Path | str | Predictor | ExportedPredictor,
     data: Any = None,
     *,
     error: float,
@@ -87,20 +89,21 @@ def evaluate_sets(
         ConfigError: the run's held-out rows cannot promise this rate, or its images have several classes.
         MarnetError: as for `evaluate`.
     """
-    predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
+    predictor = open_scorer(run, device=device, allow_code=allow_code)
     predictor.least_probability(error)  # refuses a rate before anything is computed
     outputs = split_outputs(predictor, data, split=split, features=features, allow_code=allow_code)
     return score_sets(predictor, outputs, error)
 
 
-def score_sets(predictor: Predictor, outputs: SplitOutputs, error: float) -> SetMetrics:
+def score_sets(predictor: Predictor | ExportScorer, outputs: SplitOutputs, error: float) -> SetMetrics:
     """Return how prediction sets with a rate of error do on the outputs of a split; see `evaluate_sets`."""
     least = predictor.least_probability(error)
-    return set_metrics(prediction_sets(predictor.task.probabilities(outputs.logits), least), outputs.labels)
+    probabilities = predictor.task.probabilities(outputs.logits).numpy()
+    return set_metrics(prediction_sets(probabilities, least), outputs.labels.numpy())
 
 
 def open_rows(
-    predictor: Predictor,
+    predictor: Predictor | ExportScorer,
     data: Any = None,
     *,
     split: str,
@@ -118,6 +121,8 @@ def open_rows(
         return OpenedRows(opened.dataset, opened.records, opened.skipped)
     if data is not None:
         raise ConfigError("Both `data` and `features` were given, but one of them brings the rows. Leave one out.")
+    if isinstance(predictor, ExportScorer):
+        raise ConfigError(f"{predictor.run} is an exported file, which takes images. Name `data`, not `features`.")
     found = features_for(predictor, features, allow_code=allow_code)
     rows = found.manifest
     if rows.label_form != predictor.config.data.labels:
@@ -131,7 +136,7 @@ def open_rows(
 
 
 def split_outputs(
-    predictor: Predictor,
+    predictor: Predictor | ExportScorer,
     data: Any = None,
     *,
     split: str,

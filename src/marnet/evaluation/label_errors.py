@@ -22,7 +22,7 @@ from marnet.evaluation.feature_rows import (
     rows_of_features,
     rows_of_run,
 )
-from marnet.inference import Predictor, load
+from marnet.inference import Predictor
 from marnet.runs.code import AllowCode
 from marnet.semantic.datasets.label_errors import audit_labels, import_cleanlab
 
@@ -126,7 +126,7 @@ def label_errors_of_run(
             f"A run brings its own data and backbone, but {', '.join(f'`{name}`' for name in others)} was given as "
             f"well. Leave that out, or name a source of rows in place of the run."
         )
-    predictor = run if isinstance(run, Predictor) else load(run, allow_code=allow_code)
+    predictor = run if isinstance(run, Predictor) else Predictor(run, allow_code=allow_code)
     _check_single(predictor.config.data.labels, str(predictor.run))
     if not predictor.config.backbone.freeze:
         _logger.warning(

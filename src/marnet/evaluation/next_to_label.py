@@ -12,7 +12,7 @@ from marnet.data.options import read_options
 from marnet.data.tables import write_table
 from marnet.data.transforms import model_input
 from marnet.errors import ConfigError, DataError, ImageError, MarnetError, suggest
-from marnet.inference import Predictor, load
+from marnet.inference import Predictor
 from marnet.outputs import VISUAL
 from marnet.runs.code import AllowCode
 from marnet.semantic.datasets.next_to_label import choose_spread, uncertainty
@@ -82,7 +82,7 @@ def next_to_label(
     if budget < 1:
         raise ConfigError(f"`budget` is {budget}, but it must be 1 or more.")
     lacking = _check_wanted(wanted)
-    predictor = run if isinstance(run, Predictor) else load(run, device=device, allow_code=allow_code)
+    predictor = run if isinstance(run, Predictor) else Predictor(run, device=device, allow_code=allow_code)
     if predictor.config.data.labels != "single":
         raise ConfigError(
             f"{predictor.run} has images with several classes, but images are chosen where each has one. Name a run "

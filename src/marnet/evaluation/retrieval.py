@@ -18,8 +18,9 @@ from marnet.encoders.words import split_words
 from marnet.errors import DataError
 from marnet.evaluation.evaluate import open_rows
 from marnet.inference import Predictor, collect_outputs
+from marnet.inference.batch_size import affordable_batch
 from marnet.inference.class_means.texts import readable
-from marnet.inference.outputs import affordable_batch
+from marnet.inference.prediction import read_classes
 from marnet.runs.code import AllowCode
 from marnet.semantic.search.retrieval import RankMetrics, rank_metrics
 from marnet.semantic.space import UnifiedSpace, open_space
@@ -163,7 +164,8 @@ def _relevance(pairs: Sequence[tuple[str, str]], images: Sequence[str], texts: S
 def _predicted_names(predictor: Predictor, logits: torch.Tensor) -> list[str]:
     """Return the name of the predicted class of each image; where images have several, all of them."""
     top = 1 if predictor.config.data.labels == "single" else None
-    read = predictor.task.read(predictor.task.probabilities(logits), top)
+    probabilities = predictor.task.probabilities(logits).numpy()
+    read = read_classes(probabilities, top, thresholds=predictor.description.thresholds)
     return [" ".join(readable(predictor.classes[column]) for column in columns) for columns in read]
 
 

@@ -15,8 +15,8 @@ from marnet.data.dataset import ImageTextDataset
 from marnet.data.manifest import Manifest
 from marnet.errors import ConfigError
 from marnet.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, find_corruption
-from marnet.inference import Predictor, load
-from marnet.inference.outputs import affordable_batch
+from marnet.inference import Predictor
+from marnet.inference.batch_size import affordable_batch
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode
 from marnet.tasks import Task, task_of
@@ -63,9 +63,9 @@ def evaluate_robustness(
     names = CORRUPTIONS if corruptions is None else tuple(dict.fromkeys(corruptions))
     for name in names:
         find_corruption(name)  # a wrong name is refused before anything is loaded
-    predictor = run if isinstance(run, Predictor) else load(run, allow_code=allow_code)
+    predictor = run if isinstance(run, Predictor) else Predictor(run, allow_code=allow_code)
     manifest = predictor.rows(source, split)
-    other = None if baseline is None else load(baseline, allow_code=allow_code)
+    other = None if baseline is None else Predictor(baseline, allow_code=allow_code)
     if other is not None and source is None:
         _check_same_rows(predictor, other, split)
     outputs = predictor.outputs(manifest, split)

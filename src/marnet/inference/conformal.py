@@ -8,8 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from marnet.errors import ConfigError
 
@@ -58,28 +57,27 @@ def rows_needed(error: float) -> int:
     return math.ceil(1 / error - 1e-9) - 1
 
 
-def prediction_sets(probabilities: Tensor, least: float) -> Tensor:
+def prediction_sets(probabilities: np.ndarray, least: float) -> np.ndarray:
     """Return which classes are in the set of each image, `(N, C)` bool, of probabilities `(N, C)`.
 
     The most probable class always is: an empty set would tell a user nothing.
     """
-    sets = probabilities >= least - 1e-6  # the scores are kept with six digits
-    return sets.scatter(1, probabilities.argmax(1, keepdim=True), True)
+    sets = probabilities >= np.asarray(least - 1e-6, probabilities.dtype)  # the scores are kept with six digits
+    sets[np.arange(len(sets)), probabilities.argmax(1)] = True
+    return sets
 
 
-def read_sets(probabilities: Tensor, least: float) -> list[list[int]]:
+def read_sets(probabilities: np.ndarray, least: float) -> list[list[int]]:
     """Return the classes in the set of each image, the most probable first."""
     sizes = prediction_sets(probabilities, least).sum(1).tolist()
-    order = probabilities.argsort(dim=1, descending=True, stable=True).tolist()
+    order = np.argsort(-probabilities, axis=1, kind="stable").tolist()
     return [row[:size] for row, size in zip(order, sizes, strict=True)]
 
 
-def set_metrics(sets: Tensor, labels: Tensor) -> SetMetrics:
+def set_metrics(sets: np.ndarray, labels: np.ndarray) -> SetMetrics:
     """Score sets `(N, C)` bool against labels `(N,)` int64."""
-    covered = sets.gather(1, labels[:, None])[:, 0]
+    covered = sets[np.arange(len(sets)), labels]
     sizes = sets.sum(1)
     single = sizes == 1
-    wrong = (~covered[single]).double().mean() if bool(single.any()) else torch.tensor(math.nan)
-    return SetMetrics(
-        float(covered.double().mean()), float(sizes.double().mean()), float(single.double().mean()), float(wrong)
-    )
+    wrong = float((~covered[single]).mean()) if single.any() else math.nan
+    return SetMetrics(float(covered.mean()), float(sizes.mean()), float(single.mean()), wrong)

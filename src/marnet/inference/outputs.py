@@ -9,23 +9,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from marnet.data.dataset import Batch, Sample
+from marnet.data.image_spec import ImageSpec
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Record
-from marnet.data.transforms import ImageSpec, model_input
+from marnet.data.transforms import model_input
 from marnet.model import MARNet
 from marnet.outputs import PredictionOutput
 
 _SHOW_PROGRESS_FROM = 8  # batches
-_MOST_PIXELS = 64 * 512**2  # that go through a model at once
-
-
-def affordable_batch(batch_size: int, side: int) -> int:
-    """Return how many images of `side` pixels to compute at a time: `batch_size`, fewer if they are large.
-
-    >>> affordable_batch(64, 224), affordable_batch(64, 4096)
-    (64, 1)
-    """
-    return max(1, min(batch_size, _MOST_PIXELS // side**2))
 
 
 class SplitOutputs(NamedTuple):

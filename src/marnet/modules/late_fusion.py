@@ -35,7 +35,7 @@ class LateFusion(nn.Module):
 
     def forward(self, features: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
         """Return fused logits `(B, C)` of features, one `(B, width_i)` per branch, without any text."""
-        return self.fuse(features, self.no_text.expand(len(features[0]), -1))
+        return self.fuse(features, self.no_text.expand(features[0].shape[0], -1))
 
     def fuse(self, features: Sequence[Tensor], text: Tensor) -> Tensor:
         """Return fused logits `(B, C)` of features, one `(B, width_i)` per branch, and projected texts `(B, width)`."""

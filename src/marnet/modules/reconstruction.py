@@ -199,7 +199,7 @@ class CrossModalDiffusionReconstruction(nn.Module):
         return x
 
     def _start(self, x_v: Tensor, noise: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
-        one = (len(x_v), self.width)
+        one = (x_v.shape[0], self.width)  # `len` would fix the batch size of an exported model
         if noise is None:
             return self.start.to(x_v.dtype).expand(one), None
         if tuple(noise.shape) == one:

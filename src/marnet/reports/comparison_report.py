@@ -12,7 +12,7 @@ from marnet.comparison.records import RunRecord
 from marnet.comparison.result_tables import METRICS, result_tables, show_mean_sd
 from marnet.comparison.summary import BASELINE, Results, group_records, summarise
 from marnet.errors import MarnetError, RunDirectoryError
-from marnet.inference import SplitOutputs, load
+from marnet.inference import Predictor, SplitOutputs
 from marnet.reports.blocks import KeyMetric, Report
 from marnet.reports.contents import build_sections
 from marnet.reports.context import ComparisonOutcome, ReportContext, Unavailable
@@ -164,7 +164,7 @@ def _load_outputs(
         for name in pair:
             folder = _run_folder(out, name, seed)
             if name == arm or folder.is_dir():
-                predictor = load(folder, allow_code=allow_code)
+                predictor = Predictor(folder, allow_code=allow_code)
                 outputs[name] = predictor.outputs(predictor.manifest(), ours[seed].split)
     except MarnetError as error:
         raise Unavailable(f"The run in {_run_folder(out, arm, seed)} cannot be evaluated again: {error}") from None

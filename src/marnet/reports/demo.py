@@ -12,7 +12,7 @@ from marnet.data.manifest import Manifest
 from marnet.data.sources import load_source
 from marnet.encoders.packaged_weights import BACKBONE, packaged_weights_file
 from marnet.errors import RunDirectoryError
-from marnet.inference import SplitOutputs, load
+from marnet.inference import Predictor, SplitOutputs
 from marnet.metrics import classification_metrics, percent
 from marnet.reports.blocks import KeyMetric, Report, Section
 from marnet.reports.heartbeat import Heartbeat
@@ -85,7 +85,7 @@ def run_demo(out: Path | str, *, seed: int = 0, epochs: int | None = None, pretr
         }
         heartbeat.stage = "Predicting the test dishes"
         outputs = {
-            method: {name: load(out / method).outputs(manifest, "test") for name, manifest in conditions.items()}
+            method: {name: Predictor(out / method).outputs(manifest, "test") for name, manifest in conditions.items()}
             for method in METHODS
         }
         top1 = {

@@ -9,7 +9,7 @@ from marnet.comparison.records import RunRecord
 from marnet.comparison.scoring import ScoredRun, score_run
 from marnet.comparison.summary import BASELINE
 from marnet.errors import ConfigError, MarnetError, RunDirectoryError
-from marnet.inference import load
+from marnet.inference import Predictor
 from marnet.jsonfile import read_json
 from marnet.metrics import percent
 from marnet.modules.calibration import FittedCalibration
@@ -59,7 +59,7 @@ def write_run_report(
     scored = {}
     calibrations, unlabelled = {}, {}
     for name, folder in _name_runs(folders).items():
-        predictor = load(folder, allow_code=allow_code)
+        predictor = Predictor(folder, allow_code=allow_code)
         run = score_run(predictor, predictor.rows(data, split), split, arm=name)
         calibrations[name] = predictor.calibration
         if sentence := _read_unlabelled(folder):

@@ -40,7 +40,7 @@ import torch
 from marnet.atomic import replacing
 from marnet.config import Config, make_config
 from marnet.config.nested import older_settings
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import check_file, read_json
 from marnet.runs.layout import (
@@ -94,6 +94,11 @@ def read_run_config(run: Path) -> Config:
         RunDirectoryError: there is no run there, or the file was cut short.
     """
     path = run / CONFIG
+    if run.is_file():
+        raise RunDirectoryError(
+            f"{run} is a file, but this takes a run directory. An exported file predicts images and is evaluated on "
+            f"other data; for all else name the run that it was exported from."
+        )
     if not path.is_file():
         what = "does not exist" if not run.exists() else f"has no {CONFIG}"
         raise RunDirectoryError(f"Run directory {run} {what}. Name one that 'marnet train' wrote.")

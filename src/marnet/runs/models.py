@@ -6,7 +6,7 @@ from torch import nn
 
 from marnet.building import DEFAULT_IMAGE_SIZE
 from marnet.config import Config
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.encoders.backbone import IMAGENET_MEAN, IMAGENET_STD
 from marnet.errors import ConfigError
 from marnet.model import MARNet

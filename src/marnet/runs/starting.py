@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from marnet.config import Config, write_config
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.errors import RunDirectoryError
 from marnet.jsonfile import read_json, write_json
 from marnet.runs.directory import describe_environment, package_version

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from marnet.atomic import replacing
 from marnet.cache import cache_directory
 from marnet.config import OWN_BACKBONE, Config
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.encoders.downloads import no_downloads
 from marnet.encoders.text import TextEncoder, restore_text_encoder
 from marnet.encoders.visual import save_architecture

@@ -16,7 +16,7 @@ from marnet.data.transforms import model_input
 from marnet.encoders.text import has_text
 from marnet.errors import ConfigError, list_some
 from marnet.inference import Predictor
-from marnet.inference.outputs import affordable_batch
+from marnet.inference.batch_size import affordable_batch
 from marnet.outputs import ALIGNMENT, RECONSTRUCTION
 from marnet.runs.code import AllowCode
 

@@ -1,7 +1,7 @@
 """Tasks: one class per image, or any number of classes.
 
-A task is the one place that knows the loss, the probabilities, the metrics, and which classes a user is shown. There
-are two, `SingleLabel` and `MultiLabel`; all other code asks the task.
+A task is the one place that knows the loss, the probabilities, the metrics, and from which probability on an image has
+a class. There are two, `SingleLabel` and `MultiLabel`; all other code asks the task.
 """
 
 from collections.abc import Callable, Mapping
@@ -85,13 +85,8 @@ class Task(Protocol):
         """Return an object that takes probabilities and targets batch by batch and gives the exact score of all."""
         ...
 
-    def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
-        """Return the classes to show a user for each row, the most probable first.
-
-        Args:
-            probabilities: `(B, C)`.
-            top: how many classes; None leaves that to the task.
-        """
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Return the least probability of each class, `(C,)`; None for one class per image."""
         ...
 
 

@@ -88,11 +88,9 @@ class MultiLabel:
         """Return a collection of probabilities, of which mAP is computed at the end."""
         return PrecisionTally()
 
-    def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
-        """Return the classes that reach the threshold, possibly none; with `top` that many, whatever the threshold."""
-        order = probabilities.argsort(dim=-1, descending=True, stable=True)
-        counts = (probabilities >= self.threshold).sum(-1).tolist() if top is None else [top] * len(probabilities)
-        return [row[:count] for row, count in zip(order.tolist(), counts, strict=True)]
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the threshold of each class."""
+        return tuple(torch.as_tensor(self.threshold, dtype=torch.float32).expand(self.num_classes).tolist())
 
 
 class BalancedBinaryCrossEntropy(nn.Module):

@@ -15,8 +15,6 @@ from marnet.tasks.answers import Answers, CorrectTally, one_class
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-_SHOWN = 5  # classes per image that are shown by default
-
 
 class SingleLabel:
     """The task in which each image has exactly one of C classes. See `marnet.tasks.Task`.
@@ -71,10 +69,9 @@ class SingleLabel:
         """Return a count of correct predictions."""
         return CorrectTally()
 
-    def read(self, probabilities: Tensor, top: int | None) -> list[list[int]]:
-        """Return the `top` most probable classes, 5 if None."""
-        rows: list[list[int]] = probabilities.topk(min(top or _SHOWN, self.num_classes)).indices.tolist()
-        return rows
+    def thresholds(self) -> None:
+        """Return None: the most probable class is the one of the image."""
+        return
 
 
 class BalancedCrossEntropy(nn.Module):

@@ -8,7 +8,8 @@ from torch.utils.data import Dataset, Subset
 from marnet.config import Config
 from marnet.data.dataset import ImageTextDataset
 from marnet.data.features import FeatureDataset
-from marnet.data.transforms import ImageSpec, eval_transform
+from marnet.data.image_spec import ImageSpec
+from marnet.data.transforms import eval_transform
 from marnet.inference import collect_outputs
 from marnet.inference.class_means.fit import fit_class_means, sample_rows, text_similarity
 from marnet.methods import find_method

@@ -26,12 +26,13 @@ from marnet.config import Config
 from marnet.config.flat import flat_settings
 from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
+from marnet.data.image_spec import ImageSpec
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, label_targets
 from marnet.data.recorded import read_recorded, write_recorded
 from marnet.data.sources import open_data
 from marnet.data.splits import UNLABELLED, trained_on
-from marnet.data.transforms import ImageSpec, eval_transform, model_input
+from marnet.data.transforms import eval_transform, model_input
 from marnet.errors import ConfigError, DataError, RunDirectoryError
 from marnet.outputs import VISUAL
 from marnet.runs.code import AllowCode

@@ -15,7 +15,7 @@ from marnet.data.manifest import Manifest
 from marnet.data.recorded import write_recorded
 from marnet.encoders.downloads import no_downloads
 from marnet.encoders.visual import Backbone
-from marnet.inference import Predictor, load
+from marnet.inference import Predictor
 from marnet.methods import resolve
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.model import MARNet
@@ -58,7 +58,7 @@ class TrainedRun(NamedTuple):
             backbone: the module that the run was trained with, where it was handed over in Python.
             device: where to compute; "auto" takes a GPU if there is one.
         """
-        return load(self.path, backbone=backbone, device=device, allow_code=True)  # this process trained with it
+        return Predictor(self.path, backbone=backbone, device=device, allow_code=True)  # this process trained with it
 
     def __fspath__(self) -> str:
         return str(self.path)

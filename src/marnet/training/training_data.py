@@ -15,6 +15,7 @@ from marnet.config import Config
 from marnet.data.dataset import ImageTextDataset, open_splits
 from marnet.data.features import FeatureDataset
 from marnet.data.image_bytes import shard_offsets
+from marnet.data.image_spec import ImageSpec
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record, check_trainable
@@ -23,7 +24,7 @@ from marnet.data.recorded import read_recorded
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler, evaluation_sampler
 from marnet.data.sources import open_data
 from marnet.data.splits import UNLABELLED
-from marnet.data.transforms import ImageSpec, eval_transform, train_transform
+from marnet.data.transforms import eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone, rebuild_backbone
 from marnet.errors import ConfigError, DataError

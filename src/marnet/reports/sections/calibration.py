@@ -192,7 +192,8 @@ def _sets_table(outputs: Mapping[str, SplitOutputs], fitted: Fitted, split: str)
     """Return coverage, size and share answered of prediction sets; dashes where the rows cannot promise a rate."""
     rows: list[list[CellValue]] = []
     for name, found in fitted.items():
-        labels, probabilities = outputs[name].labels, outputs[name].logits.double().softmax(-1)
+        labels = outputs[name].labels.numpy()
+        probabilities = outputs[name].logits.double().softmax(-1).numpy()
         for error in ERRORS:
             row: list[CellValue] = [f"{name}, {100 * error:.0f} %"]
             if len(found.scores) < rows_needed(error):

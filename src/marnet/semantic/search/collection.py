@@ -17,11 +17,12 @@ from marnet.data.decoded import decode_images
 from marnet.data.features import FeatureDataset
 from marnet.data.image_bytes import file_of
 from marnet.data.image_paths import image_path
+from marnet.data.image_spec import cache_size
 from marnet.data.images import BrokenImage
 from marnet.data.manifest import Manifest, Record
 from marnet.data.moved import refuse_missing_images
 from marnet.data.sources.folder_files import images_below
-from marnet.data.transforms import cache_size, eval_transform
+from marnet.data.transforms import eval_transform
 from marnet.encoders.text import has_text
 from marnet.errors import ConfigError, DataError
 from marnet.inference import Predictor

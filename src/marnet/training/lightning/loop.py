@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from marnet.config import TrainingConfig
-from marnet.data.transforms import ImageSpec
+from marnet.data.image_spec import ImageSpec
 from marnet.errors import ConfigError
 from marnet.model import MARNet
 from marnet.runs.directory import HISTORY, RESUME_POINT

@@ -11,8 +11,9 @@ from torchmetrics import MeanMetric
 
 from marnet.config import LossConfig, TrainingConfig
 from marnet.data.dataset import Batch
+from marnet.data.image_spec import ImageSpec
 from marnet.data.sampling import own_rows
-from marnet.data.transforms import ImageSpec, model_input
+from marnet.data.transforms import model_input
 from marnet.errors import NonFiniteLossError
 from marnet.losses import LossTerms
 from marnet.model import MARNet
