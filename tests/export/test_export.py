@@ -16,7 +16,7 @@ from marnet.encoders.words import WordEncoder
 from marnet.errors import ConfigError, DataError, ExportError, RunDirectoryError
 from marnet.export import onnx_file
 from marnet.export.export import describe
-from marnet.inference.artefact import from_metadata, to_metadata
+from marnet.inference.exported.artefact import from_metadata, to_metadata
 
 pytest.importorskip("onnxruntime")
 METHODS = ("image-only", "match", "reconstruct", "regress", "multitask", "late-fusion")  # marnet is that of trained_run

@@ -13,7 +13,7 @@ from PIL import Image
 import marnet
 from marnet.data.image_transform import ImageTransform
 from marnet.data.transforms import normalise as torch_normalise
-from marnet.inference.exported import model_pixels, normalise
+from marnet.inference.exported.predictor import model_pixels, normalise
 
 pytest.importorskip("onnxruntime")
 SCRIPT = """

@@ -53,7 +53,7 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     from marnet.evaluation.evaluate import score_sets, split_outputs
     from marnet.evaluation.new_classes import new_class_metrics
     from marnet.inference import Predictor
-    from marnet.inference.export_scoring import open_scorer
+    from marnet.inference.exported.scoring import open_scorer
     from marnet.semantic.space import UnifiedSpace
 
     # An exported file has neither texts nor what corruptions need.

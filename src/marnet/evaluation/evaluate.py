@@ -12,7 +12,7 @@ from marnet.data.manifest import Record
 from marnet.errors import ConfigError, DataError
 from marnet.inference import ExportedPredictor, Predictor, SplitOutputs
 from marnet.inference.conformal import SetMetrics, prediction_sets, set_metrics
-from marnet.inference.export_scoring import ExportScorer, open_scorer
+from marnet.inference.exported.scoring import ExportScorer, open_scorer
 from marnet.inference.rows import check_labels_known
 from marnet.metrics import Metrics, MultiLabelMetrics
 from marnet.runs.code import AllowCode

@@ -15,8 +15,8 @@ from marnet.export.parity import compare_predictions
 from marnet.export.pt2_file import write_pt2
 from marnet.export.scores import Scores, compare_scores
 from marnet.inference import Predictor
-from marnet.inference.artefact import Artefact, to_metadata
-from marnet.inference.exported import normalise
+from marnet.inference.exported.artefact import Artefact, to_metadata
+from marnet.inference.exported.predictor import normalise
 from marnet.inference.loading import ONNX, PT2, open_exported
 from marnet.runs.code import AllowCode
 from marnet.runs.directory import package_version

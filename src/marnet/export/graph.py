@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from marnet.inference import Predictor
-from marnet.inference.exported import LOGITS, OF_BRANCH, PROBABILITIES
+from marnet.inference.exported.predictor import LOGITS, OF_BRANCH, PROBABILITIES
 from marnet.inference.predictor import FEATURE_NAMES
 from marnet.losses import Objective
 from marnet.model import MARNet

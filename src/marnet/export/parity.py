@@ -9,7 +9,7 @@ from marnet.errors import ExportError
 from marnet.export.check_images import CheckImages
 from marnet.inference import ExportedPredictor, Predictor
 from marnet.inference.batch_size import affordable_batch
-from marnet.inference.exported import PROBABILITIES
+from marnet.inference.exported.predictor import PROBABILITIES
 from marnet.inference.image_predictor import BATCH
 
 TOLERANCE = 1e-4  # of a probability

@@ -8,7 +8,7 @@ import torch
 
 from marnet.export.graph import trace
 from marnet.inference import Predictor
-from marnet.inference.artefact import PT2_METADATA
+from marnet.inference.exported.artefact import PT2_METADATA
 
 
 def write_pt2(predictor: Predictor, path: Path, metadata: Mapping[str, str]) -> None:

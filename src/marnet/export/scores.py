@@ -8,7 +8,7 @@ from marnet.data.loading import make_loader
 from marnet.errors import DataError
 from marnet.inference import ExportedPredictor, Predictor
 from marnet.inference.batch_size import affordable_batch
-from marnet.inference.exported import PROBABILITIES
+from marnet.inference.exported.predictor import PROBABILITIES
 from marnet.inference.image_predictor import BATCH
 
 _SPLIT = "val"

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from marnet.inference.exported import ExportedPredictor
+    from marnet.inference.exported.predictor import ExportedPredictor
     from marnet.inference.loading import load
     from marnet.inference.outputs import SplitOutputs, collect_outputs
     from marnet.inference.prediction import Prediction

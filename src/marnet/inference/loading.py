@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marnet.errors import ConfigError, ExportError
-from marnet.inference.exported import ExportedPredictor
-from marnet.inference.onnx_session import OnnxSession
+from marnet.inference.exported.onnx_session import OnnxSession
+from marnet.inference.exported.predictor import ExportedPredictor
 
 if TYPE_CHECKING:  # an ONNX file predicts without torch
     from torch import nn
@@ -67,7 +67,7 @@ def open_exported(path: Path, *, device: str = "auto", trusted: bool = False) ->
             f"{path} is a file of torch.export, which can hold code that loading it runs. Export to {ONNX}, or pass "
             f"`allow_code=True` if you trust the file."
         )
-    from marnet.inference.pt2_session import Pt2Session
+    from marnet.inference.exported.pt2_session import Pt2Session
 
     return ExportedPredictor(path, Pt2Session(path, device=device))
 

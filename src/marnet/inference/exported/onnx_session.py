@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from marnet.errors import ConfigError, ExportError
-from marnet.inference.artefact import from_metadata
+from marnet.inference.exported.artefact import from_metadata
 
 _WANTED = "Install it: pip install 'marnet[runtime]'"
 

@@ -9,7 +9,7 @@ from marnet.data.decoding import ImageLike, decode
 from marnet.data.image_spec import ImageSpec, cache_size
 from marnet.data.resizing import resize_square
 from marnet.errors import ExportError
-from marnet.inference.artefact import Artefact
+from marnet.inference.exported.artefact import Artefact
 from marnet.inference.image_predictor import ImagePredictor
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ExportedPredictor(ImagePredictor):
         Raises:
             DataError: the split is empty, or a label or an image of it cannot be used.
         """
-        from marnet.inference.export_scoring import ExportScorer
+        from marnet.inference.exported.scoring import ExportScorer
 
         scorer = ExportScorer(self)
         outputs = scorer.outputs(scorer.rows(data, split), split)

@@ -14,7 +14,7 @@ from marnet.data.loading import make_loader
 from marnet.data.manifest import Manifest, Record
 from marnet.errors import DataError
 from marnet.inference.batch_size import affordable_batch
-from marnet.inference.exported import LOGITS, OF_BRANCH, ExportedPredictor
+from marnet.inference.exported.predictor import LOGITS, OF_BRANCH, ExportedPredictor
 from marnet.inference.image_predictor import BATCH
 from marnet.inference.loading import load
 from marnet.inference.outputs import SplitOutputs

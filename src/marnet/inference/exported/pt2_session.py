@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from marnet.errors import ExportError
-from marnet.inference.artefact import PT2_METADATA, from_metadata
 from marnet.inference.device import choose_device
+from marnet.inference.exported.artefact import PT2_METADATA, from_metadata
 
 
 class Pt2Session:
