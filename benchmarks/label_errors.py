@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from marnet import make_config
+from marnet.building import text_vectors
 from marnet.data.manifest import label_indices
-from marnet.evaluation.feature_rows import text_vectors
 from marnet.semantic.datasets.label_errors import audit_labels
 from marnet.training.features import open_features
 

@@ -20,9 +20,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from marnet import make_config
+from marnet.building import text_vectors
+from marnet.data.folds import reduced
 from marnet.data.manifest import label_indices
-from marnet.evaluation.feature_rows import text_vectors
-from marnet.semantic.datasets.folds import reduced
 from marnet.semantic.datasets.held_out import held_out_probabilities
 from marnet.semantic.datasets.next_to_label import choose_spread, uncertainty
 from marnet.training.features import open_features

@@ -1,7 +1,9 @@
 """The direction of imports (docs/architecture.md), what `import marnet` may load, and what the package never does."""
 
 import ast
+import importlib
 import logging
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -70,6 +72,24 @@ def test_modules_and_losses_import_neither_pydantic_nor_yaml() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_scripts_beside_the_package_name_only_things_that_are_there() -> None:
+    """Benchmarks and the scripts that draw pictures are run by hand, long after the things they name were moved."""
+    scripts = [path for folder in ("benchmarks", "docs", "examples") for path in (ROOT / folder).glob("*.py")]
+    assert len(scripts) > 10
+    lost = []
+    for path in scripts:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "marnet":
+                module = importlib.import_module(str(node.module))
+                modules = {each.name for each in pkgutil.iter_modules(getattr(module, "__path__", []))}
+                lost += [
+                    f"{path.name}: {each.name}"
+                    for each in node.names
+                    if each.name not in modules and not hasattr(module, each.name)
+                ]
+    assert lost == []
 
 
 def test_every_public_name_can_be_had() -> None:

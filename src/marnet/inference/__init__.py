@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from marnet.inference.predictor import Predictor
 
 _HOMES = {
-    "ExportedPredictor": "exported",
+    "ExportedPredictor": "exported.predictor",
     "Prediction": "prediction",
     "Predictor": "predictor",
     "SplitOutputs": "outputs",
