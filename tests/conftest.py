@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+# The models are tiny: more threads would only wait for one another, for long where the machine is busy. numpy and torch
+# read this as they are imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import torch
@@ -79,10 +83,10 @@ NOT_FAST = (
     "evaluation/test_next_to_label.py",
     "evaluation/test_retrieval.py",
     "evaluation/test_robustness.py",
+    "export/test_export.py",
+    "export/test_without_torch.py::test_in_an_environment_without_torch",
     "inference/test_activation.py",
     "inference/test_predicting.py",
-    "export/test_export.py",
-    "export/test_without_torch.py",
     "methods/test_methods.py::test_a_method_from_outside_is_compared_and_its_key_follows_from_its_options",
     "methods/test_methods.py::test_a_method_from_outside_trains_evaluates_and_is_reported",
     "modules/test_diffusion.py",
@@ -102,7 +106,13 @@ NOT_FAST = (
     "runs/test_overwriting.py",
     "runs/test_sizes.py",
     "semantic/classes/test_adding.py",
-    "semantic/classes/test_maker.py",
+    "semantic/classes/test_maker.py::test_a_backbone_that_learned_from_the_training_images_hides_no_new_class",
+    "semantic/classes/test_maker.py::test_a_class_without_an_image_is_found_by_its_text_and_not_by_that_of_another",
+    "semantic/classes/test_maker.py::test_images_do_without_a_text_and_better_with_one",
+    "semantic/classes/test_maker.py::test_old_and_new_compete_fairly",
+    "semantic/classes/test_maker.py::test_text_and_images_may_differ_between_new_classes_and_order_does_not_matter",
+    "semantic/classes/test_maker.py::test_the_logits_of_trained_classes_stay_to_the_last_bit",
+    "semantic/classes/test_maker.py::test_what_is_left_keeps_its_odds_when_a_class_is_taken_out",
     "semantic/reading/test_explain.py",
     "semantic/search/test_index.py",
     "test_api.py",
@@ -117,6 +127,7 @@ NOT_FAST = (
     "test_outside.py",
     "test_readme.py",
     "training/test_balance.py",
+    "training/test_class_means.py",
     "training/test_features.py",
     "training/test_fit.py",
     "training/test_missing_text.py",
@@ -151,8 +162,6 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tests never read or write the user's own cache."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["MARNET_CACHE"] = str(folder)
-    # The models are tiny: more threads would only wait for one another, for long where the machine is busy.
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     return folder
 

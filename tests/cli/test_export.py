@@ -43,6 +43,7 @@ def test_export_predict_evaluate(call: Call, trained_run: Path, manifest_file: P
         assert message in err, arguments
 
 
+@pytest.mark.slow
 def test_fewer_bits_are_printed_with_their_cost(call: Call, trained_run: Path, tmp_path: Path) -> None:
     code, out, err = call("export", trained_run, tmp_path / "run.onnx", "--precision", "fp16")
     assert (code, err) == (0, "")

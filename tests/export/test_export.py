@@ -44,6 +44,7 @@ def file(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return marnet.export_run(trained_run, tmp_path_factory.mktemp("exported") / "run.onnx").path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(method: str, manifest_file: Path, tmp_path: Path) -> None:
     settings = {"data.image_size": 32, "training": {"epochs": 1, "devices": "cpu", "batch_size": 16}}
@@ -67,7 +68,7 @@ def test_every_method(method: str, manifest_file: Path, tmp_path: Path) -> None:
         file.encode(image, kind="x_s")
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".pt2", marks=pytest.mark.slow)])
 def test_several_classes_per_image(suffix: str, salad_run: Path, tmp_path: Path) -> None:
     done = marnet.export_run(salad_run, tmp_path / f"salads{suffix}")
     assert_same(salad_run, done.path)
@@ -151,7 +152,7 @@ def told_run(manifest_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return marnet.train(told, out=out, backbone="timm:test_resnet", settings=settings).path
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".pt2", marks=pytest.mark.slow)])
 def test_a_file_holds_no_text_and_no_path(suffix: str, told_run: Path, tmp_path: Path) -> None:
     run = marnet.Predictor(told_run, device="cpu", with_text=True)
     content = marnet.export_run(told_run, tmp_path / f"run{suffix}").path.read_bytes()
@@ -192,6 +193,7 @@ def test_a_file_that_predicts_something_else_is_not_written(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_images_to_compare_on(trained_run: Path, manifest_file: Path, tmp_path: Path) -> None:
     done = marnet.export_run(trained_run, tmp_path / "a.onnx", images=manifest_file.parent)
     assert (done.images, done.origin) == (60, f"in {manifest_file.parent}")
@@ -204,7 +206,7 @@ def test_images_to_compare_on(trained_run: Path, manifest_file: Path, tmp_path: 
     assert not (tmp_path / "c.onnx").exists()
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])
 def test_fewer_bits(precision: str, trained_run: Path, file: Path, tmp_path: Path) -> None:
     done = marnet.export_run(trained_run, tmp_path / "small.onnx", precision=precision)  # type: ignore[arg-type]
     assert done.scores is not None
