@@ -85,6 +85,7 @@ def test_marnet_in_both_formats(trained_run: Path, file: Path, tmp_path: Path) -
         marnet.load(other)
 
 
+@pytest.mark.slow
 def test_noise_replaces_the_start_vector(trained_run: Path, file: Path, tmp_path: Path) -> None:
     run = marnet.Predictor(trained_run, device="cpu")
     images = images_of(trained_run)[:3]

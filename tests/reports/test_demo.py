@@ -57,6 +57,7 @@ def test_without_the_package_of_the_weights_nothing_is_written(
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_a_second_demo_replaces_the_first_and_nothing_else(tmp_path: Path) -> None:
     demo.run_demo(tmp_path, epochs=1, seed=0)
     demo.run_demo(tmp_path, epochs=1, seed=1)

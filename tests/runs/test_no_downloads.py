@@ -78,7 +78,9 @@ def test_prediction_needs_no_text_model(use: Callable[[Path], object], run: Path
     assert not contacts
 
 
-@pytest.mark.parametrize("use", [marnet.load_model, resume], ids=["load_model", "resume"])
+@pytest.mark.parametrize(
+    "use", [pytest.param(marnet.load_model, marks=pytest.mark.slow), resume], ids=["load_model", "resume"]
+)
 def test_a_text_model_is_not_downloaded(use: Callable[..., object], run: Path, contacts: list[str]) -> None:
     frozen(run)
     with pytest.raises(EncoderError, match=r"hf:evil/repository is neither .*downloads nothing.*`allow_code=True`"):

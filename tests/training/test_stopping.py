@@ -50,6 +50,7 @@ def test_train_says_how_to_go_on(
     assert marnet.load(run).classes == ("apple", "eel", "lime")
 
 
+@pytest.mark.slow
 def test_a_script_in_python_ends_with_143_and_names_the_argument(manifest_file: Path, tmp_path: Path) -> None:
     script = (
         "import logging, sys, marnet; logging.basicConfig(level='INFO')\n"
