@@ -15,13 +15,13 @@ from marnet.data.labels import list_classes, natural_order
 from marnet.data.manifest import (
     Manifest,
     Record,
-    check_trainable,
     count_classes,
     label_indices,
     label_targets,
     read_manifest,
     write_manifest,
 )
+from marnet.data.trainable import check_trainable
 from marnet.errors import DataError
 
 ROWS = "image,text,label,split\na.jpg,red,apple,train\nsub/b.jpg,,lime,train\n/far/c.jpg,green,lime,Validation\n"

@@ -49,7 +49,6 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
 ) -> None:
     """Print the metrics of a run on one split."""
     _check_options(features=features, retrieval=retrieval, clip=clip, corruptions=corruptions, baseline=baseline)
-    from marnet.encoders.hf_clip import load_image_text_model
     from marnet.evaluation.evaluate import score_sets, split_outputs
     from marnet.evaluation.new_classes import new_class_metrics
     from marnet.inference import Predictor
@@ -60,7 +59,11 @@ def evaluate(  # noqa: PLR0917 - typer calls it by keyword
     whole = Predictor(run, allow_code=allow_code, with_text=retrieval) if retrieval or corruptions else None
     space = UnifiedSpace(whole) if whole is not None and retrieval else None  # refuses a run before computing anything
     predictor = whole or open_scorer(run, allow_code=allow_code)
-    model = None if clip is None else load_image_text_model(clip, setting="clip")  # likewise
+    model = None
+    if clip is not None:
+        from marnet.encoders.hf_clip import load_image_text_model
+
+        model = load_image_text_model(clip, setting="clip")  # likewise
     if abstain is not None:
         predictor.least_probability(abstain)  # refuses a rate likewise
     if whole is not None and corruptions:

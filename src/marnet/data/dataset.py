@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 from marnet.data.decoded import StreamedImages, decode_images
 from marnet.data.image_spec import ImageSpec, cache_size
 from marnet.data.images import BrokenImage
-from marnet.data.manifest import Manifest, Record, check_trainable, label_targets
+from marnet.data.manifest import Manifest, Record, label_targets
 from marnet.data.squares import Target
+from marnet.data.trainable import check_trainable
 from marnet.data.transforms import Transform
 from marnet.errors import DataError
 

@@ -1,6 +1,5 @@
 """The manifest: which image has which text and label and belongs to which split."""
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from marnet.data.tables import Table, read_table, write_table
 from marnet.data.unlabelled import mark_unlabelled
 from marnet.errors import DataError, list_some, suggest
 
-_logger = logging.getLogger("marnet")
 _DEFAULTS = ReadOptions()
 _SPLIT_COLUMNS = ("subset", "partition", "fold", "set", "splits", "data_split", "dataset_split", "phase", "usage")
 
@@ -102,7 +100,7 @@ class Manifest:
         rows = tuple(record for record in self.records if record.split == name)
         if not rows:
             near = "" if name in ALL_SPLITS else suggest(name, ALL_SPLITS)
-            found = _count_splits(record.split for record in self.records)
+            found = count_splits(record.split for record in self.records)
             raise DataError(f"{self.source} has no rows in split {name!r}; found {found}.{near}")
         return rows
 
@@ -212,7 +210,7 @@ def manifest_of_table(table: Table, options: ReadOptions, *, source: str, folder
         )
         notes += left_out_notes(source, splits.count(""))
         notes.append(
-            f"{source} names no splits: made a stratified one with seed {seed}, {_count_splits(splits)}."
+            f"{source} names no splits: made a stratified one with seed {seed}, {count_splits(splits)}."
             f"{_other_splits(table)}"
         )
     texts = table.columns.get(columns.text) or [""] * len(images)
@@ -292,47 +290,10 @@ def count_classes(manifest: Manifest, split: str) -> Counter[str]:
     return Counter(name for record in manifest.records if record.split == split for name in manifest.names(record))
 
 
-def check_trainable(manifest: Manifest) -> None:
-    """Refuse a manifest that no classifier can learn from and be scored on.
-
-    Raises:
-        DataError: train or val is empty or names no class, train has one class only, or a class has no training image.
-    """
-    rows = {name: count_classes(manifest, name) for name in SPLITS}
-    present = manifest.splits()
-    for name in ("train", "val"):
-        if name not in present:
-            found = _count_splits(record.split for record in manifest.records)
-            raise DataError(
-                f"{manifest.source} has no rows in split {name!r}; found {found}. Training needs train and val: give "
-                f"some rows that split, or leave the split column out and let a stratified split be made."
-            )
-        if not rows[name]:
-            raise DataError(
-                f"{manifest.source} names no class in any of the {present[name]} rows of split {name!r}. "
-                f"Training needs classes to learn and to score. Check the label column."
-            )
-    if len(rows["train"]) < 2:
-        only, count = rows["train"].most_common(1)[0]
-        raise DataError(
-            f"{manifest.source} has only one class in split 'train': {only!r} ({count} images). A classifier needs two "
-            f"or more. Check the label column."
-        )
-    unlearned = [name for name in manifest.classes if name not in rows["train"]]
-    if unlearned:
-        listed = ", ".join(f"{name!r} ({_count_label(rows, name)})" for name in unlearned[:5])
-        listed += f" and {len(unlearned) - 5:,} more" if len(unlearned) > 5 else ""
-        raise DataError(
-            f"{manifest.source} has labels without a training image: {listed}. Move images of these classes to train, "
-            f"or remove their rows."
-        )
-    single = [name for name in manifest.classes if rows["train"][name] == 1]
-    if single:
-        _logger.warning(
-            "%s has classes with a single training image, from which little can be learned: %s.",
-            manifest.source,
-            list_some(single),
-        )
+def count_splits(splits: Iterable[str]) -> str:
+    """Return how many rows each split has, in words."""
+    counts = Counter(splits)
+    return ", ".join(f"{name} {counts[name]}" for name in ALL_SPLITS if counts[name]) or "no rows at all"
 
 
 def _unknown_column(table: Table, role: str, name: str) -> DataError:
@@ -417,12 +378,3 @@ def _read_classes(table: Table, labels: Sequence[str], form: LabelForm) -> tuple
 def _relative(image: str, folder: Path) -> str:
     path = Path(image)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else image
-
-
-def _count_splits(splits: Iterable[str]) -> str:
-    counts = Counter(splits)
-    return ", ".join(f"{name} {counts[name]}" for name in ALL_SPLITS if counts[name]) or "no rows at all"
-
-
-def _count_label(rows: dict[str, Counter[str]], label: str) -> str:
-    return ", ".join(f"{split} {counts[label]}" for split, counts in rows.items() if counts[label]) or "no rows"

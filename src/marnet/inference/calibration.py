@@ -150,7 +150,7 @@ def _held_out(model: MARNet, outputs: PredictionOutput, labels: Tensor, *, balan
     means = model.calibration.class_means
     if means is not None:
         added = (len(found), len(found) + 1)
-        found += [_COSINE_SCALE * means.cosines(outputs.x_v), means.rare.expand_as(found[0])]
+        found += [_COSINE_SCALE * means.cosines(outputs.x_v), means.rare.to(found[0]).expand_as(found[0])]
         groups += [added, (*branches, *added)] if branches else [added]
         signed = added[1:]
     targets = labels.numpy()

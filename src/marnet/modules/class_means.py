@@ -54,9 +54,10 @@ class ClassMeans(nn.Module):
         self.rarity = 0.0
 
     def cosines(self, x_v: Tensor) -> Tensor:
-        """Return s `(B, C)` of image features `(B, D_v)`."""
-        return unit_coordinates(x_v, self.centre, self.projection) @ self.means.T
+        """Return s `(B, C)` of image features `(B, D_v)`, on their device."""
+        found = unit_coordinates(x_v.to(self.centre.device), self.centre, self.projection) @ self.means.T
+        return found.to(x_v.device)
 
     def forward(self, logits: Tensor, x_v: Tensor) -> Tensor:
         """Return logits `(B, C)` of the model's logits `(B, C)` and image features `(B, D_v)`."""
-        return logits + (self.weight * self.cosines(x_v) + self.rarity * self.rare).to(logits.dtype)
+        return logits + (self.weight * self.cosines(x_v) + self.rarity * self.rare.to(x_v.device)).to(logits)

@@ -1,14 +1,10 @@
 """The means of the classes of a trained run, for classes with few training rows (`marnet.inference.class_means`)."""
 
-from typing import Any
-
 import numpy as np
-from torch.utils.data import Dataset, Subset
 
 from marnet.config import Config
 from marnet.data.dataset import ImageTextDataset
 from marnet.data.features import FeatureDataset
-from marnet.data.image_spec import ImageSpec
 from marnet.data.transforms import eval_transform
 from marnet.inference import collect_outputs
 from marnet.inference.class_means.fit import fit_class_means, sample_rows, text_similarity
@@ -44,9 +40,13 @@ def make_class_means(model: MARNet, config: Config, data: TrainingData) -> Class
     if not wants_class_means(config, labels, len(classes)):
         return None
     rows = sample_rows(labels, np.random.default_rng(_SEED))
-    features = collect_outputs(
-        model, _plain_rows(train, data.spec, rows), data.spec, batch_size=config.training.batch_size
-    ).x_v.numpy()
+    if isinstance(train, ImageTextDataset):
+        shown: ImageTextDataset | FeatureDataset = train.select(
+            rows, labels[rows], transform=eval_transform(data.spec)
+        )  # without augmentation
+    else:
+        shown = train.select(rows, labels[rows])
+    features = collect_outputs(model, shown, data.spec, batch_size=config.training.batch_size).x_v.numpy()
     similarity = None
     method = find_method(config.method)
     if method.needs_text:
@@ -56,10 +56,3 @@ def make_class_means(model: MARNet, config: Config, data: TrainingData) -> Class
         encoder = method.text_encoder(config).name
         similarity = text_similarity(said, encoder if encoder.startswith("hf:") else None)
     return fit_class_means(features, labels[rows], np.bincount(labels, minlength=len(classes)), similarity)
-
-
-def _plain_rows(train: ImageTextDataset | FeatureDataset, spec: ImageSpec, rows: np.ndarray) -> Dataset[Any]:
-    """Return some training rows without augmentation."""
-    if isinstance(train, ImageTextDataset):
-        train = train.select(np.arange(len(train)), train.labels, transform=eval_transform(spec))
-    return Subset(train, rows.tolist())

@@ -18,12 +18,13 @@ from marnet.data.image_bytes import shard_offsets
 from marnet.data.image_spec import ImageSpec
 from marnet.data.images import BrokenImage
 from marnet.data.loading import make_loader
-from marnet.data.manifest import Manifest, Record, check_trainable
+from marnet.data.manifest import Manifest, Record
 from marnet.data.moved import moved_rows, refuse_missing_images
 from marnet.data.recorded import read_recorded
 from marnet.data.sampling import ClassBalancedSampler, EpochSampler, evaluation_sampler
 from marnet.data.sources import open_data
 from marnet.data.splits import UNLABELLED
+from marnet.data.trainable import check_trainable
 from marnet.data.transforms import eval_transform, train_transform
 from marnet.encoders.text import check_text_encoder_name, has_text
 from marnet.encoders.visual import Backbone, rebuild_backbone

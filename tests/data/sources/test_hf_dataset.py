@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from marnet.data.images import read_image
-from marnet.data.manifest import check_trainable
 from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources import load_source
+from marnet.data.trainable import check_trainable
 from marnet.errors import DataError
 
 datasets = pytest.importorskip("datasets", reason="the extra 'hf' is not installed")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from marnet.config import make_config
-from marnet.data.manifest import check_trainable
 from marnet.data.options import ColumnNames, ReadOptions
 from marnet.data.sources import load_source, open_data
+from marnet.data.trainable import check_trainable
 from marnet.errors import DataError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from marnet.data.manifest import check_trainable
 from marnet.data.sources import load_source
+from marnet.data.trainable import check_trainable
 from marnet.errors import DataError
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from marnet.data.manifest import check_trainable, read_manifest, write_manifest
+from marnet.data.manifest import read_manifest, write_manifest
 from marnet.data.sources import load_source
+from marnet.data.trainable import check_trainable
 from marnet.encoders.text import build_text_encoder
 from marnet.errors import DataError
 

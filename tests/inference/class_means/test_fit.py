@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from marnet.errors import EncoderError
 from marnet.inference.class_means.fit import MOST_ROWS, fit_class_means, sample_rows, text_similarity
 
 CLASSES, WIDTH = 40, 24
@@ -62,3 +63,8 @@ def test_texts_without_a_word_say_nothing() -> None:
     found = text_similarity({"lime": ["green"], "pea": ["green"], "coal": ["black"]}, None)
     assert found is not None
     assert found[0, 1] > found[0, 2]
+
+
+def test_an_encoder_that_cannot_be_used_is_told_of() -> None:
+    with pytest.raises(EncoderError, match="nowhere"):
+        text_similarity({"lime": ["green"], "coal": ["black"]}, "hf:nowhere/at-all")

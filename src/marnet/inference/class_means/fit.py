@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from marnet.errors import EncoderError
 from marnet.inference.class_means.space import Array, ClassSpace, class_directions, make_prior, principal_axes
-from marnet.inference.class_means.texts import ClassText, class_similarity
+from marnet.inference.class_means.texts import ClassText, WordlessError, class_similarity
 from marnet.modules.class_means import ClassMeans
 
 MOST_ROWS = 100  # of a class; more take long and say the same
@@ -56,11 +55,14 @@ def text_similarity(texts: Mapping[str, Sequence[str]], encoder: str | None) -> 
     Args:
         texts: those of the rows of each class, by its name.
         encoder: of sentences, as in `text.name`; None: words alone.
+
+    Raises:
+        EncoderError: the encoder cannot be used.
     """
     classes = [ClassText(name, tuple(sorted(set(said)))) for name, said in texts.items()]
     try:
         return class_similarity(classes, [], encoder)[0]
-    except EncoderError:
+    except WordlessError:
         return None
 
 

@@ -22,6 +22,10 @@ _MOST_TEXTS = 200  # of a class; more say the same
 _logger = logging.getLogger("marnet")
 
 
+class WordlessError(EncoderError):
+    """Neither the names nor the texts of classes hold a word."""
+
+
 class ClassText(NamedTuple):
     """What is said of a class."""
 
@@ -42,6 +46,7 @@ def class_similarity(known: Sequence[ClassText], new: Sequence[ClassText], encod
 
     Raises:
         EncoderError: the encoder cannot be used.
+        WordlessError: there is no word to compare.
     """
     classes = [*known, *new]
     texts = [sorted({text for text in each.texts if has_text(text)})[:_MOST_TEXTS] for each in classes]
@@ -110,7 +115,7 @@ def _words(documents: Sequence[str]) -> Array:
     try:
         return np.asarray(vectorizer.fit_transform(documents).toarray())
     except ValueError:  # no word in any of them
-        raise EncoderError(
+        raise WordlessError(
             "Neither the names nor the texts of the classes hold a word, so that no text leads to a new class. Give "
             "images of the new classes and no texts."
         ) from None
