@@ -4,7 +4,7 @@ from typing import Literal
 
 Augmentation = Literal["none", "light", "strong"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
-ClassMeans = Literal["auto", "on", "off"]
+ClassMeans = Literal["auto", "always", "never"]
 ClipBy = Literal["part", "model"]
 Guide = Literal["linear", "features"]
 Keep = Literal["averaged", "last", "best"]

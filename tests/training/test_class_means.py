@@ -57,10 +57,10 @@ def run(features: Path, tmp_path_factory: pytest.TempPathFactory) -> marnet.Trai
 def test_rare_classes_are_found_and_without_the_means_they_are_not(
     run: marnet.TrainedRun, features: Path, tmp_path: Path
 ) -> None:
-    without = train(features, tmp_path / "off", class_means="off")
+    without = train(features, tmp_path / "never", class_means="never")
     assert run.metrics.macro_recall > without.metrics.macro_recall + 0.2
     assert (run.path / CLASS_MEANS).is_file()
-    assert not (tmp_path / "off" / CLASS_MEANS).exists()
+    assert not (tmp_path / "never" / CLASS_MEANS).exists()
 
 
 def test_the_run_predicts_with_them_as_it_was_scored(run: marnet.TrainedRun, features: Path) -> None:
@@ -84,15 +84,20 @@ def test_a_run_whose_means_were_lost_is_refused(run: marnet.TrainedRun, tmp_path
         marnet.load(copy)
 
 
+@pytest.mark.parametrize("word", ["auto", "always", "never"])
+def test_yaml_reads_the_words_of_the_setting_as_words(word: str) -> None:
+    assert make_config(sets=[f"training.class_means={word}"]).training.class_means == word
+
+
 @pytest.mark.parametrize(
     ("wanted", "labels", "expected"),
     [
         ("auto", [0] * IMBALANCE + [1, 2], True),
         ("auto", [0] * (IMBALANCE - 1) + [1, 2], False),
-        ("on", [0, 1, 2], True),
-        ("off", [0] * 50 + [1, 2], False),
-        ("on", [0, 1, 1], False),  # a class whose images cannot be read
-        ("on", [[0, 1, 1]], False),  # several classes per image
+        ("always", [0, 1, 2], True),
+        ("never", [0] * 50 + [1, 2], False),
+        ("always", [0, 1, 1], False),  # a class whose images cannot be read
+        ("always", [[0, 1, 1]], False),  # several classes per image
     ],
 )
 def test_which_runs_get_them(wanted: str, labels: list[Any], expected: bool) -> None:

@@ -46,7 +46,7 @@ OTHER = {  # a value of each kind of setting that no run here was trained with
     "data.on_bad_image": "skip",
     "data.unlabelled": "refuse",
     "training.unlabelled": "never",
-    "training.class_means": "off",
+    "training.class_means": "never",
     "text.name": "tags",
     "text.pooling": "cls",
     "alignment.positives": "identity",

@@ -139,7 +139,7 @@ def test_every_method_with_text_learns_from_them(few: list[dict[str, str]], tmp_
 def test_the_means_of_the_classes_are_those_of_labelled_rows(few: list[dict[str, str]], tmp_path: Path) -> None:
     apples = [row for row in few if row["split"] == "train" and row["label"] == "apple"]
     fewer = [{**row, "label": ""} if row in apples[2:] else row for row in few]
-    wanted = {"training__class_means": "on", "training__calibrate": True}
+    wanted = {"training__class_means": "always", "training__calibrate": True}
     assert train(fewer, tmp_path / "run", **wanted)["unlabelled"]["used"] == 21 + len(apples) - 2
     train([row for row in fewer if row["label"]], tmp_path / "alone", **wanted)
     means, alone = (load_file(tmp_path / name / CLASS_MEANS) for name in ("run", "alone"))

@@ -13,7 +13,7 @@ from marnet.model import MARNet
 from marnet.modules.class_means import ClassMeans
 from marnet.training.training_data import TrainingData
 
-IMBALANCE = 20  # training rows of the most frequent class for one of the rarest, from which `auto` means on
+IMBALANCE = 20  # training rows of the most frequent class for one of the rarest, from which `auto` means always
 _FEWEST_CLASSES = 3
 _SEED = 0  # of the rows that are used where a class has many
 
@@ -21,10 +21,10 @@ _SEED = 0  # of the rows that are used where a class has many
 def wants_class_means(config: Config, labels: np.ndarray, classes: int) -> bool:
     """Return whether a run of these training labels `(N,)` gets the means of its classes."""
     wanted = config.training.class_means
-    if wanted == "off" or not config.training.calibrate or labels.ndim != 1 or classes < _FEWEST_CLASSES:
+    if wanted == "never" or not config.training.calibrate or labels.ndim != 1 or classes < _FEWEST_CLASSES:
         return False
     counts = np.bincount(labels, minlength=classes)
-    return bool(counts.min() > 0) and (wanted == "on" or bool(counts.max() >= IMBALANCE * counts.min()))
+    return bool(counts.min() > 0) and (wanted == "always" or bool(counts.max() >= IMBALANCE * counts.min()))
 
 
 def make_class_means(model: MARNet, config: Config, data: TrainingData) -> ClassMeans | None:
